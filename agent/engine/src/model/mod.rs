@@ -1,0 +1,23 @@
+//! The narrow waist: all that the agent learns is an [`Observation`], all that it decides an [`Output`].
+//!
+//! Times are nanoseconds of `CLOCK_MONOTONIC` ([`Nanos`]); wall-clock time exists only at the API.
+//! Process ids are those of the agent's own pid namespace. Code locations are opaque [`SiteId`]s:
+//! names are looked up at the API and never decide anything.
+
+mod ids;
+mod incident;
+mod observation;
+mod output;
+mod view;
+
+pub use ids::{Join, Nanos, Owner, Pid, SiteId, SpanId, TraceId};
+pub use incident::{
+    ActionTaken, Cause, CauseKind, Connection, Evidence, Forecast, Incident, IncidentId, Layer, Severity, ThreadRef,
+    Times, Trigger, TriggerKind, Verdict,
+};
+pub use observation::{
+    Acted, Holding, HoldingKind, Holdings, Level, LoopTime, Lost, Observation, OpenRequest, OpenRequests, ProcessExit,
+    ProcessSeen, Request, Resource, Retransmit, Stall,
+};
+pub use output::{Act, ActuatorKind, Ask, Change, Output};
+pub use view::{BreakerView, FdView, LoopView, SiteView, SloState, SloView, TargetView, View};

@@ -1,0 +1,311 @@
+//! What the agent learns. Variants are shapes, not probes: a new probe returns one of these.
+
+use super::{ActuatorKind, Join, Nanos, Owner, Pid, SiteId, TraceId};
+use serde::{Deserialize, Serialize};
+
+/// One fact, with the time it was true.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Observation {
+    /// A target exists (sent when it is found, and again when its limits change).
+    Process(ProcessSeen),
+    /// A target ended.
+    Exit(ProcessExit),
+    /// The requests that a process is working on at this moment.
+    OpenRequests(OpenRequests),
+    /// A request that ended.
+    Request(Request),
+    /// Everything of one kind that a process holds at this moment.
+    Holdings(Holdings),
+    /// How much of a resource is in use.
+    Level(Level),
+    /// How an event loop's thread spent its time since the last such record.
+    LoopTime(LoopTime),
+    /// An event loop's thread did not come back for a while.
+    Stall(Stall),
+    /// TCP segments sent again.
+    Retransmit(Retransmit),
+    /// Evidence that did not reach the agent.
+    Lost(Lost),
+    /// What an actuator made of a command.
+    Acted(Acted),
+}
+
+/// A process that is watched.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProcessSeen {
+    /// The process.
+    pub pid: Pid,
+    /// Its name (`comm`, or the service's own where it tells one).
+    pub name: String,
+    /// When it started.
+    pub started: Nanos,
+    /// The watched process that forked it.
+    #[serde(default)]
+    pub parent: Option<Pid>,
+    /// `service.instance.id`, where it tells one.
+    #[serde(default)]
+    pub instance: Option<String>,
+}
+
+/// A process that ended.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ProcessExit {
+    /// The process.
+    pub pid: Pid,
+    /// When its last thread ended.
+    pub at: Nanos,
+}
+
+/// A snapshot of open requests, told by the service itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenRequests {
+    /// The process.
+    pub pid: Pid,
+    /// When the list was true.
+    pub at: Nanos,
+    /// Requests in progress, also those that the list leaves out.
+    pub in_flight: u32,
+    /// The limit that the service enforces now.
+    pub limit: Option<u32>,
+    /// Requests refused by the limit since the service started.
+    pub rejected_total: u64,
+    /// The list leaves nothing out: a trace that is not on it has ended.
+    pub complete: bool,
+    /// The requests.
+    pub items: Vec<OpenRequest>,
+}
+
+/// A request in progress.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenRequest {
+    /// Its trace.
+    pub trace: TraceId,
+    /// Method and route template, as in `POST /api/v1/transcode`.
+    pub route: String,
+    /// When it began.
+    pub since: Nanos,
+}
+
+/// A request that ended: a root or server span.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// The process, where the span tells it or the service name matches one target.
+    pub pid: Option<Pid>,
+    /// `service.name`.
+    pub service: String,
+    /// Its trace.
+    pub trace: TraceId,
+    /// Method and route template.
+    pub route: String,
+    /// When it began.
+    pub started: Nanos,
+    /// When it ended.
+    pub ended: Nanos,
+    /// When the first byte of the answer left, where the span tells (event or attribute `first_byte`).
+    #[serde(default)]
+    pub first_byte: Option<Nanos>,
+    /// The HTTP status, where there is one.
+    #[serde(default)]
+    pub status: Option<u16>,
+    /// The span says that it failed.
+    pub failed: bool,
+    /// How many requests this sampled one stands for (1 without sampling).
+    pub weight: f64,
+}
+
+/// What a resource counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resource {
+    /// Open file descriptors.
+    Fds,
+    /// Anonymous resident memory, bytes.
+    RssAnon,
+    /// File-backed resident memory, bytes.
+    RssFile,
+    /// Threads.
+    Threads,
+    /// Major page faults since the process started.
+    MajorFaults,
+}
+
+/// A complete snapshot of what a process holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Holdings {
+    /// The process.
+    pub pid: Pid,
+    /// When the snapshot was taken.
+    pub at: Nanos,
+    /// The resource (today [`Resource::Fds`]).
+    pub resource: Resource,
+    /// The process's limit for it; `None` is unknown.
+    pub limit: Option<u64>,
+    /// Everything held: what is not listed has been given back.
+    pub items: Vec<Holding>,
+}
+
+/// What kind of thing is held; the strings are those of the public API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldingKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A character or block device.
+    Device,
+    /// A pipe or FIFO.
+    Pipe,
+    /// A TCP socket that listens.
+    Listener,
+    /// A TCP socket made by accepting.
+    TcpAccepted,
+    /// Another TCP socket.
+    Tcp,
+    /// A UDP socket.
+    Udp,
+    /// A Unix socket.
+    Unix,
+    /// Another socket.
+    Socket,
+    /// An epoll instance.
+    Epoll,
+    /// An eventfd.
+    Eventfd,
+    /// A timerfd.
+    Timerfd,
+    /// Another anonymous inode.
+    Anon,
+}
+
+/// One thing held.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Holding {
+    /// Its identity: equal in two snapshots only if it is the same open file.
+    pub key: u64,
+    /// Its number (the fd).
+    pub number: i32,
+    /// Its kind.
+    pub kind: HoldingKind,
+    /// Where it was made.
+    pub site: SiteId,
+    /// For whom it was made.
+    pub owner: Owner,
+    /// When it was made; `None` if that was not seen.
+    pub made: Option<Nanos>,
+    /// Changes whenever it is used (file position, bytes through the socket); equal means unused.
+    pub use_mark: u64,
+    /// How many exchanges a server connection has begun; 0 for everything else.
+    #[serde(default)]
+    pub exchanges: u32,
+}
+
+/// A level of a resource.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Level {
+    /// The process.
+    pub pid: Pid,
+    /// What is counted.
+    pub resource: Resource,
+    /// How much, in the resource's unit.
+    pub value: u64,
+    /// The limit, where it is known.
+    pub limit: Option<u64>,
+    /// When.
+    pub at: Nanos,
+}
+
+/// What a thread that runs an event loop did since its last record.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct LoopTime {
+    /// The process.
+    pub pid: Pid,
+    /// The thread.
+    pub tid: Pid,
+    /// The epoll descriptor it waited on last.
+    pub instance: i32,
+    /// Waits that ended.
+    pub waits: u64,
+    /// Time in those waits.
+    pub wait_ns: Nanos,
+    /// Time between waits.
+    pub busy_ns: Nanos,
+    /// When.
+    pub at: Nanos,
+}
+
+/// A thread of an event loop that has not come back to wait.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stall {
+    /// The process.
+    pub pid: Pid,
+    /// The thread.
+    pub tid: Pid,
+    /// The thread's name.
+    pub thread: String,
+    /// The epoll descriptor it serves.
+    pub instance: i32,
+    /// When it last came back from waiting, or began the request that it is stuck in.
+    pub since: Nanos,
+    /// When it was last seen stuck. A stall that goes on is observed again with the same `since`.
+    pub until: Nanos,
+    /// The request it works for.
+    pub trace: Option<TraceId>,
+    /// How the trace was found.
+    pub join: Join,
+    /// Where it is stuck.
+    pub site: SiteId,
+    /// Running (true) or blocked (false).
+    pub on_cpu: bool,
+    /// The system call it is blocked in.
+    #[serde(default)]
+    pub syscall: Option<String>,
+    /// Events were ready on the instance and no other thread waited on it.
+    pub starved: bool,
+}
+
+/// TCP segments sent again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Retransmit {
+    /// The process that owns the socket, where it is known.
+    pub pid: Option<Pid>,
+    /// Local address.
+    pub local: std::net::SocketAddr,
+    /// Peer's address.
+    pub peer: std::net::SocketAddr,
+    /// When.
+    pub at: Nanos,
+    /// The trace that wrote the bytes.
+    pub trace: Option<TraceId>,
+    /// How the trace was found.
+    pub join: Join,
+    /// How many requests could have written them (1: exact).
+    pub ambiguity: u32,
+}
+
+/// Events that a probe could not deliver.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Lost {
+    /// The probe or source.
+    pub probe: String,
+    /// How many more since the last such record.
+    pub events: u64,
+    /// When.
+    pub at: Nanos,
+}
+
+/// An actuator's answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Acted {
+    /// Which actuator.
+    pub actuator: ActuatorKind,
+    /// The process it acted on.
+    pub pid: Pid,
+    /// The limit in force at the target now; `None` is no limit.
+    pub limit: Option<u32>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// When.
+    pub at: Nanos,
+}

@@ -1,0 +1,147 @@
+//! What the engine knows at a moment, for the API. Built off the hot path, about once a second.
+
+use super::{HoldingKind, Incident, Nanos, Pid, SiteId, TraceId};
+use serde::{Deserialize, Serialize};
+
+/// The whole picture.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct View {
+    /// When it was taken.
+    pub at: Nanos,
+    /// Targets, by pid.
+    pub targets: Vec<TargetView>,
+    /// Open incidents and the last closed ones, newest first.
+    pub incidents: Vec<Incident>,
+    /// Objectives, in the order of the files.
+    pub slos: Vec<SloView>,
+    /// Breakers that have acted or would have, by pid.
+    pub breakers: Vec<BreakerView>,
+}
+
+/// A target at a moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TargetView {
+    /// The process.
+    pub pid: Pid,
+    /// Its name.
+    pub name: String,
+    /// When it started.
+    pub started: Nanos,
+    /// Its descriptors.
+    pub fds: FdView,
+    /// Anonymous resident memory, bytes.
+    pub rss_anon: Option<u64>,
+    /// File-backed resident memory, bytes.
+    pub rss_file: Option<u64>,
+    /// Threads.
+    pub threads: Option<u64>,
+    /// Event loop threads.
+    pub loops: Vec<LoopView>,
+    /// Stalls seen since it became a target.
+    pub stalls_total: u64,
+    /// Retransmits seen since it became a target.
+    pub retransmits_total: u64,
+    /// Requests in progress, where the service tells.
+    pub in_flight: Option<u32>,
+    /// The limit that the service enforces.
+    pub limit: Option<u32>,
+    /// Requests that ended since it became a target.
+    pub requests_total: u64,
+    /// Latency to the first byte (else to the end) over the last 15 s window, seconds: p50, p99.
+    pub latency_seconds: Option<(f64, f64)>,
+}
+
+/// The descriptors of a target.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct FdView {
+    /// Open now.
+    pub live: u64,
+    /// Of these, orphaned.
+    pub orphaned: u64,
+    /// The limit.
+    pub limit: Option<u64>,
+    /// Earliest and latest exhaustion, seconds from now, where the growth is significant.
+    pub eta_seconds: Option<(f64, f64)>,
+    /// Every live descriptor is counted in exactly one site.
+    pub sites: Vec<SiteView>,
+}
+
+/// Descriptors of one kind, made at one place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SiteView {
+    /// What they are.
+    pub kind: HoldingKind,
+    /// Where they were made; 0 is unknown.
+    pub site: SiteId,
+    /// Open now.
+    pub live: u64,
+    /// Of these, orphaned.
+    pub orphaned: u64,
+    /// Age of the oldest whose age is known, seconds.
+    pub oldest_seconds: f64,
+    /// Traces of the orphaned ones; at most 16.
+    pub traces: Vec<TraceId>,
+}
+
+/// An event loop thread over the last second or so.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct LoopView {
+    /// The thread.
+    pub tid: Pid,
+    /// Share of the time between waits, 0 to 1.
+    pub busy_ratio: f64,
+    /// Waits that ended, per second.
+    pub waits_per_second: f64,
+}
+
+/// What an objective is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SloState {
+    /// Too few requests to say.
+    InsufficientData,
+    /// The last window met the objective.
+    Ok,
+    /// The last window did not.
+    Violated,
+    /// Enough windows in a row did not.
+    Burning,
+}
+
+/// An objective at a moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SloView {
+    /// Its name.
+    pub name: String,
+    /// The service it is about.
+    pub service: String,
+    /// Its target, as in 0.99.
+    pub target: f64,
+    /// Its state.
+    pub state: SloState,
+    /// Good share of the last complete window.
+    pub ratio: Option<f64>,
+    /// Requests in the last complete window.
+    pub window_requests: u64,
+    /// Violated windows in a row.
+    pub violations: u32,
+    /// Error budget used over the objective's own time window (1 is all of it).
+    pub budget_used: Option<f64>,
+}
+
+/// A breaker at a moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BreakerView {
+    /// The process.
+    pub pid: Pid,
+    /// `closed`, `limited` or `recovering`.
+    pub state: String,
+    /// The limit it wants.
+    pub limit: Option<u32>,
+    /// Why.
+    pub reason: String,
+    /// Only said, not done.
+    pub dry_run: bool,
+    /// When it ends by itself.
+    pub expires: Option<Nanos>,
+}

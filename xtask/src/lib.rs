@@ -1,0 +1,7 @@
+//! The chores, as a library so that the end-to-end tests use the same load, videos and processes as the demo.
+
+pub mod demo;
+pub mod ebpf;
+pub mod load;
+pub mod setup;
+pub mod test;

@@ -1,0 +1,34 @@
+//! `cargo xtask …`: everything a developer or a newcomer runs, by name. Each unit is a module of the library.
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Snowshed's chores")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what the other commands need (each of them does this by itself first)
+    Setup(xtask::setup::Args),
+    /// The main job, shown: a service dies without Snowshed and lives with it
+    Demo(xtask::demo::Args),
+    /// All tests: unit, replay and end-to-end on this kernel
+    Test(xtask::test::Args),
+    /// Rebuild the BPF object, or with --check prove that it matches the source
+    Ebpf(xtask::ebpf::Args),
+    /// Drive the transcoder with streaming uploads of real video
+    Load(xtask::load::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().task {
+        Task::Setup(args) => xtask::setup::run(&args),
+        Task::Demo(args) => xtask::demo::run(&args),
+        Task::Test(args) => xtask::test::run(&args),
+        Task::Ebpf(args) => xtask::ebpf::run(&args),
+        Task::Load(args) => xtask::load::run(&args),
+    }
+}
