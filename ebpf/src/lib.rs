@@ -6,8 +6,13 @@
 #![cfg_attr(target_arch = "bpf", no_std)]
 #![cfg(not(target_arch = "bpf"))]
 
+mod host;
+mod probes;
 mod session;
 mod status;
+#[allow(dead_code, unreachable_pub, reason = "also compiled into the kernel object, which uses the rest")]
+mod wire;
 
-pub use session::{Frame, Options, Session, SessionError};
+pub use host::sites::Frame;
+pub use session::{Options, Session, SessionError};
 pub use status::{ProbeStatus, Tier};

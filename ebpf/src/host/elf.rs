@@ -1,0 +1,55 @@
+//! Where a program's threads publish their trace context: the thread-local symbol `otel_thread_ctx_v1`.
+//!
+//! This version knows the executable's own static TLS block on x86-64 (variant II of the ELF TLS ABI:
+//! the block ends at the thread pointer). Shared libraries' blocks read as "publishes none".
+
+use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SymbolKind, elf};
+use std::{fs::File, path::Path};
+
+/// Name of the symbol that the standard prescribes.
+const SYMBOL: &str = "otel_thread_ctx_v1";
+
+/// Offset of the context pointer from the thread pointer (negative), or `None` if there is none.
+pub(crate) fn context_offset(executable: &Path) -> Option<i64> {
+    let file = File::open(executable).ok()?;
+    // SAFETY: a running executable cannot be written or shortened (ETXTBSY); the parser checks every offset.
+    let map = unsafe { memmap2::Mmap::map(&file) }.ok()?;
+    let elf = object::File::parse(&map[..]).ok()?;
+    let symbol = elf
+        .dynamic_symbols()
+        .chain(elf.symbols())
+        .find(|symbol| symbol.name() == Ok(SYMBOL) && symbol.kind() == SymbolKind::Tls && !symbol.is_undefined())?;
+    let (size, align) = tls_block(&elf)?;
+    let block = i64::try_from(size.checked_next_multiple_of(align)?).ok()?;
+    let offset = i64::try_from(symbol.address()).ok()? - block;
+    (-(1 << 24)..0).contains(&offset).then_some(offset)
+}
+
+/// Size and alignment of the TLS segment, from its sections (`.tdata`, then `.tbss`).
+fn tls_block(file: &object::File<'_>) -> Option<(u64, u64)> {
+    let tls = |section: &object::Section<'_, '_>| {
+        matches!(section.flags(), SectionFlags::Elf { sh_flags } if sh_flags & u64::from(elf::SHF_TLS) != 0)
+    };
+    let mut bounds: Option<(u64, u64)> = None;
+    let mut align = 1;
+    for section in file.sections().filter(tls) {
+        let (start, end) = (section.address(), section.address().checked_add(section.size())?);
+        let (low, high) = bounds.unwrap_or((start, end));
+        bounds = Some((low.min(start), high.max(end)));
+        align = align.max(section.align().max(1));
+    }
+    let (low, high) = bounds?;
+    Some((high - low, align))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_without_the_symbol_publishes_none() {
+        assert_eq!(context_offset(Path::new("/proc/self/exe")), None);
+        assert_eq!(context_offset(Path::new("/nonexistent")), None);
+        assert_eq!(context_offset(Path::new("/etc/passwd")), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! Reading BPF iterators for one process or one thread.
+//!
+//! The library's own attach passes no target, so the link is made here: the kernel then walks only that
+//! process's files or threads (since 6.1).
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+/// Whose files or threads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Of {
+    /// A process, by its id in the caller's pid namespace.
+    Process(u32),
+    /// A thread.
+    Thread(u32),
+}
+
+const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_ITER_CREATE: libc::c_long = 33;
+const BPF_TRACE_ITER: u32 = 28;
+
+#[repr(C)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    iter_info: u64,
+    iter_info_len: u32,
+    _pad: u32,
+}
+
+fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
+    // SAFETY: the attributes are plain data of the size told, and outlive the call.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
+    let fd = i32::try_from(fd).map_err(|_| io::Error::other("bpf(2) returned an impossible descriptor"))?;
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just made it, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Runs the iterator and appends what it wrote; `buffer` is cleared first and keeps its capacity.
+pub(crate) fn read(program: BorrowedFd<'_>, of: Of, buffer: &mut Vec<u8>) -> io::Result<()> {
+    // struct { __u32 tid, pid, pid_fd } of union bpf_iter_link_info
+    let info: [u32; 4] = match of {
+        Of::Process(pid) => [0, pid, 0, 0],
+        Of::Thread(tid) => [tid, 0, 0, 0],
+    };
+    let link = bpf(
+        BPF_LINK_CREATE,
+        &LinkCreate {
+            prog_fd: program.as_raw_fd().unsigned_abs(),
+            target_fd: 0,
+            attach_type: BPF_TRACE_ITER,
+            flags: 0,
+            iter_info: info.as_ptr() as u64,
+            iter_info_len: 16,
+            _pad: 0,
+        },
+    )?;
+    let iterator = bpf(BPF_ITER_CREATE, &[link.as_raw_fd().unsigned_abs(), 0])?;
+    buffer.clear();
+    File::from(iterator).read_to_end(buffer)?;
+    Ok(())
+}
+
+/// The records in a buffer, copied out one by one; a cut-off rest is ignored.
+pub(crate) fn records<R: Copy>(buffer: &[u8]) -> impl Iterator<Item = R> + '_ {
+    buffer.chunks_exact(size_of::<R>()).map(|bytes| {
+        // SAFETY: the programs write whole records of plain data; the read needs no alignment.
+        unsafe { bytes.as_ptr().cast::<R>().read_unaligned() }
+    })
+}

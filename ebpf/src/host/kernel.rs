@@ -1,0 +1,256 @@
+//! The loaded object: programs, maps, rings. Dropping it detaches and unloads everything.
+//!
+//! Each program is loaded and attached by itself, so that what one kernel lacks costs one probe.
+
+use super::{
+    btf::{Btf, BtfError},
+    iterator::{self, Of},
+    tracefs,
+};
+use crate::wire::{COUNTERS, Counter, Event, Offsets, StackRecord, Target};
+use aya::{
+    Ebpf, EbpfLoader, Pod,
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, Iter, ProgramError, TracePoint},
+};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+    time::Duration,
+};
+
+/// Built by `cargo xtask ebpf` from this crate's own sources.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../object/snowshed.bpf.o");
+
+// SAFETY: integers only, without padding that is read.
+unsafe impl Pod for Offsets {}
+// SAFETY: integers only.
+unsafe impl Pod for Target {}
+
+/// Why the kernel side is not there at all.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KernelError {
+    #[error("kernel programs of this version are for x86-64")]
+    Architecture,
+    #[error("kernel types: {0}")]
+    Types(#[from] BtfError),
+    #[error("kernel types: {0}")]
+    AyaTypes(#[from] aya::BtfError),
+    #[error("load maps: {}", chain(.0))]
+    Load(#[from] aya::EbpfError),
+    #[error("map {0}: {1}")]
+    Map(&'static str, String),
+}
+
+/// Why one probe is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("attach {what}: {reason}")]
+pub(crate) struct AttachError {
+    what: String,
+    reason: String,
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    // A verifier log can be long; its end says what was refused.
+    match text.char_indices().rev().nth(400) {
+        Some((at, _)) if text.len() > 600 => format!("…{}", &text[at..]),
+        _ => text,
+    }
+}
+
+/// Kernel time and runs of a set of programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct RunStats {
+    pub(crate) time: Duration,
+    pub(crate) runs: u64,
+}
+
+pub(crate) struct Kernel {
+    targets: HashMap<MapData, u32, Target>,
+    ports: HashMap<MapData, u32, u32>,
+    tokens: HashMap<MapData, u32, u32>,
+    counts: PerCpuArray<MapData, u64>,
+    events: RingBuf<MapData>,
+    stacks: RingBuf<MapData>,
+    ebpf: Ebpf,
+    btf: aya::Btf,
+}
+
+impl Kernel {
+    /// Creates the maps; programs follow one by one.
+    pub(crate) fn load() -> Result<Self, KernelError> {
+        if !cfg!(target_arch = "x86_64") {
+            return Err(KernelError::Architecture);
+        }
+        let types = Btf::kernel()?;
+        let mut values = Vec::with_capacity(Offsets::SOURCES.len());
+        for (structure, path) in Offsets::SOURCES {
+            values.push(types.offset(structure, path)?);
+        }
+        let offsets = Offsets::from_values(|index| values[index]);
+        let mut loader = EbpfLoader::new();
+        // Task storage is unknown to the library, and is only used by the programs.
+        loader.allow_unsupported_maps();
+        let mut ebpf = loader.override_global("OFFSETS", &offsets, true).load(OBJECT)?;
+        Ok(Self {
+            targets: take(&mut ebpf, "TARGETS")?,
+            ports: take(&mut ebpf, "PORTS")?,
+            tokens: take(&mut ebpf, "STACK_TOKENS")?,
+            counts: take(&mut ebpf, "COUNTS")?,
+            events: take(&mut ebpf, "EVENTS")?,
+            stacks: take(&mut ebpf, "STACKS")?,
+            btf: aya::Btf::from_sys_fs()?,
+            ebpf,
+        })
+    }
+
+    /// Attaches one program to system call tracepoints; those that this kernel lacks are passed over as long
+    /// as one is there.
+    pub(crate) fn syscalls(&mut self, name: &str, tracepoints: &[&str]) -> Result<(), AttachError> {
+        let failed = |what: &str, reason: String| AttachError { what: what.to_owned(), reason };
+        tracefs::ensure().map_err(|error| failed(name, format!("tracefs is not mounted: {error}")))?;
+        let program: &mut TracePoint = program(&mut self.ebpf, name)?;
+        program.load().map_err(|error| failed(name, chain(&error)))?;
+        let mut attached = 0;
+        let mut last = None;
+        for tracepoint in tracepoints {
+            match program.attach("syscalls", tracepoint) {
+                Ok(_) => attached += 1,
+                Err(error) => last = Some(failed(tracepoint, chain(&error))),
+            }
+        }
+        match last {
+            Some(error) if attached == 0 => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Attaches a program to a BTF tracepoint.
+    pub(crate) fn tracepoint(&mut self, name: &str, tracepoint: &str) -> Result<(), AttachError> {
+        let failed = |error: &ProgramError| AttachError { what: tracepoint.to_owned(), reason: chain(error) };
+        let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?;
+        program.load(tracepoint, &self.btf).map_err(|error| failed(&error))?;
+        program.attach().map_err(|error| failed(&error))?;
+        Ok(())
+    }
+
+    /// Loads an iterator; [`Self::look`] runs it.
+    pub(crate) fn iterator(&mut self, name: &str, over: &str) -> Result<(), AttachError> {
+        let failed = |reason: String| AttachError { what: format!("iterator over {over}"), reason };
+        let program: &mut Iter = program(&mut self.ebpf, name)?;
+        if program.fd().is_err() {
+            program.load(over, &self.btf).map_err(|error| failed(chain(&error)))?;
+        }
+        Ok(())
+    }
+
+    /// Runs an iterator for one process or thread.
+    pub(crate) fn look(&mut self, name: &str, of: Of, buffer: &mut Vec<u8>) -> io::Result<()> {
+        let program: &mut Iter = program(&mut self.ebpf, name).map_err(io::Error::other)?;
+        let fd = program.fd().map_err(io::Error::other)?;
+        iterator::read(fd.as_fd(), of, buffer)
+    }
+
+    pub(crate) fn set_target(&mut self, host_tgid: u32, target: Target) -> Result<(), String> {
+        self.targets.insert(host_tgid, target, 0).map_err(|error| chain(&error))
+    }
+
+    pub(crate) fn target(&self, host_tgid: u32) -> Option<Target> {
+        self.targets.get(&host_tgid, 0).ok()
+    }
+
+    /// Forgets a process; it may have gone by itself.
+    pub(crate) fn drop_target(&mut self, host_tgid: u32) {
+        drop(self.targets.remove(&host_tgid));
+        drop(self.tokens.remove(&host_tgid));
+    }
+
+    /// Replaces the ports on which targets listen.
+    pub(crate) fn set_ports(&mut self, ports: &std::collections::BTreeSet<u16>) {
+        let old: Vec<u32> = self.ports.keys().flatten().collect();
+        for port in old.iter().filter(|port| !ports.contains(&(**port as u16))) {
+            drop(self.ports.remove(port));
+        }
+        for port in ports {
+            if !old.contains(&u32::from(*port)) {
+                // A full table only means that older connections on this port stay unowned.
+                drop(self.ports.insert(u32::from(*port), 1, 0));
+            }
+        }
+    }
+
+    /// Allows this many more stacks of a process.
+    pub(crate) fn set_tokens(&mut self, host_tgid: u32, tokens: u32) {
+        drop(self.tokens.insert(host_tgid, tokens, 0));
+    }
+
+    /// Delivered and lost since the start.
+    pub(crate) fn count(&self, counter: Counter) -> u64 {
+        debug_assert!((counter as u32) < COUNTERS);
+        self.counts.get(&(counter as u32), 0).map_or(0, |values| values.iter().sum())
+    }
+
+    /// Takes at most `most` rare events off the ring.
+    pub(crate) fn events(&mut self, most: usize, mut each: impl FnMut(Event)) {
+        for _ in 0..most {
+            let Some(item) = self.events.next() else { return };
+            iterator::records::<Event>(&item).for_each(&mut each);
+        }
+    }
+
+    /// Takes at most `most` copied stacks off the ring.
+    pub(crate) fn stacks(&mut self, most: usize, mut each: impl FnMut(&StackRecord)) {
+        for _ in 0..most {
+            let Some(item) = self.stacks.next() else { return };
+            if item.len() >= size_of::<StackRecord>() && item.as_ptr().cast::<StackRecord>().is_aligned() {
+                // SAFETY: ring entries are 8-byte aligned (checked) and this large; the record is plain data.
+                each(unsafe { &*item.as_ptr().cast::<StackRecord>() });
+            }
+        }
+    }
+
+    /// Waits until a ring has something, at most this long.
+    pub(crate) fn wait(&self, timeout: Duration) {
+        let entry = |fd: i32| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let mut rings = [entry(self.events.as_raw_fd()), entry(self.stacks.as_raw_fd())];
+        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: two valid entries. An interrupted wait is only a shorter one.
+        unsafe { libc::poll(rings.as_mut_ptr(), 2, millis) };
+    }
+
+    /// Kernel time and runs of programs, as far as the kernel counted them.
+    pub(crate) fn run_stats(&self, programs: &[&str]) -> RunStats {
+        let infos = programs.iter().filter_map(|name| self.ebpf.program(name)?.info().ok());
+        infos.fold(RunStats::default(), |sum, info| RunStats {
+            time: sum.time + info.run_time(),
+            runs: sum.runs + info.run_count(),
+        })
+    }
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, AttachError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let failed = |reason: String| AttachError { what: name.to_owned(), reason };
+    let program = ebpf.program_mut(name).ok_or_else(|| failed("not in the object".to_owned()))?;
+    program.try_into().map_err(|error: ProgramError| failed(chain(&error)))
+}
+
+fn take<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, KernelError> {
+    let map = ebpf.take_map(name).ok_or_else(|| KernelError::Map(name, "not in the object".to_owned()))?;
+    map.try_into().map_err(|error: aya::maps::MapError| KernelError::Map(name, chain(&error)))
+}

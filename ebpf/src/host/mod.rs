@@ -1,0 +1,12 @@
+//! The host side: loading the object, finding targets, unwinding stacks. Nothing here runs in the kernel.
+
+pub(crate) mod btf;
+pub(crate) mod clock;
+pub(crate) mod cost;
+pub(crate) mod elf;
+pub(crate) mod iterator;
+pub(crate) mod kernel;
+pub(crate) mod sites;
+pub(crate) mod targets;
+pub(crate) mod tracefs;
+pub(crate) mod unwind;

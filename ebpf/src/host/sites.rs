@@ -1,0 +1,146 @@
+//! Sites: where in the code something happened. A chain of addresses becomes one number at once; names are
+//! looked up only when somebody asks.
+//!
+//! Invariant: stacks are unwound and dropped here; only code addresses remain. Bounded by the constants.
+
+use super::unwind::Unwinder;
+use crate::wire::{PAGE, StackRecord};
+use blazesym::{
+    Pid as SymPid,
+    symbolize::{
+        Input, Symbolized, Symbolizer,
+        source::{Process, Source},
+    },
+};
+use snowshed_engine::model::{Nanos, Pid, SiteId};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+/// A frame of a resolved site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Demangled function name, or the module and offset where there is no symbol.
+    pub function: String,
+    /// Source file and line.
+    pub location: Option<(String, u32)>,
+}
+
+/// Sites that are kept.
+const MOST_SITES: usize = 4096;
+/// Processes whose unwind tables are kept.
+const MOST_UNWINDERS: usize = 64;
+/// Frames that tell two sites apart: the innermost ones outside the C library.
+const SIGNIFICANT: usize = 12;
+/// Unwind tables are read again at most this often, when an address lies in none of them.
+const REREAD: Nanos = 1_000_000_000;
+
+struct Site {
+    pid: Pid,
+    addresses: Vec<u64>,
+    frames: Option<Vec<Frame>>,
+}
+
+struct Tables {
+    unwinder: Unwinder,
+    read: Nanos,
+}
+
+/// Unwinders and sites.
+#[derive(Default)]
+pub(crate) struct Sites {
+    tables: HashMap<Pid, Tables>,
+    sites: HashMap<SiteId, Site>,
+    symbolizer: Option<Symbolizer>,
+}
+
+impl Sites {
+    /// The site of a copied stack; 0 if nothing could be unwound.
+    pub(crate) fn site(&mut self, pid: Pid, record: &StackRecord, now: Nanos) -> SiteId {
+        let Some(tables) = self.tables(pid, record.registers.ip, now) else { return SiteId(0) };
+        let base = record.registers.sp & !(PAGE as u64 - 1);
+        let pages = (record.pages as usize).min(record.stack.len());
+        let addresses = tables.unwinder.unwind(record.registers, base, record.stack[..pages].as_flattened());
+        let id = identity(&tables.unwinder, &addresses);
+        if id != SiteId(0) && !self.sites.contains_key(&id) && self.sites.len() < MOST_SITES {
+            self.sites.insert(id, Site { pid, addresses, frames: None });
+        }
+        id
+    }
+
+    fn tables(&mut self, pid: Pid, ip: u64, now: Nanos) -> Option<&mut Tables> {
+        let stale = |tables: &Tables| tables.unwinder.code(ip).is_none() && now >= tables.read + REREAD;
+        if self.tables.get(&pid).is_none_or(stale) {
+            if self.tables.len() >= MOST_UNWINDERS && !self.tables.contains_key(&pid) {
+                return None;
+            }
+            let unwinder = Unwinder::new(pid).ok()?;
+            self.tables.insert(pid, Tables { unwinder, read: now });
+        }
+        self.tables.get_mut(&pid)
+    }
+
+    /// Forgets the unwind tables of a process that ended or executed another program.
+    pub(crate) fn forget(&mut self, pid: Pid) {
+        self.tables.remove(&pid);
+    }
+
+    /// The frames of a site, innermost first; looked up once.
+    pub(crate) fn frames(&mut self, id: SiteId) -> Vec<Frame> {
+        let Some(site) = self.sites.get_mut(&id) else { return Vec::new() };
+        if let Some(frames) = &site.frames {
+            return frames.clone();
+        }
+        let symbolizer = self.symbolizer.get_or_insert_with(Symbolizer::new);
+        let frames = symbolize(symbolizer, site.pid, &site.addresses);
+        site.frames = Some(frames.clone());
+        frames
+    }
+}
+
+/// Equal for the same place in the same programs, in this run and the next: from paths and file offsets.
+fn identity(unwinder: &Unwinder, addresses: &[u64]) -> SiteId {
+    let own = |address: &&u64| !unwinder.code(**address).is_some_and(|code| is_c_library(&code.path));
+    let mut hasher = DefaultHasher::new();
+    let mut used = 0;
+    for address in addresses.iter().filter(own).take(SIGNIFICANT) {
+        match unwinder.code(*address) {
+            Some(code) => (&code.path, address - code.range.start + code.offset).hash(&mut hasher),
+            None => address.hash(&mut hasher),
+        }
+        used += 1;
+    }
+    if used == 0 { SiteId(0) } else { SiteId(hasher.finish().max(1)) }
+}
+
+fn is_c_library(path: &str) -> bool {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    ["libc.so", "libc-", "libpthread", "ld-linux", "ld-musl"].iter().any(|prefix| file.starts_with(prefix))
+}
+
+fn symbolize(symbolizer: &Symbolizer, pid: Pid, addresses: &[u64]) -> Vec<Frame> {
+    let source = Source::Process(Process::new(SymPid::from(pid)));
+    let unknown = |address: &u64| Frame { function: format!("{address:#x}"), location: None };
+    let Ok(symbols) = symbolizer.symbolize(&source, Input::AbsAddr(addresses)) else {
+        return addresses.iter().map(unknown).collect();
+    };
+    let mut frames = Vec::with_capacity(addresses.len());
+    for (address, symbol) in addresses.iter().zip(symbols) {
+        let Symbolized::Sym(symbol) = symbol else {
+            frames.push(unknown(address));
+            continue;
+        };
+        let place = |code: &blazesym::symbolize::CodeInfo<'_>| {
+            Some((code.to_path().to_string_lossy().into_owned(), code.line?))
+        };
+        // What the compiler inlined comes first: it is further in.
+        for inner in symbol.inlined.iter().rev() {
+            let location = inner.code_info.as_ref().and_then(place);
+            frames.push(Frame { function: inner.name.to_string(), location });
+        }
+        let location = symbol.code_info.as_deref().and_then(place);
+        frames.push(Frame { function: symbol.name.to_string(), location });
+    }
+    frames
+}

@@ -1,0 +1,177 @@
+//! Unwinding copied stacks with the target's own DWARF tables: one unwinder per process.
+//!
+//! Cost: some microseconds a stack; sections stay memory-mapped, so memory follows what is touched.
+//! Invariant: a stack that cannot be unwound further ends; nothing is invented.
+
+use framehop::{
+    ExplicitModuleSectionInfo, MayAllocateDuringUnwind, Module, Unwinder as _,
+    x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64},
+};
+use memmap2::Mmap;
+use object::{CompressionFormat, Object, ObjectSection, ObjectSegment, SegmentFlags};
+use snowshed_engine::model::Pid;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    ops::{Deref, Range},
+    sync::Arc,
+};
+
+use crate::wire::Registers;
+
+/// Frames that are followed at most.
+const DEEPEST: usize = 128;
+/// Modules of a process that are read at most.
+const MOST_MODULES: usize = 512;
+
+/// A section's bytes: a part of the mapped file, or unpacked.
+pub(crate) enum Bytes {
+    Mapped(Arc<Mmap>, Range<usize>),
+    Unpacked(Vec<u8>),
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Self::Unpacked(Vec::new())
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map, range) => map.get(range.clone()).unwrap_or_default(),
+            Self::Unpacked(bytes) => bytes,
+        }
+    }
+}
+
+/// A mapped file: which addresses are its code, and how to make them independent of this run.
+#[derive(Clone, Debug)]
+pub(crate) struct Mapped {
+    pub(crate) range: Range<u64>,
+    pub(crate) path: String,
+    /// Start of the range in the file.
+    pub(crate) offset: u64,
+}
+
+pub(crate) struct Unwinder {
+    unwinder: UnwinderX86_64<Bytes, MayAllocateDuringUnwind>,
+    cache: CacheX86_64<MayAllocateDuringUnwind>,
+    code: Vec<Mapped>,
+}
+
+/// The executable mappings of files, by `/proc/PID/maps`.
+fn code_of(pid: Pid) -> std::io::Result<Vec<Mapped>> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let parse = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let permissions = fields.next()?;
+        let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
+        let path = fields.nth(2)?;
+        let hex = |text| u64::from_str_radix(text, 16).ok();
+        (permissions.contains('x') && path.starts_with('/'))
+            .then_some(Mapped { range: hex(start)?..hex(end)?, path: path.to_owned(), offset })
+    };
+    Ok(maps.lines().filter_map(parse).take(MOST_MODULES).collect())
+}
+
+/// The mapped file itself where that is allowed, else what lies at its path in the target's root.
+fn open(pid: Pid, mapped: &Mapped) -> Option<File> {
+    let direct = format!("/proc/{pid}/map_files/{:x}-{:x}", mapped.range.start, mapped.range.end);
+    File::open(direct).or_else(|_| File::open(format!("/proc/{pid}/root{}", mapped.path))).ok()
+}
+
+impl Unwinder {
+    pub(crate) fn new(pid: Pid) -> std::io::Result<Self> {
+        let code = code_of(pid)?;
+        let mut unwinder = UnwinderX86_64::new();
+        let mut first: BTreeMap<&str, &Mapped> = BTreeMap::new();
+        for mapped in &code {
+            first.entry(&mapped.path).or_insert(mapped);
+        }
+        for (path, mapped) in first {
+            if let Some(module) = module(pid, path, mapped, &code) {
+                unwinder.add_module(module);
+            }
+        }
+        Ok(Self { unwinder, cache: CacheX86_64::new(), code })
+    }
+
+    /// Code that holds an address.
+    pub(crate) fn code(&self, address: u64) -> Option<&Mapped> {
+        self.code.iter().find(|mapped| mapped.range.contains(&address))
+    }
+
+    /// Addresses inside the calls, innermost first. `stack` starts at `base`.
+    pub(crate) fn unwind(&mut self, registers: Registers, base: u64, stack: &[u8]) -> Vec<u64> {
+        let mut read = |address: u64| {
+            let at = usize::try_from(address.wrapping_sub(base)).map_err(|_| ())?;
+            let bytes = stack.get(at..at.checked_add(8).ok_or(())?).ok_or(())?;
+            bytes.try_into().map(u64::from_le_bytes).map_err(|_| ())
+        };
+        let start = UnwindRegsX86_64::new(registers.ip, registers.sp, registers.bp);
+        let mut frames = self.unwinder.iter_frames(registers.ip, start, &mut self.cache, &mut read);
+        let mut addresses = Vec::new();
+        while addresses.len() < DEEPEST {
+            match frames.next() {
+                Ok(Some(frame)) => addresses.push(frame.address_for_lookup()),
+                // The end, or a stack that this copy or these tables do not explain further.
+                Ok(None) | Err(_) => break,
+            }
+        }
+        addresses
+    }
+}
+
+/// The unwind tables of one mapped file.
+fn module(pid: Pid, path: &str, mapped: &Mapped, code: &[Mapped]) -> Option<Module<Bytes>> {
+    let file = open(pid, mapped)?;
+    // SAFETY: files that are mapped for execution are not rewritten in place by sane tools; if one is
+    // truncated the agent gets SIGBUS as any profiler would, so only regular files are mapped.
+    let map = file.metadata().ok()?.is_file().then(|| unsafe { Mmap::map(&file) })?.ok()?;
+    let map = Arc::new(map);
+    let elf = object::File::parse(&map[..]).ok()?;
+    // The executable segment decides: one page of the file may belong to two segments of different bias.
+    let segment = elf.segments().find(|segment| {
+        let (start, length) = segment.file_range();
+        let executable = matches!(segment.flags(), SegmentFlags::Elf { p_flags } if p_flags & object::elf::PF_X != 0);
+        executable && start & !4095 <= mapped.offset && mapped.offset < start.saturating_add(length)
+    })?;
+    let base = segment.address().wrapping_sub(segment.file_range().0).wrapping_add(mapped.offset);
+    let bias = mapped.range.start.wrapping_sub(base);
+    let section = |name: &str| {
+        let section = elf.section_by_name(name)?;
+        let range = section.compressed_file_range().ok()?;
+        let bytes = if range.format == CompressionFormat::None {
+            let start = usize::try_from(range.offset).ok()?;
+            Bytes::Mapped(map.clone(), start..start.checked_add(usize::try_from(range.compressed_size).ok()?)?)
+        } else {
+            Bytes::Unpacked(section.uncompressed_data().ok()?.into_owned())
+        };
+        Some((section.address()..section.address().saturating_add(section.size()), bytes))
+    };
+    let (eh_frame_svma, eh_frame) = section(".eh_frame").unzip();
+    let (eh_frame_hdr_svma, eh_frame_hdr) = section(".eh_frame_hdr").unzip();
+    let debug_frame = if eh_frame.is_none() { section(".debug_frame").map(|(_, bytes)| bytes) } else { None };
+    let own = code.iter().filter(|other| other.path == path);
+    let bounds = own.fold(mapped.range.clone(), |all, one| all.start.min(one.range.start)..all.end.max(one.range.end));
+    Some(Module::new(
+        path.to_owned(),
+        bounds,
+        bias,
+        ExplicitModuleSectionInfo {
+            base_svma: 0,
+            text_svma: section(".text").map(|(range, _)| range),
+            eh_frame_svma,
+            eh_frame,
+            eh_frame_hdr_svma,
+            eh_frame_hdr,
+            got_svma: section(".got").map(|(range, _)| range),
+            debug_frame,
+            ..Default::default()
+        },
+    ))
+}

@@ -1,0 +1,123 @@
+//! What the kernel programs share: offsets, the filter, counters, context, stacks, storage.
+//!
+//! Cost: an unwatched process pays one hash look-up per hooked event and nothing else.
+
+pub mod context;
+pub mod lifecycle;
+pub mod stack;
+pub mod storage;
+
+use crate::wire::{COUNTERS, Counter, Event, Offsets, Target};
+use aya_ebpf::{
+    bindings::task_struct,
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel, generated::bpf_get_current_task_btf},
+    macros::map,
+    maps::{HashMap, PerCpuArray, RingBuf},
+};
+use core::{ffi::c_void, ptr::read_volatile};
+
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = {
+    // Filled by the host when the object is loaded; these values are never used.
+    // SAFETY: all fields are integers.
+    unsafe { core::mem::zeroed() }
+};
+
+/// A kernel offset, as a constant that the verifier knows.
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::kernel::constant(&$crate::kernel::OFFSETS.$field)
+    };
+}
+pub(crate) use offset;
+
+#[inline(always)]
+pub fn constant(value: &'static u64) -> usize {
+    // SAFETY: a reference is readable; volatile, or the compiler would fold the zero that is written here.
+    unsafe { read_volatile(value) as usize }
+}
+
+/// Watched processes; 1,024 at most, children included.
+#[map]
+pub static TARGETS: HashMap<u32, Target> = HashMap::with_max_entries(1024, 0);
+
+/// Delivered and lost, per [`Counter`].
+#[map]
+static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+
+/// Rare events.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
+
+/// A direct load through a pointer that the verifier knows by its type: no helper call.
+///
+/// # Safety
+/// `base` must be such a pointer, or null is read as zero by the kernel's exception table.
+#[inline(always)]
+pub unsafe fn load<T: Copy>(base: *const c_void, offset: usize) -> T {
+    // SAFETY: the verifier checks the access; the caller's promise is about the type.
+    unsafe { read_volatile(base.cast::<u8>().add(offset).cast()) }
+}
+
+/// A checked load from any kernel address; zero if it cannot be read.
+#[inline(always)]
+pub fn peek<T: Copy + Default>(address: u64) -> T {
+    // SAFETY: the helper checks the address and fails instead of faulting.
+    unsafe { bpf_probe_read_kernel(address as *const T) }.unwrap_or_default()
+}
+
+/// The address of the `struct file` behind a descriptor of a task; 0 if there is none.
+///
+/// # Safety
+/// `task` must be trusted by the verifier.
+#[inline(always)]
+pub unsafe fn file_of(task: *const c_void, fd: u32) -> u64 {
+    // SAFETY: loads through typed pointers; the array itself is read with a check.
+    unsafe {
+        let files: *const c_void = load(task, offset!(task_files));
+        let table: *const c_void = load(files, offset!(files_fdt));
+        if fd >= load(table, offset!(fdt_max_fds)) {
+            return 0;
+        }
+        let array: u64 = load(table, offset!(fdt_fd));
+        peek(array + 8 * fd as u64)
+    }
+}
+
+#[inline(always)]
+pub fn count(counter: Counter) {
+    if let Some(value) = COUNTS.get_ptr_mut(counter as u32) {
+        // SAFETY: this CPU's own slot, and programs do not migrate.
+        unsafe { *value += 1 }
+    }
+}
+
+#[inline(always)]
+pub fn tgid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// The current process's entry, if it is watched.
+#[inline(always)]
+pub fn target() -> Option<&'static Target> {
+    // SAFETY: entries are only replaced whole; a stale read costs one wrong context offset, which is checked.
+    unsafe { TARGETS.get(tgid()) }
+}
+
+#[inline(always)]
+pub fn current() -> *mut task_struct {
+    // SAFETY: no arguments, always valid.
+    unsafe { bpf_get_current_task_btf() }
+}
+
+/// Puts an event on the ring, or counts its loss.
+#[inline(always)]
+pub fn emit(event: Event, lost: Counter) {
+    match EVENTS.reserve::<Event>(0) {
+        Some(mut entry) => {
+            entry.write(event);
+            entry.submit(0);
+        }
+        None => count(lost),
+    }
+}

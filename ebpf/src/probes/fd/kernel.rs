@@ -1,0 +1,220 @@
+//! Ways in: remember whose a file is, by its `struct file`. Which files are open is read, not mirrored:
+//! the iterator tells it, so dup, fork, exec, SCM_RIGHTS and close need no hook.
+
+use crate::{
+    kernel::{TARGETS, context, count, current, file_of, load, offset, peek, stack, storage::TASKS, target, tgid},
+    wire::{Counter, FdRecord, FileOrigin, Target, VIA_ACCEPT, VIA_EXISTING, VIA_OPEN},
+};
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{
+        bpf_ktime_get_ns, bpf_probe_read_user,
+        generated::bpf_seq_write,
+    },
+    macros::{btf_tracepoint, map, tracepoint},
+    maps::{HashMap, LruHashMap},
+    programs::{BtfTracePointContext, TracePointContext},
+};
+use core::{ffi::c_void, ptr::read_volatile};
+
+/// Origins by `struct file`. The iterator looks every open file up, so the ones evicted are closed ones.
+#[map]
+static FILES: LruHashMap<u64, FileOrigin> = LruHashMap::with_max_entries(65536, 0);
+
+/// Ports on which targets listen: a connection on one of them serves requests.
+#[map]
+static PORTS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
+
+/// What the exit of a system call returned.
+#[inline(always)]
+fn returned(ctx: &TracePointContext) -> i64 {
+    // SAFETY: `ret` lies at this offset in every sys_exit record.
+    unsafe { read_volatile(ctx.as_ptr().cast::<u8>().add(16).cast()) }
+}
+
+#[inline(always)]
+fn remember(target: &Target, fd: i64, via: u32) {
+    if fd < 0 {
+        return;
+    }
+    // SAFETY: the current task is trusted.
+    let file = unsafe { file_of(current().cast(), fd as u32) };
+    if file == 0 {
+        return;
+    }
+    let inode: u64 = peek(file + offset!(file_f_inode) as u64);
+    // SAFETY: always allowed.
+    let made = unsafe { bpf_ktime_get_ns() };
+    let mut origin = FileOrigin {
+        ino: peek(inode + offset!(inode_i_ino) as u64),
+        made,
+        via,
+        ..FileOrigin::default()
+    };
+    if via == VIA_OPEN {
+        // A connection belongs to whom it will serve, not to the thread that happened to accept it.
+        (origin.context, origin.join) = context::of_current(target);
+        // SAFETY: the current task is trusted.
+        if let Some(task) = unsafe { TASKS.get(current(), false) } {
+            origin.connection = task.connection;
+            origin.connection_made = task.connection_made;
+        }
+    }
+    match FILES.insert(file, origin, 0) {
+        Ok(()) => count(Counter::Files),
+        Err(_) => count(Counter::FilesLost),
+    }
+    if via == VIA_OPEN {
+        stack::copy(tgid(), file, made);
+    }
+}
+
+/// At the exit of every call that returns one new descriptor.
+#[tracepoint]
+pub fn fd_opened(ctx: TracePointContext) -> u32 {
+    if let Some(target) = target() {
+        remember(target, returned(&ctx), VIA_OPEN);
+    }
+    0
+}
+
+/// At the exit of accept and accept4.
+#[tracepoint]
+pub fn fd_accepted(ctx: TracePointContext) -> u32 {
+    if let Some(target) = target() {
+        remember(target, returned(&ctx), VIA_ACCEPT);
+    }
+    0
+}
+
+#[inline(always)]
+fn pair(ctx: &TracePointContext, argument: usize) {
+    let Some(target) = target() else { return };
+    if returned(ctx) != 0 {
+        return;
+    }
+    // SAFETY: typed registers; the helper checks the user address.
+    unsafe {
+        let pointer: u64 = load(stack::registers(), argument);
+        let Ok(fds) = bpf_probe_read_user(pointer as *const [i32; 2]) else { return };
+        remember(target, fds[0] as i64, VIA_OPEN);
+        remember(target, fds[1] as i64, VIA_OPEN);
+    }
+}
+
+/// At the exit of pipe and pipe2: two descriptors in user memory, first argument.
+#[tracepoint]
+pub fn fd_piped(ctx: TracePointContext) -> u32 {
+    pair(&ctx, offset!(regs_di));
+    0
+}
+
+/// At the exit of socketpair: fourth argument.
+#[tracepoint]
+pub fn fd_socketpair(ctx: TracePointContext) -> u32 {
+    pair(&ctx, offset!(regs_r10));
+    0
+}
+
+/// A thread read from a socket: if it serves requests, what the thread opens next is for that connection.
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
+    let length: i32 = ctx.arg(1);
+    if length <= 0 || target().is_none() {
+        return 0;
+    }
+    // SAFETY: the socket is a trusted argument; the loads go through typed pointers.
+    unsafe {
+        let sk: *const c_void = ctx.arg(0);
+        let socket: *const c_void = load(sk, offset!(sk_socket));
+        if socket.is_null() {
+            return 0;
+        }
+        let file: u64 = load(socket, offset!(socket_file));
+        let made = match FILES.get(file) {
+            Some(origin) if origin.via == VIA_OPEN => return 0,
+            Some(origin) => origin.made,
+            None => {
+                let port: u16 = load(sk, offset!(sk_num));
+                if PORTS.get(port as u32).is_none() {
+                    return 0;
+                }
+                let inode: u64 = peek(file + offset!(file_f_inode) as u64);
+                let ino = peek(inode + offset!(inode_i_ino) as u64);
+                let made = bpf_ktime_get_ns();
+                let origin = FileOrigin { ino, made, via: VIA_EXISTING, ..FileOrigin::default() };
+                if FILES.insert(file, origin, 0).is_err() {
+                    count(Counter::FilesLost);
+                    return 0;
+                }
+                made
+            }
+        };
+        if let Some(task) = TASKS.get(current(), true) {
+            task.connection = file;
+            task.connection_made = made;
+        }
+    }
+    0
+}
+
+/// `struct bpf_iter__task_file`.
+#[repr(C)]
+pub struct TaskFile {
+    meta: *const c_void,
+    task: *const c_void,
+    fd: u32,
+    file: *const c_void,
+}
+
+const S_IFMT: u32 = 0o170_000;
+const S_IFSOCK: u32 = 0o140_000;
+const IPPROTO_TCP: u16 = 6;
+
+/// Every open descriptor of one process (the host passes its pid when it opens the iterator).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub extern "C" fn fd_list(ctx: *const TaskFile) -> i32 {
+    // SAFETY: the context and what it points to are trusted; null marks the end.
+    unsafe {
+        let task = read_volatile(&raw const (*ctx).task);
+        let file = read_volatile(&raw const (*ctx).file);
+        if task.is_null() || file.is_null() {
+            return 0;
+        }
+        if TARGETS.get(load::<u32>(task, offset!(task_tgid))).is_none() {
+            return 0;
+        }
+        let inode: *const c_void = load(file, offset!(file_f_inode));
+        let mut record = FdRecord {
+            file: file as u64,
+            f_op: load(file, offset!(file_f_op)),
+            position: load(file, offset!(file_f_pos)),
+            ino: load(inode, offset!(inode_i_ino)),
+            fd: read_volatile(&raw const (*ctx).fd),
+            mode: load::<u16>(inode, offset!(inode_i_mode)) as u32,
+            ..FdRecord::default()
+        };
+        if let Some(origin) = FILES.get(record.file)
+            && origin.ino == record.ino
+        {
+            record.origin = *origin;
+        }
+        if record.mode & S_IFMT == S_IFSOCK {
+            let socket: u64 = load(file, offset!(file_private_data));
+            let sk: u64 = peek(socket + offset!(socket_sk) as u64);
+            let protocol: u16 = peek(sk + offset!(sk_protocol) as u64);
+            let state: u8 = peek(sk + offset!(sk_state) as u64);
+            let family: u16 = peek(sk + offset!(sk_family) as u64);
+            record.socket = [family, protocol, state as u16, peek(sk + offset!(sk_num) as u64)];
+            if protocol == IPPROTO_TCP {
+                let received: u64 = peek(sk + offset!(tcp_bytes_received) as u64);
+                let sent: u64 = peek(sk + offset!(tcp_bytes_sent) as u64);
+                record.bytes = received.wrapping_add(sent);
+            }
+        }
+        let seq: *mut c_void = load(read_volatile(&raw const (*ctx).meta), 0);
+        bpf_seq_write(seq.cast(), (&raw const record).cast(), size_of::<FdRecord>() as u32);
+    }
+    0
+}

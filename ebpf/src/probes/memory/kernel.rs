@@ -1,0 +1,133 @@
+//! The threads of a process, read when asked: what each does, what it works for, what the process holds
+//! in memory. No hook, so nothing is paid between looks.
+
+use crate::{
+    kernel::{TARGETS, context, file_of, lifecycle, load, offset, peek, storage::TASKS},
+    wire::{PAGE, Registers, STACK_PAGES, StackRecord, ThreadRecord},
+};
+use aya_ebpf::{
+    bindings::task_struct,
+    helpers::generated::{bpf_copy_from_user_task, bpf_seq_write, bpf_task_pt_regs},
+    macros::map,
+    maps::{Array, PerCpuArray},
+};
+use core::{ffi::c_void, ptr::read_volatile};
+
+/// `struct bpf_iter__task`.
+#[repr(C)]
+pub struct Task {
+    meta: *const c_void,
+    task: *mut task_struct,
+}
+
+/// Room for a record, which is too large for the 512 bytes of a program's stack.
+#[map]
+static THREAD: PerCpuArray<ThreadRecord> = PerCpuArray::with_max_entries(1, 0);
+
+/// Room for a stack; only the host's one thread looks.
+#[map]
+static LOOK: Array<StackRecord> = Array::with_max_entries(1, 0);
+
+/// Resident pages of one kind: the central part of the counter, which lags by at most 64 pages a CPU.
+#[inline(always)]
+unsafe fn resident(mm: *const c_void, kind: usize) -> u64 {
+    /// sizeof(struct percpu_counter).
+    const COUNTER: usize = 40;
+    // SAFETY: a load inside mm_struct's array of four counters.
+    let pages: i64 = unsafe { load(mm, offset!(mm_rss_stat) + kind * COUNTER + offset!(counter_count)) };
+    pages.max(0) as u64
+}
+
+/// Every thread of one process (the host passes its pid when it opens the iterator).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter.s/task")]
+pub extern "C" fn thread_list(ctx: *const Task) -> i32 {
+    // SAFETY: the context and the task are trusted; null marks the end.
+    unsafe {
+        let task = read_volatile(&raw const (*ctx).task);
+        if task.is_null() {
+            return 0;
+        }
+        let Some(record) = THREAD.get_ptr_mut(0) else { return 0 };
+        let record = &mut *record;
+        let base: *const c_void = task.cast();
+        record.host = [load(base, offset!(task_pid)), load(base, offset!(task_tgid))];
+        (record.level, record.numbers) = lifecycle::numbers(base);
+        (_, record.leader) = lifecycle::numbers(load(base, offset!(task_group_leader)));
+        record.state = load(base, offset!(task_state));
+        record.on_cpu = load(base, offset!(task_on_cpu));
+        record.comm = load(base, offset!(task_comm));
+        record.started = load(base, offset!(task_start_time));
+        record.runtime = load(base, offset!(task_runtime));
+        record.sleeps = load(base, offset!(task_nvcsw));
+        record.major_faults = load(base, offset!(task_maj_flt));
+        let signal: *const c_void = load(base, offset!(task_signal));
+        record.threads = load(signal, offset!(signal_nr_threads));
+        let mm: *const c_void = load(base, offset!(task_mm));
+        record.rss = [0; 4];
+        if !mm.is_null() {
+            record.rss = [resident(mm, 0), resident(mm, 1), resident(mm, 2), resident(mm, 3)];
+        }
+        let regs = bpf_task_pt_regs(task) as *const c_void;
+        record.syscall = load(regs, offset!(regs_orig_ax));
+        record.task = Default::default();
+        record.context = Default::default();
+        record.ready = 0;
+        if let Some(state) = TASKS.get(task, false) {
+            record.task = *state;
+            // Only threads of event loops are asked what they work for: each answer is two user reads.
+            if state.waits != 0 {
+                let file = file_of(base, state.epoll as u32);
+                let instance: u64 = peek(file + offset!(file_private_data) as u64);
+                let list = instance + offset!(ep_rdllist) as u64;
+                let first: u64 = peek(list);
+                record.ready = u64::from(first != 0 && first != list);
+            }
+            if state.waits != 0
+                && let Some(target) = TARGETS.get(record.host[1])
+                && target.tls != 0
+            {
+                record.context = context::of_task(task, target.tls).unwrap_or_default();
+            }
+        }
+        let seq: *mut c_void = load(read_volatile(&raw const (*ctx).meta), 0);
+        bpf_seq_write(seq.cast(), (record as *const ThreadRecord).cast(), size_of::<ThreadRecord>() as u32);
+    }
+    0
+}
+
+/// The stack of one thread that is blocked (the host passes its tid).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter.s/task")]
+pub extern "C" fn thread_stack(ctx: *const Task) -> i32 {
+    // SAFETY: as above; the destination pages lie inside the map's only value.
+    unsafe {
+        let task = read_volatile(&raw const (*ctx).task);
+        if task.is_null() {
+            return 0;
+        }
+        let Some(record) = LOOK.get_ptr_mut(0) else { return 0 };
+        let regs = bpf_task_pt_regs(task) as *const c_void;
+        let registers = Registers {
+            ip: load(regs, offset!(regs_ip)),
+            sp: load(regs, offset!(regs_sp)),
+            bp: load(regs, offset!(regs_bp)),
+        };
+        let base = registers.sp & !(PAGE as u64 - 1);
+        let mut pages = 0;
+        for index in 0..STACK_PAGES {
+            let page = (&raw mut (*record).stack[index]).cast::<c_void>();
+            let from = (base + (PAGE * index) as u64) as *const c_void;
+            if bpf_copy_from_user_task(page, PAGE as u32, from, task, 0) != 0 {
+                break;
+            }
+            pages += 1;
+        }
+        (*record).host_tgid = load(task.cast(), offset!(task_tgid));
+        (*record).pages = pages;
+        (*record).registers = registers;
+        let seq: *mut c_void = load(read_volatile(&raw const (*ctx).meta), 0);
+        bpf_seq_write(seq.cast(), record.cast::<c_void>(), size_of::<StackRecord>() as u32);
+    }
+    0
+}

@@ -1,0 +1,76 @@
+//! The probes. Adding one is a folder (what it is, its kernel part, its host part), its line in [`all`],
+//! and its line in `bpf.rs`.
+
+mod epoll;
+mod fd;
+mod memory;
+mod tcp;
+
+use crate::{
+    host::{
+        iterator::Of,
+        kernel::{AttachError, Kernel},
+        sites::Sites,
+        targets::Targets,
+    },
+    wire::{Counter, Event, StackRecord, ThreadRecord},
+};
+use snowshed_engine::model::{Nanos, Observation, Pid, SiteId};
+use std::time::Duration;
+
+/// A signal: how it is attached, when it is looked at, what serves where the kernel refuses.
+pub(crate) trait Probe: Send {
+    /// Its folder, config key and metric prefix.
+    fn name(&self) -> &'static str;
+    /// Its kernel programs, whose cost is its cost.
+    fn programs(&self) -> &'static [&'static str];
+    /// What it counts as delivered, and as lost.
+    fn counters(&self) -> (&'static [Counter], &'static [Counter]);
+    /// Loads and attaches its programs.
+    fn attach(&mut self, kernel: &mut Kernel) -> Result<(), AttachError>;
+    /// What is seen without the kernel programs; `None`: nothing.
+    fn fallback(&self) -> Option<&'static str>;
+    /// How often [`Self::sample`] wants to be called; `None`: never.
+    fn period(&self) -> Option<Duration>;
+    /// Looks at every target. `look.kernel` is `None` where the fallback serves.
+    fn sample(&mut self, _look: &mut Look<'_>, _out: &mut Vec<Observation>) {}
+    /// Takes a rare event.
+    fn event(&mut self, _event: &Event, _targets: &Targets, _out: &mut Vec<Observation>) {}
+    /// Takes a stack that was copied for a file.
+    fn stack(&mut self, _record: &StackRecord, _site: SiteId) {}
+    /// Forgets a process.
+    fn forget(&mut self, _pid: Pid) {}
+}
+
+/// Every probe of this version.
+pub(crate) fn all() -> Vec<Box<dyn Probe>> {
+    vec![
+        Box::new(fd::Fd::default()),
+        Box::new(tcp::Tcp),
+        Box::new(epoll::Epoll::default()),
+        Box::new(memory::Memory::default()),
+    ]
+}
+
+/// What a probe may look at.
+pub(crate) struct Look<'a> {
+    pub(crate) now: Nanos,
+    pub(crate) kernel: Option<&'a mut Kernel>,
+    pub(crate) targets: &'a Targets,
+    pub(crate) sites: &'a mut Sites,
+    /// Reused from call to call.
+    pub(crate) buffer: &'a mut Vec<u8>,
+    /// Depth of the agent's own pid namespace.
+    pub(crate) level: usize,
+}
+
+impl Look<'_> {
+    /// The threads of a process, first thread first where the kernel lists it first; empty if it is gone.
+    pub(crate) fn threads(&mut self, pid: Pid) -> Vec<ThreadRecord> {
+        let Some(kernel) = self.kernel.as_deref_mut() else { return Vec::new() };
+        match kernel.look("thread_list", Of::Process(pid), self.buffer) {
+            Ok(()) => crate::host::iterator::records(self.buffer).collect(),
+            Err(_) => Vec::new(),
+        }
+    }
+}
