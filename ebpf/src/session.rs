@@ -85,10 +85,8 @@ impl Session {
     #[must_use]
     pub fn start(options: Options) -> Self {
         let now = clock::now();
-        let mut units: Vec<Unit> = probes::all()
-            .into_iter()
-            .map(|probe| Unit { probe, trouble: None, due: now, lost: 0 })
-            .collect();
+        let mut units: Vec<Unit> =
+            probes::all().into_iter().map(|probe| Unit { probe, trouble: None, due: now, lost: 0 }).collect();
         let loaded = if options.no_bpf {
             Err("switched off".to_owned())
         } else {
@@ -269,8 +267,13 @@ impl Session {
                 let Some(parent) = self.targets.inner(event.host_tgid) else { return };
                 let pid = event.numbers[self.level];
                 let name = targets::name(pid).or_else(|| self.targets.get(parent).map(|parent| parent.name.clone()));
-                let watched =
-                    Watched { pid, host: event.child, name: name.unwrap_or_default(), started: event.at, parent: Some(parent) };
+                let watched = Watched {
+                    pid,
+                    host: event.child,
+                    name: name.unwrap_or_default(),
+                    started: event.at,
+                    parent: Some(parent),
+                };
                 if pid == 0 || self.targets.is_full() {
                     kernel.drop_target(event.child);
                     return;

@@ -1,17 +1,218 @@
-//! scratch
-use snowshed_ebpf::*;
-use snowshed_engine::model::*;
-use std::time::Duration;
+//! The probes on the running kernel, against small Python programs whose doings are known.
+//!
+//! Needs root and BPF. Where these are missing the tests fail and say so: they are not skipped in silence.
+
+mod victim;
+
+use snowshed_ebpf::{Options, Session, SessionError, Tier};
+use snowshed_engine::model::{HoldingKind, Holdings, Join, Observation, Pid, Resource, SiteId};
+use std::time::{Duration, Instant};
+use victim::Victim;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn session() -> Session {
+    // SAFETY: no arguments, cannot fail.
+    assert_eq!(unsafe { libc::geteuid() }, 0, "these tests attach kernel programs: run them as root");
+    let session = Session::start(Options::default());
+    for probe in session.status() {
+        assert_eq!(probe.tier, Tier::Full, "{}: {} ({})", probe.name, probe.reason, probe.remedy);
+    }
+    session
+}
+
+/// Polls until an observation gives a value.
+fn wait<T>(session: &mut Session, what: &str, mut pick: impl FnMut(&Observation) -> Option<T>) -> T {
+    let begun = Instant::now();
+    let mut seen = Vec::new();
+    while begun.elapsed() < PATIENCE {
+        seen.clear();
+        session.poll(Duration::from_millis(50), &mut seen);
+        if let Some(found) = seen.iter().find_map(&mut pick) {
+            return found;
+        }
+    }
+    panic!("not seen within {PATIENCE:?}: {what}");
+}
+
+fn fds(observation: &Observation, pid: Pid) -> Option<&Holdings> {
+    match observation {
+        Observation::Holdings(holdings) if holdings.pid == pid => Some(holdings),
+        _ => None,
+    }
+}
+
 #[test]
-fn look() {
-    let mut s = Session::start(Options::default());
-    for st in s.status() { println!("{st:?}"); }
-    s.add_target(std::process::id()).unwrap();
-    let _keep: Vec<_> = (0..5).map(|_| std::fs::File::open("/etc/passwd").unwrap()).collect();
-    let mut out = vec![];
-    for _ in 0..30 { s.poll(Duration::from_millis(50), &mut out); }
-    let mut sites = std::collections::BTreeSet::new();
-    for o in &out { if let Observation::Holdings(h) = o { println!("{:?} items {}", h.limit, h.items.len()); for i in &h.items { println!("  {i:?}"); sites.insert(i.site); } } else { println!("{o:?}"); } }
-    for site in sites { println!("{site:?}"); for f in s.frames(site) { println!("     {f:?}"); } }
-    for st in s.status() { println!("{st:?}"); }
+fn the_view_equals_proc_and_knows_kinds() {
+    let victim = Victim::start(
+        r#"
+import os, socket, select, signal
+keep = [open('/etc/passwd'), os.open('/etc', os.O_RDONLY), os.pipe(), select.epoll(), socket.socket()]
+listener = socket.create_server(('127.0.0.1', 0)); keep.append(socket.socketpair()); keep.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+keep += [open('/dev/null') for _ in range(500)]
+say('ready'); os.kill(os.getpid(), signal.SIGSTOP)
+"#,
+    );
+    victim.expect("ready");
+    victim.wait_until_stopped();
+    let mut session = session();
+    session.add_target(victim.pid()).unwrap();
+    let view = wait(&mut session, "a snapshot", |seen| fds(seen, victim.pid()).cloned());
+    let mut told: Vec<i32> = view.items.iter().map(|item| item.number).collect();
+    told.sort_unstable();
+    assert_eq!(told, victim.fds());
+    assert_eq!(view.limit, victim.limit());
+    let count = |kind| view.items.iter().filter(|item| item.kind == kind).count();
+    assert_eq!(count(HoldingKind::Directory), 1);
+    assert_eq!(count(HoldingKind::Epoll), 1);
+    assert_eq!(count(HoldingKind::Listener), 1);
+    assert_eq!((count(HoldingKind::Tcp), count(HoldingKind::Udp), count(HoldingKind::Unix)), (1, 1, 2));
+    assert!(count(HoldingKind::Device) >= 500 && count(HoldingKind::File) == 1 && count(HoldingKind::Pipe) >= 2);
+}
+
+#[test]
+fn a_file_belongs_to_the_connection_that_asked_for_it() {
+    let victim = Victim::start(
+        r#"
+import socket
+listener = socket.create_server(('127.0.0.1', 0)); say(listener.getsockname()[1])
+keep = []
+connection, _ = listener.accept()
+connection.recv(100); keep.append(open('/etc/passwd')); connection.send(b'ok')
+connection.recv(100); say('gone'); wait()
+"#,
+    );
+    let port: u16 = victim.line().parse().unwrap();
+    let mut session = session();
+    session.add_target(victim.pid()).unwrap();
+    wait(&mut session, "the listener", |seen| fds(seen, victim.pid()).map(|_| ()));
+    let client = victim::ask(port);
+    let (file, connection) = wait(&mut session, "an owned file", |seen| {
+        let items = &fds(seen, victim.pid())?.items;
+        let file = *items.iter().find(|item| item.owner.connection.is_some())?;
+        Some((file, *items.iter().find(|item| item.kind == HoldingKind::TcpAccepted)?))
+    });
+    assert_eq!((file.kind, file.owner.join, file.owner.trace), (HoldingKind::File, Join::Socket, None));
+    assert_eq!(file.owner.connection, Some((connection.key, 0)));
+    assert!(file.made.is_some_and(|made| made < Session::now()));
+    let frames = wait(&mut session, "the open site", |seen| {
+        let file = fds(seen, victim.pid())?.items.iter().find(|item| item.key == file.key)?;
+        (file.site != SiteId(0)).then_some(file.site)
+    });
+    let frames = session.frames(frames);
+    assert!(frames.iter().any(|frame| frame.function.contains("open")), "{frames:?}");
+    drop(client);
+    victim.expect("gone");
+    // The connection is still open on the victim's side; the file keeps its owner.
+    let owner = wait(&mut session, "the file", |seen| {
+        fds(seen, victim.pid())?.items.iter().find(|item| item.key == file.key).map(|item| item.owner)
+    });
+    assert_eq!(owner, file.owner);
+}
+
+#[test]
+fn children_are_followed_from_fork_to_exit() {
+    let victim = Victim::start(
+        r#"
+import subprocess
+wait(); subprocess.run(['sleep', '0.3']); say('done'); wait()
+"#,
+    );
+    let mut session = session();
+    session.add_target(victim.pid()).unwrap();
+    wait(&mut session, "the victim", |seen| fds(seen, victim.pid()).map(|_| ()));
+    victim.go_on();
+    let child = wait(&mut session, "the child, executed", |seen| match seen {
+        Observation::Process(process) if process.parent == Some(victim.pid()) && process.name == "sleep" => {
+            Some(process.pid)
+        }
+        _ => None,
+    });
+    assert!(session.targets().contains(&child));
+    wait(&mut session, "its exit", |seen| match seen {
+        Observation::Exit(exit) if exit.pid == child => Some(()),
+        _ => None,
+    });
+    assert_eq!(session.targets(), vec![victim.pid()]);
+    let pid = victim.pid();
+    drop(victim);
+    wait(&mut session, "the victim's exit", |seen| match seen {
+        Observation::Exit(exit) if exit.pid == pid => Some(()),
+        _ => None,
+    });
+}
+
+#[test]
+fn an_event_loop_that_sleeps_is_a_stall_and_one_that_waits_is_not() {
+    let victim = Victim::start(
+        r#"
+import select, time, os
+loop = select.epoll(); r, w = os.pipe(); loop.register(r, select.EPOLLIN)
+loop.poll(0.01); say('ready'); wait()
+for _ in range(20): loop.poll(0.1)
+os.write(w, b'x'); loop.poll(0.1); say('stalling'); time.sleep(1.5); loop.poll(0.1); say('done'); wait()
+"#,
+    );
+    victim.expect("ready");
+    let mut session = session();
+    session.add_target(victim.pid()).unwrap();
+    wait(&mut session, "the victim", |seen| fds(seen, victim.pid()).map(|_| ()));
+    victim.go_on();
+    let (mut waits, mut early) = (0, false);
+    let stall = wait(&mut session, "a stall", |seen| match seen {
+        Observation::LoopTime(time) => {
+            waits += time.waits;
+            None
+        }
+        Observation::Stall(stall) => {
+            early |= waits == 0;
+            (stall.until - stall.since > 800_000_000).then(|| stall.clone())
+        }
+        _ => None,
+    });
+    // Reading the test's go-ahead blocks outside epoll; the loop of 20 waits must not count as a stall.
+    assert!(waits >= 10, "{waits} waits told");
+    assert_eq!(stall.pid, victim.pid());
+    assert_eq!(stall.syscall.as_deref(), Some("clock_nanosleep"), "{stall:?} early {early}");
+    assert!(!stall.on_cpu && stall.starved, "{stall:?}");
+    let frames = session.frames(stall.site);
+    assert!(frames.iter().any(|frame| frame.function.contains("sleep")), "{frames:?}");
+}
+
+#[test]
+fn memory_growth_shows() {
+    let victim = Victim::start("wait(); keep = bytearray(64 << 20); say('grown'); wait()");
+    let mut session = session();
+    session.add_target(victim.pid()).unwrap();
+    let pid = victim.pid();
+    let anonymous = move |seen: &Observation| match seen {
+        Observation::Level(level) if level.pid == pid && level.resource == Resource::RssAnon => Some(level.value),
+        _ => None,
+    };
+    let before = wait(&mut session, "a level", anonymous);
+    victim.go_on();
+    victim.expect("grown");
+    wait(&mut session, "64 MiB more", |seen| anonymous(seen).filter(|after| *after >= before + (60 << 20)));
+}
+
+#[test]
+fn without_kernel_programs_proc_serves_and_says_why() {
+    let victim = Victim::start("keep = [open('/etc/passwd') for _ in range(7)]; say('ready'); wait()");
+    victim.expect("ready");
+    let mut session = Session::start(Options { no_bpf: true });
+    session.add_target(victim.pid()).unwrap();
+    let view = wait(&mut session, "a snapshot", |seen| fds(seen, victim.pid()).cloned());
+    assert_eq!(view.items.iter().filter(|item| item.kind == HoldingKind::File).count(), 7);
+    let status = session.status();
+    let tiers: Vec<_> = status.iter().map(|probe| (probe.name, probe.tier)).collect();
+    assert_eq!(tiers, [("fd", Tier::Reduced), ("tcp", Tier::Off), ("epoll", Tier::Off), ("memory", Tier::Reduced)]);
+    assert!(status.iter().all(|probe| !probe.reason.is_empty() && !probe.remedy.is_empty()), "{status:?}");
+}
+
+#[test]
+fn a_pid_that_is_not_there_is_named() {
+    let mut session = Session::start(Options { no_bpf: true });
+    let error = session.add_target(4_194_304).unwrap_err();
+    assert!(matches!(error, SessionError::NoSuchProcess(4_194_304)));
+    assert_eq!(error.to_string(), "pid 4194304: no such process");
 }

@@ -27,9 +27,7 @@ pub(crate) fn context_offset(executable: &Path) -> Option<i64> {
 
 /// Size and alignment of the TLS segment, from its sections (`.tdata`, then `.tbss`).
 fn tls_block(file: &object::File<'_>) -> Option<(u64, u64)> {
-    let tls = |section: &object::Section<'_, '_>| {
-        matches!(section.flags(), SectionFlags::Elf { sh_flags } if sh_flags & u64::from(elf::SHF_TLS) != 0)
-    };
+    let tls = |section: &object::Section<'_, '_>| matches!(section.flags(), SectionFlags::Elf { sh_flags } if sh_flags & u64::from(elf::SHF_TLS) != 0);
     let mut bounds: Option<(u64, u64)> = None;
     let mut align = 1;
     for section in file.sections().filter(tls) {

@@ -6,6 +6,9 @@ pub(crate) mod cost;
 pub(crate) mod elf;
 pub(crate) mod iterator;
 pub(crate) mod kernel;
+#[cfg(test)]
+mod layout;
+pub(crate) mod naming;
 pub(crate) mod sites;
 pub(crate) mod targets;
 pub(crate) mod tracefs;

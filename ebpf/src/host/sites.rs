@@ -3,7 +3,7 @@
 //!
 //! Invariant: stacks are unwound and dropped here; only code addresses remain. Bounded by the constants.
 
-use super::unwind::Unwinder;
+use super::{naming, unwind::Unwinder};
 use crate::wire::{PAGE, StackRecord};
 use blazesym::{
     Pid as SymPid,
@@ -132,15 +132,15 @@ fn symbolize(symbolizer: &Symbolizer, pid: Pid, addresses: &[u64]) -> Vec<Frame>
             continue;
         };
         let place = |code: &blazesym::symbolize::CodeInfo<'_>| {
-            Some((code.to_path().to_string_lossy().into_owned(), code.line?))
+            Some((naming::source(&code.to_path().to_string_lossy()).into_owned(), code.line?))
         };
         // What the compiler inlined comes first: it is further in.
         for inner in symbol.inlined.iter().rev() {
             let location = inner.code_info.as_ref().and_then(place);
-            frames.push(Frame { function: inner.name.to_string(), location });
+            frames.push(Frame { function: naming::function(&inner.name), location });
         }
         let location = symbol.code_info.as_deref().and_then(place);
-        frames.push(Frame { function: symbol.name.to_string(), location });
+        frames.push(Frame { function: naming::function(&symbol.name), location });
     }
     frames
 }

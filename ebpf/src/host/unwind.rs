@@ -72,8 +72,11 @@ fn code_of(pid: Pid) -> std::io::Result<Vec<Mapped>> {
         let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
         let path = fields.nth(2)?;
         let hex = |text| u64::from_str_radix(text, 16).ok();
-        (permissions.contains('x') && path.starts_with('/'))
-            .then_some(Mapped { range: hex(start)?..hex(end)?, path: path.to_owned(), offset })
+        (permissions.contains('x') && path.starts_with('/')).then_some(Mapped {
+            range: hex(start)?..hex(end)?,
+            path: path.to_owned(),
+            offset,
+        })
     };
     Ok(maps.lines().filter_map(parse).take(MOST_MODULES).collect())
 }

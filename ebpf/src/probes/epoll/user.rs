@@ -52,10 +52,8 @@ impl Probe for Epoll {
     fn attach(&mut self, kernel: &mut Kernel) -> Result<(), AttachError> {
         kernel.iterator("thread_list", "task")?;
         kernel.iterator("thread_stack", "task")?;
-        kernel.syscalls(
-            "epoll_entered",
-            &["sys_enter_epoll_wait", "sys_enter_epoll_pwait", "sys_enter_epoll_pwait2"],
-        )?;
+        kernel
+            .syscalls("epoll_entered", &["sys_enter_epoll_wait", "sys_enter_epoll_pwait", "sys_enter_epoll_pwait2"])?;
         kernel.syscalls("epoll_left", &["sys_exit_epoll_wait", "sys_exit_epoll_pwait", "sys_exit_epoll_pwait2"])
     }
 
@@ -125,7 +123,8 @@ impl Epoll {
                 thread.stuck = Some((since, site));
                 let [high, low] = record.context.trace.map(u64::to_ne_bytes);
                 let trace = TraceId::from_bytes(&[high, low].concat());
-                let served = all.iter().any(|other| other.task.epoll == record.task.epoll && other.task.wait_since != 0);
+                let served =
+                    all.iter().any(|other| other.task.epoll == record.task.epoll && other.task.wait_since != 0);
                 out.push(Observation::Stall(Stall {
                     pid,
                     tid,

@@ -7,10 +7,7 @@ use crate::{
 };
 use aya_ebpf::{
     EbpfContext,
-    helpers::{
-        bpf_ktime_get_ns, bpf_probe_read_user,
-        generated::bpf_seq_write,
-    },
+    helpers::{bpf_ktime_get_ns, bpf_probe_read_user, generated::bpf_seq_write},
     macros::{btf_tracepoint, map, tracepoint},
     maps::{HashMap, LruHashMap},
     programs::{BtfTracePointContext, TracePointContext},
@@ -45,12 +42,7 @@ fn remember(target: &Target, fd: i64, via: u32) {
     let inode: u64 = peek(file + offset!(file_f_inode) as u64);
     // SAFETY: always allowed.
     let made = unsafe { bpf_ktime_get_ns() };
-    let mut origin = FileOrigin {
-        ino: peek(inode + offset!(inode_i_ino) as u64),
-        made,
-        via,
-        ..FileOrigin::default()
-    };
+    let mut origin = FileOrigin { ino: peek(inode + offset!(inode_i_ino) as u64), made, via, ..FileOrigin::default() };
     if via == VIA_OPEN {
         // A connection belongs to whom it will serve, not to the thread that happened to accept it.
         (origin.context, origin.join) = context::of_current(target);

@@ -10,9 +10,7 @@ use crate::{
     probes::{Look, Probe},
     wire::{Counter, FdRecord, JOIN_INHERITED, JOIN_THREAD, StackRecord},
 };
-use snowshed_engine::model::{
-    Holding, Holdings, Join, Nanos, Observation, Owner, Resource, SiteId, TraceId,
-};
+use snowshed_engine::model::{Holding, Holdings, Join, Nanos, Observation, Owner, Resource, SiteId, TraceId};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     time::Duration,
@@ -154,8 +152,7 @@ fn owner(record: &FdRecord) -> Owner {
     let origin = &record.origin;
     let [high, low] = origin.context.trace.map(u64::to_ne_bytes);
     let trace = TraceId::from_bytes(&[high, low].concat());
-    let connection = (origin.connection != 0)
-        .then(|| (identity(origin.connection, origin.connection_made), 0));
+    let connection = (origin.connection != 0).then(|| (identity(origin.connection, origin.connection_made), 0));
     let join = match origin.join {
         JOIN_THREAD if trace.is_some() => Join::ThreadContext,
         JOIN_INHERITED if trace.is_some() => Join::Inherited,

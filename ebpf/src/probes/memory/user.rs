@@ -10,7 +10,6 @@ use std::{fs, time::Duration};
 
 const PAGE: u64 = 4096;
 
-#[derive(Default)]
 pub(crate) struct Memory;
 
 impl Probe for Memory {

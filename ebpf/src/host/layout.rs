@@ -1,0 +1,65 @@
+//! The byte table of the shared records, `docs/reference/wire.md`: printed from the structures themselves, so
+//! that it cannot go stale. `SNOWSHED_WRITE=1 cargo test -p snowshed-ebpf layout` writes it anew.
+
+use crate::wire::{Context, Event, FdRecord, FileOrigin, Registers, StackRecord, Target, TaskState, ThreadRecord};
+use std::{fmt::Write as _, path::Path};
+
+macro_rules! table {
+    ($text:ident, $record:ident { $($field:ident),* $(,)? }) => {
+        writeln!($text, "\n## {} ({} bytes)\n\n| offset | field |\n| ---: | --- |", stringify!($record), size_of::<$record>())
+            .expect("a string takes text");
+        // A field that is left out here would make the pattern incomplete, which does not compile.
+        if let Some($record { $($field: _),* }) = None::<$record> {}
+        $(writeln!($text, "| {} | `{}` |", std::mem::offset_of!($record, $field), stringify!($field))
+            .expect("a string takes text");)*
+    };
+}
+
+fn document() -> String {
+    let mut text = "# Records between the kernel programs and the host\n\nNative endian, never stored. Written by \
+                    `SNOWSHED_WRITE=1 cargo test -p snowshed-ebpf layout`; the fields are described in \
+                    `ebpf/src/wire.rs`.\n"
+        .to_owned();
+    table!(text, Target { tls, inherited });
+    table!(text, Context { trace, span });
+    table!(text, FileOrigin { ino, made, context, connection, connection_made, join, via });
+    table!(text, FdRecord { file, f_op, position, ino, bytes, origin, fd, mode, socket });
+    table!(
+        text,
+        ThreadRecord {
+            host,
+            numbers,
+            leader,
+            level,
+            state,
+            on_cpu,
+            threads,
+            comm,
+            started,
+            runtime,
+            major_faults,
+            rss,
+            sleeps,
+            ready,
+            syscall,
+            context,
+            task,
+        }
+    );
+    table!(text, TaskState { wait_since, wait_ended, waits, wait_ns, busy_ns, connection, connection_made, epoll });
+    table!(text, Registers { ip, sp, bp });
+    table!(text, StackRecord { host_tgid, pages, file, made, registers, stack });
+    table!(text, Event { kind, host_tgid, at, child, ambiguity, numbers, context, local, peer, ports, family, bytes });
+    text
+}
+
+#[test]
+fn layout_is_documented() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/wire.md");
+    let text = document();
+    if std::env::var_os("SNOWSHED_WRITE").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), text, "write it anew: see this file's head");
+}
