@@ -3,5 +3,9 @@
 pub mod demo;
 pub mod ebpf;
 pub mod load;
+pub mod process;
+pub mod program;
+pub mod rig;
 pub mod setup;
 pub mod test;
+pub mod video;

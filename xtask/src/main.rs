@@ -1,6 +1,7 @@
 //! `cargo xtask …`: everything a developer or a newcomer runs, by name. Each unit is a module of the library.
 
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Snowshed's chores")]
@@ -23,12 +24,21 @@ enum Task {
     Load(xtask::load::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Args::parse().task {
+fn main() -> ExitCode {
+    let done = match Args::parse().task {
         Task::Setup(args) => xtask::setup::run(&args),
         Task::Demo(args) => xtask::demo::run(&args),
         Task::Test(args) => xtask::test::run(&args),
         Task::Ebpf(args) => xtask::ebpf::run(&args),
         Task::Load(args) => xtask::load::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Its report has been printed, and ends with the line of sums.
+        Err(error) if error.is::<xtask::test::Failed>() => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if error.is::<xtask::setup::Missing>() { 2 } else { 1 })
+        }
     }
 }

@@ -4,4 +4,21 @@
 //! written, no thread is started, and memory is bounded by [`config::Caps`]. The same observations in
 //! the same order give the same outputs, so every decision can be replayed from a recording.
 
+mod breaker;
+mod causes;
+pub mod config;
+mod correlate;
+mod detect;
+mod engine;
+mod forecast;
+mod incident;
+mod loops;
 pub mod model;
+mod series;
+mod sketch;
+pub mod slo;
+mod target;
+mod view;
+mod window;
+
+pub use engine::Engine;

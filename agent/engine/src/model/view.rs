@@ -1,6 +1,6 @@
 //! What the engine knows at a moment, for the API. Built off the hot path, about once a second.
 
-use super::{HoldingKind, Incident, Nanos, Pid, SiteId, TraceId};
+use super::{HoldingKind, Incident, Lost, Nanos, Pid, SiteId, TraceId};
 use serde::{Deserialize, Serialize};
 
 /// The whole picture.
@@ -16,6 +16,9 @@ pub struct View {
     pub slos: Vec<SloView>,
     /// Breakers that have acted or would have, by pid.
     pub breakers: Vec<BreakerView>,
+    /// Evidence that never arrived or that a bound made the engine leave out: totals, by probe or bound.
+    #[serde(default)]
+    pub lost: Vec<Lost>,
 }
 
 /// A target at a moment.

@@ -1,0 +1,90 @@
+//! `event_loop_stall`: a thread that others wait for blocks or computes instead of coming back.
+//!
+//! Confidence rests on who waited: events ready on the instance with nobody else waiting is proof,
+//! a request that the thread was stuck in is strong, neither is a hint below the bar. No forecast.
+
+use super::{CauseUnit, Scene, slo_evidence};
+use crate::{
+    correlate::join::certainty,
+    loops::StallSite,
+    model::{Cause, CauseKind, Evidence, Join, Layer, ThreadRef, TriggerKind},
+    window::{SECOND, seconds},
+};
+
+/// Most causes of this kind at once.
+const MOST: usize = 3;
+
+pub(crate) const UNIT: CauseUnit = CauseUnit {
+    kind: CauseKind::EventLoopStall,
+    needs: TriggerKind::Stall,
+    produces: &[TriggerKind::Stall, TriggerKind::SloWindows],
+    propose,
+    explains: |_, _| false,
+};
+
+fn propose(scene: &Scene<'_>) -> Vec<Cause> {
+    if !scene.stalls.triggered {
+        return Vec::new();
+    }
+    scene.stalls.sites.iter().take(MOST).map(|site| cause(scene, site)).collect()
+}
+
+fn confidence(scene: &Scene<'_>, site: &StallSite) -> f64 {
+    let count = f64::from(site.count.max(1));
+    let (starved, joined) = (f64::from(site.starved) / count, f64::from(site.joined) / count);
+    let waited = 0.45 + 0.25 * joined * certainty(site.join) + 0.45 * starved;
+    // Of several places the one that lost most of the time is meant.
+    let share = seconds(site.total) / seconds(scene.stalls.total).max(1e-9);
+    (waited.min(0.96) * (0.7 + 0.3 * share.clamp(0.0, 1.0))).clamp(0.0, 1.0)
+}
+
+fn cause(scene: &Scene<'_>, site: &StallSite) -> Cause {
+    let window = scene.config.stalls.window_seconds.saturating_mul(SECOND);
+    let begin = site.since;
+    let before = scene.target.loops.busy_ratio(begin.saturating_sub(60 * SECOND), begin.saturating_sub(SECOND));
+    let after = scene.target.loops.busy_ratio(begin, scene.now);
+    let evidence = |signal: &str, before: f64, after: f64, unit: &str, join| Evidence {
+        layer: Layer::Application,
+        signal: signal.to_owned(),
+        before,
+        after,
+        unit: unit.to_owned(),
+        n: u64::from(site.count),
+        since: begin.max(scene.now.saturating_sub(window)),
+        until: scene.now,
+        join,
+        ambiguity: 1,
+    };
+    let mut all = vec![evidence("loop.stall", 0.0, seconds(site.total), "s", site.join)];
+    if let Some(after) = after {
+        all.push(evidence("loop.busy_ratio", before.unwrap_or(0.0), after, "ratio", Join::Window));
+    }
+    let starved = f64::from(site.starved) / f64::from(site.count.max(1));
+    all.push(evidence("loop.starved_ratio", 0.0, starved, "ratio", Join::Window));
+    all.extend(slo_evidence(scene));
+    Cause {
+        kind: CauseKind::EventLoopStall,
+        confidence: confidence(scene, site),
+        title: title(site, scene.config.stalls.window_seconds),
+        site: site.site,
+        thread: Some(ThreadRef { tid: site.tid, name: site.thread.clone() }),
+        connection: None,
+        traces: site.traces.clone(),
+        evidence: all,
+        forecast: None,
+    }
+}
+
+fn title(site: &StallSite, window_seconds: u64) -> String {
+    let length = match site.typical {
+        short if short < 10 * SECOND => format!("{:.0} ms", seconds(short) * 1e3),
+        long => format!("{:.0} s", seconds(long)),
+    };
+    let what = match (&site.syscall, site.on_cpu) {
+        (Some(syscall), false) => format!("blocked {length} in {syscall}"),
+        (None, false) => format!("blocked {length}"),
+        (_, true) => format!("computed {length} without coming back"),
+    };
+    let often = if site.count == 1 { "once".to_owned() } else { format!("{} times", site.count) };
+    format!("event loop thread {} {what}, {often} in {window_seconds} s", site.thread)
+}

@@ -1,0 +1,106 @@
+//! `fd_leak`: descriptors kept after the request that they were made for.
+//!
+//! Rests on ownership, not on a trend; the trend only says how long there is left. Confidence falls with
+//! the join, with things of the same group that later requests do use, a little with those given back
+//! normally (a leak on an error path is still a leak), and while few have been seen.
+
+use super::{CauseUnit, Scene, slo_evidence};
+use crate::{
+    correlate::{group::Leak, join::certainty},
+    forecast::{forecast, span_words},
+    model::{Cause, CauseKind, Evidence, Forecast, HoldingKind, Layer, Resource, TriggerKind},
+};
+
+/// Most causes of this kind at once.
+const MOST: usize = 3;
+
+pub(crate) const UNIT: CauseUnit = CauseUnit {
+    kind: CauseKind::FdLeak,
+    needs: TriggerKind::Orphans,
+    produces: &[TriggerKind::Orphans, TriggerKind::Exhaustion, TriggerKind::SloWindows],
+    propose,
+    explains,
+};
+
+/// At the limit, accept fails and its loop spins: stalls are then this leak's symptom.
+fn explains(scene: &Scene<'_>, kind: CauseKind) -> bool {
+    let own = &scene.target.own;
+    kind == CauseKind::EventLoopStall
+        && own.limit.is_some_and(|limit| own.live.saturating_mul(100) >= limit.saturating_mul(97))
+}
+
+fn propose(scene: &Scene<'_>) -> Vec<Cause> {
+    scene.leaks.iter().take(MOST).map(|leak| cause(scene, leak)).collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of descriptors, as shares and evidence")]
+fn cause(scene: &Scene<'_>, leak: &Leak) -> Cause {
+    let orphaned = leak.orphaned as f64;
+    let pure = orphaned / (orphaned + leak.reused as f64).max(1.0);
+    let kept = orphaned / (orphaned + leak.returned as f64).max(1.0);
+    let seen = 1.0 - 0.5 / orphaned.max(1.0);
+    let growth = if leak.growing { 1.0 } else { 0.95 };
+    let confidence = certainty(leak.join) * (0.6 + 0.4 * pure) * (0.85 + 0.15 * kept) * seen * growth;
+    let forecast = leak.growing.then(|| significant(scene, leak)).flatten();
+    let evidence = |signal: &str, before: u64, after: u64, n| Evidence {
+        layer: Layer::Application,
+        signal: signal.to_owned(),
+        before: before as f64,
+        after: after as f64,
+        unit: "fds".to_owned(),
+        n,
+        since: leak.onset.0,
+        until: scene.now,
+        join: leak.join,
+        ambiguity: 1,
+    };
+    let live_before = scene.target.fds.before(leak.onset.0).unwrap_or(0);
+    let mut all = vec![
+        evidence("fd.orphaned", 0, leak.orphaned, leak.orphaned),
+        evidence("fd.live", live_before, scene.target.own.live, scene.target.own.live),
+    ];
+    all.extend(slo_evidence(scene));
+    Cause {
+        kind: CauseKind::FdLeak,
+        confidence: confidence.clamp(0.0, 1.0),
+        title: title(leak, forecast.as_ref()),
+        site: leak.site,
+        thread: None,
+        connection: None,
+        traces: leak.traces.clone(),
+        evidence: all,
+        forecast,
+    }
+}
+
+fn significant(scene: &Scene<'_>, leak: &Leak) -> Option<Forecast> {
+    let target = scene.target;
+    forecast(Resource::Fds, &target.fds, target.fd_limit(), Some(leak.onset.0), &scene.config.exhaustion)
+}
+
+fn title(leak: &Leak, forecast: Option<&Forecast>) -> String {
+    let held = format!("{} {} held by requests that ended", leak.orphaned, plural(leak.kind));
+    match forecast {
+        Some(told) => format!("{held}; the limit of {} is reached in {}", told.limit, span_words(told.eta_seconds)),
+        None => held,
+    }
+}
+
+fn plural(kind: HoldingKind) -> &'static str {
+    match kind {
+        HoldingKind::File => "files",
+        HoldingKind::Directory => "directories",
+        HoldingKind::Device => "devices",
+        HoldingKind::Pipe => "pipe ends",
+        HoldingKind::Listener => "listening sockets",
+        HoldingKind::TcpAccepted => "accepted connections",
+        HoldingKind::Tcp => "TCP connections",
+        HoldingKind::Udp => "UDP sockets",
+        HoldingKind::Unix => "Unix sockets",
+        HoldingKind::Socket => "sockets",
+        HoldingKind::Epoll => "epoll instances",
+        HoldingKind::Eventfd => "eventfds",
+        HoldingKind::Timerfd => "timers",
+        HoldingKind::Anon => "descriptors",
+    }
+}

@@ -1,0 +1,139 @@
+//! Which requests of a process have ended, by what its spans and its own reports say.
+//!
+//! Invariant: an end is only told where something observed decides it; otherwise the answer is
+//! "unknown", and the caller falls back to the connection or waits. Memory: a bounded number of ended
+//! traces (the oldest make room, counted) and the traces of the last report.
+
+use crate::{
+    model::{Nanos, OpenRequests, TraceId},
+    window::SECOND,
+};
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// A report older than this no longer speaks for the present.
+const REPORT_FRESH: Nanos = 3 * SECOND;
+/// Spans carry wall-clock time; converted, it may be off by so much.
+const CLOCK_SLACK: Nanos = SECOND / 10;
+/// Open requests taken from one report.
+const REPORT_CAP: usize = 4_096;
+
+/// What is known of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// In progress, or about to be decided by the next report.
+    Open,
+    /// It ended then.
+    Ended(Nanos),
+    /// Nothing decides; `spans` says that this process's requests do get spans, so one may yet come.
+    Unknown {
+        /// Spans arrive for this process.
+        spans: bool,
+    },
+}
+
+/// Ends of one process's requests.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    ended: HashMap<TraceId, Nanos>,
+    order: VecDeque<TraceId>,
+    /// Ended traces that made room for newer ones.
+    pub(crate) evicted: u64,
+    spans: bool,
+    report_at: Option<Nanos>,
+    report_complete: bool,
+    open: HashSet<TraceId>,
+}
+
+impl Ends {
+    /// A span told that a request ended.
+    pub(crate) fn span(&mut self, trace: TraceId, ended: Nanos, cap: usize) {
+        self.spans = true;
+        if let Some(end) = self.ended.get_mut(&trace) {
+            *end = (*end).max(ended);
+            return;
+        }
+        while self.order.len() >= cap.max(1) {
+            if let Some(oldest) = self.order.pop_front() {
+                self.ended.remove(&oldest);
+                self.evicted += 1;
+            }
+        }
+        self.ended.insert(trace, ended);
+        self.order.push_back(trace);
+    }
+
+    /// The service told what it is working on.
+    pub(crate) fn report(&mut self, report: &OpenRequests, at: Nanos) {
+        if self.report_at.is_some_and(|last| at < last) {
+            return;
+        }
+        self.report_at = Some(at);
+        self.report_complete = report.complete && report.items.len() <= REPORT_CAP;
+        self.open.clear();
+        self.open.extend(report.items.iter().take(REPORT_CAP).map(|open| open.trace));
+    }
+
+    /// What became of the request that something was made for at `made`.
+    pub(crate) fn fate(&self, trace: &TraceId, made: Nanos, now: Nanos) -> Fate {
+        let report = self.report_at.filter(|at| now.saturating_sub(*at) <= REPORT_FRESH);
+        let span = self.ended.get(trace).copied().filter(|end| end.saturating_add(CLOCK_SLACK) >= made);
+        match (report, span) {
+            // Several requests of one trace may be handled here: a listed one outlives an ended one.
+            (Some(at), span) if self.open.contains(trace) && span.is_none_or(|end| end <= at) => Fate::Open,
+            (_, Some(end)) => Fate::Ended(end.max(made)),
+            (Some(at), None) if self.report_complete && at > made => Fate::Ended(at),
+            (Some(at), None) if at <= made => Fate::Open,
+            _ => Fate::Unknown { spans: self.spans },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::OpenRequest;
+
+    fn trace(n: u8) -> TraceId {
+        TraceId([n; 16])
+    }
+
+    fn report(at: Nanos, complete: bool, open: &[u8]) -> OpenRequests {
+        let items = open.iter().map(|n| OpenRequest { trace: trace(*n), route: String::new(), since: 0 }).collect();
+        OpenRequests { pid: 1, at, in_flight: 0, limit: None, rejected_total: 0, complete, items }
+    }
+
+    #[test]
+    fn a_complete_report_decides_and_an_incomplete_one_does_not() {
+        let mut ends = Ends::default();
+        assert_eq!(ends.fate(&trace(1), 0, 0), Fate::Unknown { spans: false });
+        ends.report(&report(2 * SECOND, false, &[2]), 2 * SECOND);
+        assert_eq!(ends.fate(&trace(1), SECOND, 2 * SECOND), Fate::Unknown { spans: false });
+        assert_eq!(ends.fate(&trace(2), SECOND, 2 * SECOND), Fate::Open);
+        ends.report(&report(3 * SECOND, true, &[2]), 3 * SECOND);
+        assert_eq!(ends.fate(&trace(1), SECOND, 3 * SECOND), Fate::Ended(3 * SECOND));
+        assert_eq!(
+            ends.fate(&trace(1), 4 * SECOND, 4 * SECOND),
+            Fate::Open,
+            "made after the report: wait for the next"
+        );
+        assert_eq!(ends.fate(&trace(1), SECOND, 60 * SECOND), Fate::Unknown { spans: false }, "the reports stopped");
+    }
+
+    #[test]
+    fn a_span_that_ended_before_the_thing_was_made_is_another_request_of_the_trace() {
+        let mut ends = Ends::default();
+        ends.span(trace(1), 5 * SECOND, 8);
+        assert_eq!(ends.fate(&trace(1), 4 * SECOND, 6 * SECOND), Fate::Ended(5 * SECOND));
+        assert_eq!(ends.fate(&trace(1), 9 * SECOND, 9 * SECOND), Fate::Unknown { spans: true });
+        ends.report(&report(6 * SECOND, true, &[1]), 6 * SECOND);
+        assert_eq!(ends.fate(&trace(1), 4 * SECOND, 6 * SECOND), Fate::Open, "still listed after that span's end");
+    }
+
+    #[test]
+    fn the_memory_of_ends_is_bounded_and_counts_what_it_forgets() {
+        let mut ends = Ends::default();
+        (1..=20).for_each(|n| ends.span(trace(n), SECOND, 8));
+        assert_eq!((ends.ended.len(), ends.order.len(), ends.evicted), (8, 8, 12));
+        assert_eq!(ends.fate(&trace(1), 0, 0), Fate::Unknown { spans: true });
+    }
+}

@@ -1,0 +1,193 @@
+//! Whose is what a process holds: every open file is followed from the request that made it until it
+//! is given back or nobody's.
+//!
+//! An owner has ended when its span or the service's own report says so; where neither speaks, when its
+//! connection is gone or has begun a later exchange. What lies unused for a while after that is
+//! orphaned; what was used after it belongs to a pool or a cache. Invariant: what cannot be decided
+//! counts as held. Cost: four hash look-ups per thing and snapshot; memory is reused.
+
+use super::{
+    OrphanConfig,
+    ends::{Ends, Fate},
+    group::{Groups, Leak, Standing},
+    is_kept_on_purpose,
+};
+use crate::{
+    config::Caps,
+    model::{Holding, HoldingKind, Holdings, Join, Nanos},
+    window::SECOND,
+};
+use std::collections::HashMap;
+
+/// One thing held, with what is known of its use and its owner.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    item: Holding,
+    /// When it was made, or first seen.
+    made: Nanos,
+    /// The last change of its use mark fell into this interval; `None` before the first change.
+    used: Option<(Nanos, Nanos)>,
+    ended: Option<Nanos>,
+    /// When its connection was first seen to have gone on to a later exchange.
+    overtaken: Option<Nanos>,
+    standing: Standing,
+    /// Found again in the next snapshot.
+    visited: bool,
+}
+
+/// What one process holds, and whose it is.
+#[derive(Debug, Default)]
+pub(crate) struct Ownership {
+    held: Vec<Held>,
+    next: Vec<Held>,
+    index: HashMap<u64, u32>,
+    /// Exchanges begun on each accepted connection of the last snapshot.
+    connections: HashMap<u64, u32>,
+    pub(crate) groups: Groups,
+    pub(crate) leaks: Vec<Leak>,
+    pub(crate) live: u64,
+    pub(crate) orphaned: u64,
+    pub(crate) limit: Option<u64>,
+    pub(crate) at: Option<Nanos>,
+    /// Things of the last snapshot that were too many to follow.
+    pub(crate) unfollowed: u64,
+    /// Look-ups done so far: what a test counts instead of time.
+    pub(crate) work: u64,
+}
+
+impl Ownership {
+    /// Takes a complete snapshot; one older than the last is ignored (false).
+    pub(crate) fn snapshot(
+        &mut self,
+        told: &Holdings,
+        at: Nanos,
+        ends: &Ends,
+        config: &OrphanConfig,
+        caps: &Caps,
+    ) -> bool {
+        if self.at.is_some_and(|last| at < last) {
+            return false;
+        }
+        let followed = told.items.len().min(caps.holdings);
+        let (items, rest) = told.items.split_at(followed);
+        self.limit = told.limit;
+        self.unfollowed = rest.len() as u64;
+        self.connections.clear();
+        let accepted = items.iter().filter(|item| item.kind == HoldingKind::TcpAccepted);
+        self.connections.extend(accepted.map(|item| (item.key, item.exchanges)));
+
+        self.groups.begin(caps.groups);
+        self.next.clear();
+        self.orphaned = 0;
+        for item in items {
+            let mut held = self.follow(item, at);
+            self.judge(&mut held, at, ends, config);
+            self.orphaned += u64::from(held.standing == Standing::Orphaned);
+            self.groups.count(item, held.standing, held.made, held.ended, caps.groups);
+            self.next.push(held);
+        }
+        for item in rest {
+            self.groups.count(item, Standing::Held, at, None, caps.groups);
+        }
+        self.give_back(rest.is_empty());
+        self.live = told.items.len() as u64;
+        self.leaks = self.groups.close(at, config);
+        self.at = Some(at);
+        true
+    }
+
+    /// What is known of an item from the last snapshot, brought up to date.
+    fn follow(&mut self, item: &Holding, at: Nanos) -> Held {
+        self.work += 1;
+        let since = self.at.unwrap_or(at);
+        let made = item.made.unwrap_or(at).min(at);
+        let new = Held {
+            item: *item,
+            made,
+            used: None,
+            ended: None,
+            overtaken: None,
+            standing: Standing::Held,
+            visited: false,
+        };
+        let Some(old) = self.index.get(&item.key).and_then(|place| self.held.get_mut(*place as usize)) else {
+            return new;
+        };
+        old.visited = true;
+        let mut held = Held { item: *item, visited: false, ..*old };
+        if old.item.use_mark != item.use_mark {
+            held.used = Some((since, at));
+        }
+        if old.item.owner != item.owner {
+            // It works for another request now: the last one's end no longer counts.
+            (held.ended, held.overtaken) = (None, None);
+        }
+        held
+    }
+
+    fn judge(&mut self, held: &mut Held, at: Nanos, ends: &Ends, config: &OrphanConfig) {
+        held.standing = Standing::Held;
+        if is_kept_on_purpose(held.item.kind) {
+            return;
+        }
+        if held.ended.is_none() {
+            held.ended = self.end_of_owner(held, at, ends, config);
+        }
+        let Some(end) = held.ended else { return };
+        // A change in an interval that holds the end may have been before it.
+        let reused = held.used.filter(|used| used.0 >= end);
+        let unused_since = reused.map_or(end, |used| used.1);
+        let grace = config.grace(held.item.kind, reused.is_some());
+        held.standing = match (at.saturating_sub(unused_since) >= grace, reused) {
+            (true, _) => Standing::Orphaned,
+            (false, Some(_)) => Standing::Reused,
+            (false, None) => Standing::Left,
+        };
+    }
+
+    fn end_of_owner(&mut self, held: &mut Held, at: Nanos, ends: &Ends, config: &OrphanConfig) -> Option<Nanos> {
+        self.work += 2;
+        let fate =
+            held.item.owner.trace.map_or(Fate::Unknown { spans: false }, |trace| ends.fate(&trace, held.made, at));
+        let wait = match fate {
+            Fate::Open => return None,
+            Fate::Ended(end) => return Some(end.min(at)),
+            Fate::Unknown { spans } => spans,
+        };
+        let (key, exchange) = held.item.owner.connection?;
+        match self.connections.get(&key) {
+            // A child inherits the owner but not always the connection; and what was not followed is not gone.
+            None if self.unfollowed > 0 || held.item.owner.join == Join::Inherited => None,
+            None => Some(at),
+            Some(begun) if *begun > exchange.saturating_add(1) => {
+                let overtaken = *held.overtaken.get_or_insert(at);
+                let patience = if wait { config.span_wait_seconds.saturating_mul(SECOND) } else { 0 };
+                (at.saturating_sub(overtaken) >= patience).then_some(overtaken)
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// Counts what is no longer there, and makes the new snapshot the last one.
+    fn give_back(&mut self, complete: bool) {
+        if complete {
+            let gone = self.held.iter().filter(|held| !held.visited && held.item.owner.join != Join::None);
+            for held in gone {
+                self.groups.returned(held.item.kind, held.item.site);
+            }
+        }
+        std::mem::swap(&mut self.held, &mut self.next);
+        self.index.clear();
+        for place in 0..self.held.len() {
+            self.work += 1;
+            let Ok(number) = u32::try_from(place) else { break };
+            // Duplicated descriptors share one open file: all are counted, the last speaks when it is gone.
+            if let Some(twin) = self.index.insert(self.held[place].item.key, number) {
+                self.held[twin as usize].visited = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! The engine: takes facts, keeps what is known of each target, and decides twice a second.
+//!
+//! Invariants: time never goes backwards in here, whatever is passed in; no fact lies in the future;
+//! a fact about a process nobody watches changes nothing. Cost: a snapshot of n things is O(n),
+//! everything else is constant; a decision is bounded by the caps.
+
+use crate::{
+    config::EngineConfig,
+    incident::Ledger,
+    model::{Acted, Lost, Nanos, Observation, Output, Pid, ProcessExit, ProcessSeen, Request, View},
+    slo::state::{Burn, SloTrack},
+    target::Target,
+    view,
+    window::SECOND,
+};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Decisions are made this often.
+const DECIDE_EVERY: Nanos = SECOND / 2;
+/// Names of probes whose losses are told apart.
+const PROBES: usize = 64;
+/// Exited processes remembered, so that a late fact does not bring one back.
+const EXITED: usize = 64;
+
+/// The pure engine.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    now: Nanos,
+    deadline: Nanos,
+    targets: BTreeMap<Pid, Target>,
+    exited: VecDeque<Pid>,
+    slos: Vec<SloTrack>,
+    ledger: Ledger,
+    lost: BTreeMap<String, u64>,
+    /// When the last loss was told.
+    lost_at: Nanos,
+}
+
+impl Engine {
+    /// An engine that knows nothing yet.
+    #[must_use]
+    pub fn new(mut config: EngineConfig) -> Self {
+        let slos = std::mem::take(&mut config.slos).into_iter().map(SloTrack::new).collect();
+        Self {
+            ledger: Ledger::new(config.caps.closed_incidents),
+            config,
+            now: 0,
+            deadline: 0,
+            targets: BTreeMap::new(),
+            exited: VecDeque::new(),
+            slos,
+            lost: BTreeMap::new(),
+            lost_at: 0,
+        }
+    }
+
+    /// Takes one fact; appends what is decided. Also does what [`Engine::tick`] would, if that is due.
+    pub fn step(&mut self, now: Nanos, observation: &Observation, out: &mut Vec<Output>) {
+        self.now = self.now.max(now);
+        self.learn(observation, out);
+        if self.now >= self.deadline {
+            self.decide(out);
+        }
+    }
+
+    /// Does what is due; call it when [`Engine::next_deadline`] has passed.
+    pub fn tick(&mut self, now: Nanos, out: &mut Vec<Output>) {
+        self.now = self.now.max(now);
+        if self.now >= self.deadline {
+            self.decide(out);
+        }
+    }
+
+    /// When [`Engine::tick`] is to be called next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Nanos {
+        self.deadline
+    }
+
+    /// The whole picture. Allocates: meant for about once a second.
+    #[must_use]
+    pub fn view(&self, now: Nanos) -> View {
+        let now = self.now.max(now);
+        view::build(now, &self.targets, &self.slos, &self.ledger, &self.config, self.losses())
+    }
+
+    /// No fact lies in the future.
+    fn past(&self, at: Nanos) -> Nanos {
+        at.min(self.now)
+    }
+
+    fn learn(&mut self, observation: &Observation, out: &mut Vec<Output>) {
+        match observation {
+            Observation::Process(told) => self.process(told),
+            Observation::Exit(told) => self.exit(*told, out),
+            Observation::Request(told) => self.request(told),
+            Observation::Lost(told) => self.lose(&told.probe, told.events),
+            Observation::Acted(told) => self.acted(told),
+            Observation::OpenRequests(told) => {
+                let at = self.past(told.at);
+                self.known(told.pid, |target, _| target.open_requests(told, at));
+            }
+            Observation::Retransmit(told) => {
+                if let Some(pid) = told.pid {
+                    self.known(pid, |target, _| target.retransmits_total = target.retransmits_total.saturating_add(1));
+                }
+            }
+            Observation::Holdings(told) => {
+                let at = self.past(told.at);
+                self.watched(told.pid, |target, config| target.holdings(told, at, config));
+            }
+            Observation::Level(told) => {
+                let at = self.past(told.at);
+                self.watched(told.pid, |target, _| target.level(told, at));
+            }
+            Observation::LoopTime(told) => {
+                let at = self.past(told.at);
+                self.watched(told.pid, |target, _| target.loops.time(told, at));
+            }
+            Observation::Stall(told) => {
+                let until = self.past(told.until);
+                self.watched(told.pid, |target, _| target.loops.stall(told, until));
+            }
+        }
+    }
+
+    /// For facts that anybody may send: they never make a target.
+    fn known(&mut self, pid: Pid, learn: impl FnOnce(&mut Target, &EngineConfig)) {
+        match self.targets.get_mut(&pid) {
+            Some(target) => learn(target, &self.config),
+            None => self.lose("engine.unknown_process", 1),
+        }
+    }
+
+    /// For facts from probes, which look at targets only: if the news of one was lost, this is it.
+    fn watched(&mut self, pid: Pid, learn: impl FnOnce(&mut Target, &EngineConfig)) {
+        if !self.targets.contains_key(&pid) && !self.exited.contains(&pid) {
+            self.admit(pid);
+        }
+        self.known(pid, learn);
+    }
+
+    fn admit(&mut self, pid: Pid) -> Option<&mut Target> {
+        if !self.targets.contains_key(&pid) && self.targets.len() >= self.config.caps.targets {
+            self.lose("engine.targets", 1);
+            return None;
+        }
+        let (now, seed) = (self.now, self.config.seed);
+        Some(self.targets.entry(pid).or_insert_with(|| Target::new(pid, now, seed)))
+    }
+
+    fn process(&mut self, told: &ProcessSeen) {
+        let reused = self
+            .targets
+            .get(&told.pid)
+            .is_some_and(|target| target.started != told.started && !target.name.starts_with("pid "));
+        if reused {
+            // The number belongs to another process now; what was known is about the old one.
+            self.targets.remove(&told.pid);
+        }
+        self.exited.retain(|pid| *pid != told.pid);
+        if let Some(target) = self.admit(told.pid) {
+            target.seen(told);
+        }
+    }
+
+    fn exit(&mut self, told: ProcessExit, out: &mut Vec<Output>) {
+        if self.exited.len() >= EXITED {
+            self.exited.pop_front();
+        }
+        self.exited.push_back(told.pid);
+        let Some(target) = self.targets.remove(&told.pid) else { return };
+        if let Some(episode) = target.episode {
+            let closed = episode.close(self.now);
+            out.push(Output::Incident(Box::new(closed.clone())));
+            self.ledger.file(closed);
+        }
+    }
+
+    fn request(&mut self, told: &Request) {
+        let ended = self.past(told.ended);
+        self.slos.iter_mut().for_each(|slo| slo.request(told, ended));
+        if let Some(pid) = told.pid {
+            self.known(pid, |target, config| target.request(told, ended, &config.caps));
+        }
+    }
+
+    fn acted(&mut self, told: &Acted) {
+        let at = self.past(told.at);
+        self.known(told.pid, |target, config| target.acted(told, at, config));
+    }
+
+    fn lose(&mut self, probe: &str, events: u64) {
+        let known = self.lost.contains_key(probe) || self.lost.len() < PROBES;
+        let name: String = if known { probe.chars().take(64).collect() } else { "other".to_owned() };
+        let count = self.lost.entry(name).or_default();
+        *count = count.saturating_add(events);
+        self.lost_at = self.now;
+    }
+
+    fn losses(&self) -> Vec<Lost> {
+        let mut all = self.lost.clone();
+        let mut add = |probe: &str, events: u64| {
+            if events > 0 {
+                *all.entry(probe.to_owned()).or_default() += events;
+            }
+        };
+        for target in self.targets.values() {
+            add("engine.holdings", target.own.unfollowed);
+            add("engine.ended_traces", target.ends.evicted);
+            add("engine.groups", target.own.groups.folded);
+        }
+        self.slos.iter().for_each(|slo| add("engine.late_requests", slo.late));
+        all.into_iter().map(|(probe, events)| Lost { probe, events, at: self.lost_at }).collect()
+    }
+
+    fn decide(&mut self, out: &mut Vec<Output>) {
+        self.deadline = self.now.saturating_add(DECIDE_EVERY);
+        for slo in &mut self.slos {
+            slo.judge(self.now, &self.config.slo);
+        }
+        let burns: Vec<Burn> = self.slos.iter().filter_map(SloTrack::burn).collect();
+        for (pid, target) in &mut self.targets {
+            let own = |burn: &&Burn| match burn.pid {
+                Some(culprit) => culprit == *pid,
+                None => burn.service == target.name,
+            };
+            let own: Vec<Burn> = burns.iter().filter(own).cloned().collect();
+            target.evaluate(self.now, &self.config, &own, &mut self.ledger, out);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! One incident from its opening to its end, and the record of closed ones.
+//!
+//! A target has at most one open incident: later triggers merge into it. It has recovered when no
+//! trigger has held for a while, and closes some seconds later, once the breaker has given everything
+//! back. Invariant: at most 8 causes, 64 actions and 64 closed incidents are kept.
+
+use crate::{
+    causes::{self, Scene},
+    correlate::rank::rank,
+    detect::Finding,
+    model::{ActionTaken, Cause, Incident, IncidentId, Nanos, Pid, Severity, Times, Trigger, Verdict},
+    window::SECOND,
+};
+use std::collections::VecDeque;
+
+/// So long without a trigger is recovery; so long after that the incident closes.
+const QUIET: Nanos = 10 * SECOND;
+const CLOSE_AFTER: Nanos = 5 * SECOND;
+/// Changes are told at most this often.
+const TELL_EVERY: Nanos = SECOND;
+/// Most actions on an incident.
+const ACTIONS: usize = 64;
+
+/// Numbers incidents and keeps the closed ones.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    last: IncidentId,
+    cap: usize,
+    closed: VecDeque<Incident>,
+}
+
+impl Ledger {
+    /// Empty; keeps so many closed incidents.
+    pub(crate) fn new(cap: usize) -> Self {
+        Self { last: 0, cap, closed: VecDeque::new() }
+    }
+
+    /// Closed incidents, oldest first.
+    pub(crate) fn closed(&self) -> impl Iterator<Item = &Incident> {
+        self.closed.iter()
+    }
+
+    fn number(&mut self) -> IncidentId {
+        self.last += 1;
+        self.last
+    }
+
+    /// Keeps a closed incident; the oldest makes room.
+    pub(crate) fn file(&mut self, incident: Incident) {
+        self.closed.push_back(incident);
+        while self.closed.len() > self.cap {
+            self.closed.pop_front();
+        }
+    }
+}
+
+/// What must differ before an incident is told again: small changes of figures do not.
+#[derive(Debug, Default, PartialEq)]
+struct Gist {
+    verdict: Option<Verdict>,
+    severity: Option<Severity>,
+    causes: Vec<(causes::Identity, u32, Option<u32>)>,
+    times: Times,
+    actions: usize,
+    closed: bool,
+}
+
+/// An open incident.
+#[derive(Debug)]
+pub(crate) struct Episode {
+    pub(crate) incident: Incident,
+    /// The causes as proposed, before symptoms were explained away.
+    proposed: Vec<Cause>,
+    quiet_since: Option<Nanos>,
+    /// Requests usually in progress before the onset; kept, because a limit changes what is usual.
+    pub(crate) usual: Option<u32>,
+    told: Gist,
+    told_at: Option<Nanos>,
+}
+
+impl Episode {
+    /// Opens an incident for the first of some findings.
+    pub(crate) fn open(ledger: &mut Ledger, pid: Pid, name: &str, first: &Finding, now: Nanos) -> Self {
+        let trigger = Trigger { kind: first.kind, slo: first.slo.clone(), detail: first.detail.clone() };
+        let incident = Incident {
+            id: ledger.number(),
+            pid,
+            name: name.to_owned(),
+            severity: first.severity,
+            trigger,
+            opened: now,
+            updated: now,
+            closed: None,
+            times: Times { onset: first.onset, detected: now, ..Times::default() },
+            verdict: Verdict::Unknown,
+            causes: Vec::new(),
+            actions: Vec::new(),
+        };
+        Self { incident, proposed: Vec::new(), quiet_since: None, usual: None, told: Gist::default(), told_at: None }
+    }
+
+    /// Takes in what is found now.
+    pub(crate) fn update(&mut self, scene: &Scene<'_>, findings: &[Finding]) {
+        let (now, incident) = (scene.now, &mut self.incident);
+        if findings.is_empty() {
+            let since = *self.quiet_since.get_or_insert(now);
+            if now.saturating_sub(since) >= QUIET && incident.times.recovered.is_none() {
+                (incident.times.recovered, incident.updated) = (Some(since), now);
+            }
+            return;
+        }
+        (self.quiet_since, incident.times.recovered, incident.updated) = (None, None, now);
+        incident.severity = findings.iter().map(|found| found.severity).fold(incident.severity, Severity::max);
+        let same = findings.iter().find(|found| found.kind == incident.trigger.kind);
+        if let Some(same) = same {
+            incident.trigger.detail.clone_from(&same.detail);
+            // A second look may see further back, never later.
+            incident.times.onset = incident.times.onset.min(same.onset);
+        }
+        for unit in causes::ALL.iter().filter(|unit| findings.iter().any(|found| found.kind == unit.needs)) {
+            let proposed = (unit.propose)(scene);
+            if !proposed.is_empty() {
+                self.proposed.retain(|cause| cause.kind != unit.kind);
+                self.proposed.extend(proposed);
+            }
+        }
+        incident.causes.clone_from(&self.proposed);
+        incident.verdict = rank(scene, same.map(|same| same.kind), &mut incident.causes);
+        if incident.verdict == Verdict::Named {
+            incident.times.named.get_or_insert(now);
+        }
+    }
+
+    /// Records an action; the oldest makes room.
+    pub(crate) fn act(&mut self, action: ActionTaken) {
+        if self.incident.actions.len() >= ACTIONS {
+            self.incident.actions.remove(0);
+        }
+        self.incident.updated = self.incident.updated.max(action.at);
+        self.incident.actions.push(action);
+    }
+
+    /// The last action's time limit was moved.
+    pub(crate) fn renew(&mut self, expires: Nanos) {
+        if let Some(last) = self.incident.actions.last_mut() {
+            last.expires = Some(expires);
+        }
+    }
+
+    /// An action has taken effect.
+    pub(crate) fn mitigated(&mut self, at: Nanos) {
+        if self.incident.times.mitigated.is_none() {
+            (self.incident.times.mitigated, self.incident.updated) = (Some(at), self.incident.updated.max(at));
+        }
+    }
+
+    /// Whether it is over: recovered, some seconds have passed, and nothing is limited any more.
+    pub(crate) fn is_over(&self, now: Nanos, breaker_closed: bool) -> bool {
+        let quiet = self.quiet_since.is_some_and(|since| now.saturating_sub(since) >= QUIET + CLOSE_AFTER);
+        quiet && breaker_closed && self.incident.times.recovered.is_some()
+    }
+
+    /// Closes it.
+    pub(crate) fn close(mut self, now: Nanos) -> Incident {
+        (self.incident.closed, self.incident.updated) = (Some(now), now);
+        self.incident
+    }
+
+    /// The incident, if it has changed enough since it was last told and that is a while ago.
+    pub(crate) fn news(&mut self, now: Nanos) -> Option<Incident> {
+        if self.told_at.is_some_and(|at| now.saturating_sub(at) < TELL_EVERY) {
+            return None;
+        }
+        let gist = self.gist();
+        if self.told_at.is_some() && gist == self.told {
+            return None;
+        }
+        (self.told, self.told_at) = (gist, Some(now));
+        Some(self.incident.clone())
+    }
+
+    fn gist(&self) -> Gist {
+        let incident = &self.incident;
+        let cause = |cause: &Cause| {
+            let size = cause.evidence.first().map_or(0.0, |evidence| evidence.after);
+            (causes::identity(cause), steps(size), cause.forecast.map(|told| steps(told.eta_seconds.1)))
+        };
+        Gist {
+            verdict: Some(incident.verdict),
+            severity: Some(incident.severity),
+            causes: incident.causes.iter().map(cause).collect(),
+            times: Times { onset: (0, 0), ..incident.times },
+            actions: incident.actions.len(),
+            closed: incident.closed.is_some(),
+        }
+    }
+}
+
+/// A figure in steps of a quarter.
+fn steps(value: f64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a logarithm, clamped")]
+    let step = (value.clamp(1.0, 1e12).ln() / 1.25_f64.ln()) as u32;
+    step
+}

@@ -1,0 +1,266 @@
+//! One watched process: what is known of it, its open incident and its breaker.
+//!
+//! Invariant: facts only change what is known; decisions are made in [`Target::evaluate`], from what is
+//! known then. Memory per target is fixed by the caps.
+
+use crate::{
+    breaker::{self, Breaker},
+    causes::Scene,
+    config::{Caps, EngineConfig},
+    correlate::{ends::Ends, own::Ownership},
+    detect::detect,
+    forecast::forecast,
+    incident::{Episode, Ledger},
+    loops::Loops,
+    model::{
+        Act, Acted, ActionTaken, ActuatorKind, Ask, Change, Forecast, Holdings, Level, Nanos, OpenRequests, Output,
+        Pid, ProcessSeen, Request, Resource, SiteId,
+    },
+    series::Series,
+    sketch::Sketch,
+    slo::state::{Burn, WINDOW},
+    window::{SECOND, Windows, seconds},
+};
+
+/// A snapshot older than this leaves the level of descriptors to plain counts.
+const SNAPSHOT_FRESH: Nanos = 5 * SECOND;
+/// A service that has not reported for so long has nobody to obey a limit.
+const REPORT_FRESH: Nanos = 15 * SECOND;
+/// Stacks are asked for at most this often, and so many a second.
+const ASK: (Nanos, u32) = (30 * SECOND, 50);
+
+/// What the service itself told last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report {
+    pub(crate) at: Nanos,
+    pub(crate) in_flight: u32,
+    pub(crate) limit: Option<u32>,
+}
+
+/// A watched process.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) pid: Pid,
+    pub(crate) name: String,
+    pub(crate) started: Nanos,
+    pub(crate) own: Ownership,
+    pub(crate) ends: Ends,
+    pub(crate) fds: Series,
+    fds_limit: Option<u64>,
+    pub(crate) rss_anon: Option<u64>,
+    pub(crate) rss_file: Option<u64>,
+    pub(crate) threads: Option<u64>,
+    pub(crate) loops: Loops,
+    pub(crate) report: Option<Report>,
+    in_flight: Windows<u32>,
+    latency: Windows<Sketch>,
+    pub(crate) requests_total: u64,
+    pub(crate) retransmits_total: u64,
+    pub(crate) eta: Option<Forecast>,
+    pub(crate) breaker: Breaker,
+    pub(crate) episode: Option<Episode>,
+    asked: Option<Nanos>,
+}
+
+impl Target {
+    /// Of which nothing is known yet.
+    pub(crate) fn new(pid: Pid, started: Nanos, seed: u64) -> Self {
+        Self {
+            pid,
+            name: format!("pid {pid}"),
+            started,
+            own: Ownership::default(),
+            ends: Ends::default(),
+            fds: Series::new(),
+            fds_limit: None,
+            rss_anon: None,
+            rss_file: None,
+            threads: None,
+            loops: Loops::new(),
+            report: None,
+            in_flight: Windows::new(SECOND, 180),
+            latency: Windows::new(WINDOW, 2),
+            requests_total: 0,
+            retransmits_total: 0,
+            eta: None,
+            breaker: Breaker::new(seed ^ u64::from(pid)),
+            episode: None,
+            asked: None,
+        }
+    }
+
+    /// It was found, or its name or limits changed.
+    pub(crate) fn seen(&mut self, told: &ProcessSeen) {
+        self.name = told.name.chars().take(64).collect();
+        self.started = told.started;
+    }
+
+    /// Takes a snapshot of what it holds.
+    pub(crate) fn holdings(&mut self, told: &Holdings, at: Nanos, config: &EngineConfig) {
+        if told.resource != Resource::Fds {
+            return;
+        }
+        if self.own.snapshot(told, at, &self.ends, &config.orphans, &config.caps) {
+            self.fds.record(at, self.own.live);
+        }
+    }
+
+    /// Takes a level.
+    pub(crate) fn level(&mut self, told: &Level, at: Nanos) {
+        match told.resource {
+            Resource::Fds => {
+                self.fds_limit = told.limit;
+                if self.own.at.is_none_or(|last| at.saturating_sub(last) > SNAPSHOT_FRESH) {
+                    self.fds.record(at, told.value);
+                }
+            }
+            Resource::RssAnon => self.rss_anon = Some(told.value),
+            Resource::RssFile => self.rss_file = Some(told.value),
+            Resource::Threads => self.threads = Some(told.value),
+            Resource::MajorFaults => {}
+        }
+    }
+
+    /// Takes the service's own report.
+    pub(crate) fn open_requests(&mut self, told: &OpenRequests, at: Nanos) {
+        if self.report.is_some_and(|last| at < last.at) {
+            return;
+        }
+        self.ends.report(told, at);
+        self.report = Some(Report { at, in_flight: told.in_flight, limit: told.limit });
+        if let Some(peak) = self.in_flight.at(at) {
+            *peak = (*peak).max(told.in_flight);
+        }
+    }
+
+    /// Takes a request that ended.
+    pub(crate) fn request(&mut self, told: &Request, ended: Nanos, caps: &Caps) {
+        self.ends.span(told.trace, ended, caps.ended_traces);
+        self.requests_total = self.requests_total.saturating_add(1);
+        let first_byte = told.first_byte.unwrap_or(told.ended);
+        if let Some(sketch) = self.latency.at(ended).filter(|_| told.status != Some(429)) {
+            sketch.record(seconds(first_byte.saturating_sub(told.started)));
+        }
+    }
+
+    /// An actuator answered. A limit that this engine did not ask for mitigates nothing.
+    pub(crate) fn acted(&mut self, told: &Acted, at: Nanos, config: &EngineConfig) {
+        let asked_for = config.enforce.contains(&told.actuator) && !self.breaker.is_closed();
+        let in_force = told.error.is_none() && told.limit.is_some() && asked_for;
+        if let Some(episode) = self.episode.as_mut().filter(|_| in_force) {
+            episode.mitigated(at);
+        }
+    }
+
+    /// The limit on descriptors, where it is known.
+    pub(crate) fn fd_limit(&self) -> Option<u64> {
+        self.own.limit.or(self.fds_limit)
+    }
+
+    /// p50 and p99 to the first byte, seconds, over the last complete window of 15 s, else the present one.
+    pub(crate) fn latency(&self, now: Nanos) -> Option<(f64, f64)> {
+        let present = self.latency.number(now);
+        let sketch = self.latency.get(present.wrapping_sub(1)).or_else(|| self.latency.get(present))?;
+        Some((sketch.quantile(0.5)?, sketch.quantile(0.99)?))
+    }
+
+    /// Requests usually in progress: the 90th percentile of the minute before `onset`, else of the last minute.
+    pub(crate) fn usual_in_flight(&self, onset: Nanos, now: Nanos) -> Option<u32> {
+        let minute = |until: Nanos| {
+            let mut peaks: Vec<u32> =
+                self.in_flight.range(until.saturating_sub(60 * SECOND), until).map(|(_, n)| *n).collect();
+            peaks.sort_unstable();
+            // Fewer than five seconds are no baseline.
+            (peaks.len() >= 5).then(|| peaks[(peaks.len() - 1) * 9 / 10])
+        };
+        let usual = minute(onset.saturating_sub(SECOND)).or_else(|| minute(now));
+        usual.or_else(|| self.report.map(|report| report.in_flight)).map(|count| count.max(1))
+    }
+
+    /// Decides: opens, changes and closes the incident, moves the breaker, asks.
+    pub(crate) fn evaluate(
+        &mut self,
+        now: Nanos,
+        config: &EngineConfig,
+        burns: &[Burn],
+        ledger: &mut Ledger,
+        out: &mut Vec<Output>,
+    ) {
+        let stalls = self.loops.picture(now, &config.stalls);
+        let onset = self.own.leaks.first().map(|leak| leak.onset.0);
+        let fds = forecast(Resource::Fds, &self.fds, self.fd_limit(), onset, &config.exhaustion);
+        let shown = |told: &Forecast| onset.is_some() || config.exhaustion.over_gate(told.level, told.limit);
+        self.eta = fds.filter(shown);
+        let mut episode = self.episode.take();
+        let mut breaker = std::mem::replace(&mut self.breaker, Breaker::new(0));
+        let scene = Scene { now, target: self, config, leaks: &self.own.leaks, stalls: &stalls, burns, fds };
+        let findings = detect(&scene);
+        if let Some(first) = findings.first().filter(|_| episode.is_none()) {
+            episode = Some(Episode::open(ledger, self.pid, &self.name, first, now));
+        }
+        let mut wanted = None;
+        if let Some(episode) = &mut episode {
+            episode.update(&scene, &findings);
+            if episode.usual.is_none() {
+                episode.usual = self.usual_in_flight(episode.incident.times.onset.0, now);
+            }
+            wanted = breaker::propose(&scene, &episode.incident, episode.usual).filter(|_| !findings.is_empty());
+        }
+        let obeyed = self.report.is_some_and(|report| now.saturating_sub(report.at) <= REPORT_FRESH);
+        if let Some(decision) = breaker.advance(now, wanted, obeyed, &config.breaker) {
+            self.carry_out(now, decision, config, episode.as_mut(), out);
+        }
+        if let Some(mut open) = episode.take() {
+            if open.is_over(now, breaker.is_closed()) {
+                let closed = open.close(now);
+                out.push(Output::Incident(Box::new(closed.clone())));
+                ledger.file(closed);
+            } else {
+                out.extend(open.news(now).map(|incident| Output::Incident(Box::new(incident))));
+                episode = Some(open);
+            }
+        }
+        (self.episode, self.breaker) = (episode, breaker);
+        self.ask(now, out);
+    }
+
+    fn carry_out(
+        &self,
+        now: Nanos,
+        decision: breaker::state::Decision,
+        config: &EngineConfig,
+        episode: Option<&mut Episode>,
+        out: &mut Vec<Output>,
+    ) {
+        let enforced = config.enforce.contains(&ActuatorKind::Guard);
+        if let Some(episode) = episode {
+            if decision.renewal {
+                episode.renew(decision.expires);
+            } else {
+                let words = |limit: Option<u32>| limit.map_or("none".to_owned(), |limit| limit.to_string());
+                let to = if let Change::Limit(limit) = decision.change { Some(limit) } else { None };
+                episode.act(ActionTaken {
+                    at: now,
+                    actuator: ActuatorKind::Guard,
+                    change: format!("limit {} -> {}", words(decision.from), words(to)),
+                    reason: decision.reason.clone(),
+                    dry_run: !enforced,
+                    expires: to.map(|_| decision.expires),
+                });
+            }
+        }
+        if enforced {
+            let (change, reason, expires) = (decision.change, decision.reason, decision.expires);
+            out.push(Output::Act(Act { actuator: ActuatorKind::Guard, pid: self.pid, change, reason, expires }));
+        }
+    }
+
+    /// Orphans from an unknown place: more stacks would name it.
+    fn ask(&mut self, now: Nanos, out: &mut Vec<Output>) {
+        let blind = self.own.groups.iter().any(|group| group.orphaned >= 2 && group.site == SiteId(0));
+        if blind && self.asked.is_none_or(|at| now.saturating_sub(at) >= ASK.0) {
+            self.asked = Some(now);
+            out.push(Output::Ask(Ask::StackRate { pid: self.pid, per_second: ASK.1 }));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `GET /metrics`: the engine's view and the agent's counters, in Prometheus' text format.
+//!
+//! Invariant: a series exists only while its subject does, so nothing that ended is shown as if it lived.
+//! Cost: one pass over the view for each scrape.
+
+use super::Sources;
+use crate::{
+    metrics::{self as table, Metric},
+    own::own_usage,
+    problem::Problem,
+    render::wire_name,
+};
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use prometheus::{CounterVec, GaugeVec, Registry, TextEncoder};
+use snowshed_ebpf::Tier;
+use snowshed_engine::model::SloState;
+use std::collections::BTreeMap;
+
+/// The scrape's answer.
+pub(super) async fn get(State(sources): State<Sources>) -> Result<Response, Problem> {
+    let text = gather(&sources)
+        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("metrics: {error}")))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+fn gather(sources: &Sources) -> prometheus::Result<String> {
+    let mut page = Page::default();
+    targets(&mut page, sources)?;
+    objectives(&mut page, sources)?;
+    probes(&mut page, sources)?;
+    page.set(&table::STREAM_SUBSCRIBERS, &[], sources.hub.readers() as f64)?;
+    page.set(&table::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0)?;
+    if let Some(usage) = own_usage() {
+        page.set(&table::AGENT_CPU, &[], usage.cpu_seconds)?;
+        page.set(&table::AGENT_RSS, &[], usage.rss_bytes as f64)?;
+    }
+    let mut families = page.registry.gather();
+    families.extend(sources.tally.gather());
+    TextEncoder::new().encode_to_string(&families)
+}
+
+fn targets(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
+    let picture = sources.picture.borrow().clone();
+    let open = picture.view.incidents.iter().filter(|incident| incident.closed.is_none()).count();
+    page.set(&table::INCIDENTS_OPEN, &[], open as f64)?;
+    page.set(&table::TARGETS, &[], picture.view.targets.len() as f64)?;
+    for lost in &picture.view.lost {
+        page.set(&table::ENGINE_LOST, &[&lost.probe], lost.events as f64)?;
+    }
+    for target in &picture.view.targets {
+        let pid = target.pid.to_string();
+        let who = [pid.as_str(), target.name.as_str()];
+        let with = |more| [who[0], who[1], more];
+        page.set(&table::TARGET_FDS, &with("live"), target.fds.live as f64)?;
+        page.set(&table::TARGET_FDS, &with("orphaned"), target.fds.orphaned as f64)?;
+        page.set_some(&table::TARGET_FDS_LIMIT, &who, target.fds.limit.map(|limit| limit as f64))?;
+        page.set_some(&table::TARGET_FDS_ETA, &with("earliest"), target.fds.eta_seconds.map(|eta| eta.0))?;
+        page.set_some(&table::TARGET_FDS_ETA, &with("latest"), target.fds.eta_seconds.map(|eta| eta.1))?;
+        page.set_some(&table::TARGET_RSS, &with("anon"), target.rss_anon.map(|bytes| bytes as f64))?;
+        page.set_some(&table::TARGET_RSS, &with("file"), target.rss_file.map(|bytes| bytes as f64))?;
+        page.set_some(&table::TARGET_THREADS, &who, target.threads.map(|threads| threads as f64))?;
+        for event_loop in &target.loops {
+            let tid = event_loop.tid.to_string();
+            page.set(&table::TARGET_LOOP_BUSY, &[who[0], who[1], &tid], event_loop.busy_ratio)?;
+        }
+        page.set(&table::TARGET_STALLS, &who, target.stalls_total as f64)?;
+        page.set(&table::TARGET_RETRANSMITS, &who, target.retransmits_total as f64)?;
+        page.set(&table::TARGET_REQUESTS, &who, target.requests_total as f64)?;
+        page.set_some(&table::TARGET_IN_FLIGHT, &who, target.in_flight.map(f64::from))?;
+        page.set_some(&table::TARGET_LIMIT, &who, target.limit.map(f64::from))?;
+        page.set_some(&table::TARGET_LATENCY, &with("0.5"), target.latency_seconds.map(|latency| latency.0))?;
+        page.set_some(&table::TARGET_LATENCY, &with("0.99"), target.latency_seconds.map(|latency| latency.1))?;
+    }
+    Ok(())
+}
+
+fn objectives(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
+    for slo in &sources.picture.borrow().view.slos {
+        let what = [slo.name.as_str(), slo.service.as_str()];
+        for state in [SloState::InsufficientData, SloState::Ok, SloState::Violated, SloState::Burning] {
+            let is = f64::from(u8::from(state == slo.state));
+            page.set(&table::SLO_STATE, &[what[0], what[1], &wire_name(state)], is)?;
+        }
+        page.set(&table::SLO_TARGET, &what, slo.target)?;
+        page.set_some(&table::SLO_RATIO, &what, slo.ratio)?;
+        page.set(&table::SLO_VIOLATIONS, &what, f64::from(slo.violations))?;
+        page.set_some(&table::SLO_BUDGET, &what, slo.budget_used)?;
+    }
+    Ok(())
+}
+
+fn probes(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
+    for probe in sources.probes.borrow().iter() {
+        for tier in [Tier::Full, Tier::Reduced, Tier::Off] {
+            let is = f64::from(u8::from(tier == probe.tier));
+            page.set(&table::PROBE_TIER, &[probe.name, &wire_name(tier)], is)?;
+        }
+        page.set(&table::PROBE_EVENTS, &[probe.name], probe.events as f64)?;
+        page.set(&table::PROBE_LOST, &[probe.name], probe.lost as f64)?;
+        page.set_some(&table::PROBE_COST, &[probe.name], probe.ns_per_event.map(|ns| ns / 1e9))?;
+    }
+    Ok(())
+}
+
+/// The families of one scrape, made as they are first used.
+#[derive(Default)]
+struct Page {
+    registry: Registry,
+    gauges: BTreeMap<&'static str, GaugeVec>,
+    counters: BTreeMap<&'static str, CounterVec>,
+}
+
+impl Page {
+    fn set_some(&mut self, metric: &Metric, labels: &[&str], value: Option<f64>) -> prometheus::Result<()> {
+        value.map_or(Ok(()), |value| self.set(metric, labels, value))
+    }
+
+    fn set(&mut self, metric: &Metric, labels: &[&str], value: f64) -> prometheus::Result<()> {
+        match metric.kind {
+            table::Kind::Gauge => {
+                if !self.gauges.contains_key(metric.name) {
+                    let family = GaugeVec::new(metric.opts(), metric.labels)?;
+                    self.registry.register(Box::new(family.clone()))?;
+                    self.gauges.insert(metric.name, family);
+                }
+                if let Some(family) = self.gauges.get(metric.name) {
+                    family.get_metric_with_label_values(labels)?.set(value);
+                }
+            }
+            table::Kind::Counter => {
+                if !self.counters.contains_key(metric.name) {
+                    let family = CounterVec::new(metric.opts(), metric.labels)?;
+                    self.registry.register(Box::new(family.clone()))?;
+                    self.counters.insert(metric.name, family);
+                }
+                if let Some(family) = self.counters.get(metric.name) {
+                    family.get_metric_with_label_values(labels)?.inc_by(value.max(0.0));
+                }
+            }
+        }
+        Ok(())
+    }
+}

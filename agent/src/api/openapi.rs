@@ -1,0 +1,104 @@
+//! `GET /api/v1/openapi.json`: the description of this API for programs.
+
+use axum::Json;
+use serde_json::{Value, json};
+
+/// OpenAPI 3.1.
+pub(super) async fn get() -> Json<Value> {
+    Json(document())
+}
+
+/// The paths that are described, with what each answers.
+const LISTS: &[(&str, &str, &str)] = &[
+    ("/api/v1/fds", "Fds", "Open descriptors of each target, by kind and place in the code"),
+    ("/api/v1/incidents", "Incident", "Incidents, newest first"),
+    ("/api/v1/slo", "Slo", "What each objective is doing"),
+    ("/api/v1/breaker", "Breaker", "Breakers that have acted, or would have"),
+];
+
+fn document() -> Value {
+    let mut paths = serde_json::Map::new();
+    for (path, schema, summary) in LISTS {
+        let items = json!({"type": "array", "items": reference(schema)});
+        let list = object(&[("schema", json!({"const": 1})), ("items", items), ("next", nullable("string"))]);
+        paths.insert((*path).to_owned(), operation(summary, &parameters(), &list));
+    }
+    let id = json!([{"name": "id", "in": "path", "required": true, "schema": {"type": "string", "format": "uuid"}}]);
+    paths.insert("/api/v1/incidents/{id}".into(), operation("One incident", &id, &reference("Incident")));
+    paths
+        .insert("/api/v1/status".into(), operation("Targets, and the tier and cost of each probe", &json!([]), &any()));
+    paths.insert(
+        "/api/v1/stream".into(),
+        json!({"get": {"summary": "Server-sent events: `sample` once a second, `incident` at each change",
+            "responses": {"200": {"description": "The stream", "content": {"text/event-stream": {"schema": {"type": "string"}}}}}}}),
+    );
+    json!({
+        "openapi": "3.1.0",
+        "info": {"title": "Snowshed", "version": env!("CARGO_PKG_VERSION"), "license": {"name": "MIT OR Apache-2.0"}},
+        "paths": paths,
+        "components": {"schemas": schemas()},
+    })
+}
+
+fn schemas() -> Value {
+    let text = json!({"type": "string"});
+    let time = json!({"type": "string", "format": "date-time"});
+    let count = json!({"type": "integer", "minimum": 0});
+    let number = json!({"type": "number"});
+    let list = json!({"type": "array"});
+    json!({
+        "Incident": object(&[
+            ("id", text.clone()), ("target", any()), ("severity", json!({"enum": ["page", "ticket", "info"]})),
+            ("opened_at", time.clone()), ("updated_at", time), ("closed_at", nullable("string")), ("trigger", any()),
+            ("times", any()), ("what_changed", list.clone()), ("verdict", json!({"enum": ["named", "unknown"]})),
+            ("causes", list.clone()), ("actions", list.clone()),
+        ]),
+        "Fds": object(&[("pid", count.clone()), ("live", count.clone()), ("orphaned", count.clone()), ("sites", list)]),
+        "Slo": object(&[
+            ("name", text.clone()), ("service", text.clone()), ("target", number),
+            ("state", json!({"enum": ["insufficient_data", "ok", "violated", "burning"]})), ("ratio", nullable("number")),
+            ("window_requests", count.clone()), ("violations", count.clone()), ("budget_used", nullable("number")),
+        ]),
+        "Breaker": object(&[
+            ("pid", count), ("state", text.clone()), ("limit", nullable("integer")), ("reason", text.clone()),
+            ("dry_run", json!({"type": "boolean"})), ("expires_at", nullable("string")),
+        ]),
+        "Problem": object(&[("type", text.clone()), ("title", text.clone()), ("status", json!({"type": "integer"})), ("detail", text)]),
+    })
+}
+
+fn operation(summary: &str, parameters: &Value, answer: &Value) -> Value {
+    let problem = json!({"description": "What was wrong", "content": {"application/problem+json": {"schema": reference("Problem")}}});
+    json!({"get": {"summary": summary, "parameters": parameters, "responses": {
+        "200": {"description": "OK", "content": {"application/json": {"schema": answer}}}, "default": problem}}})
+}
+
+fn parameters() -> Value {
+    let query = |name: &str, schema: Value| json!({"name": name, "in": "query", "schema": schema});
+    let time = json!({"type": "string", "format": "date-time"});
+    json!([
+        query("since", time.clone()),
+        query("until", time),
+        query("limit", json!({"type": "integer", "minimum": 1, "maximum": 1000, "default": 100})),
+        query("cursor", json!({"type": "string"})),
+    ])
+}
+
+fn object(properties: &[(&str, Value)]) -> Value {
+    let required: Vec<&str> = properties.iter().map(|(name, _)| *name).collect();
+    let properties: serde_json::Map<String, Value> =
+        properties.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
+    json!({"type": "object", "required": required, "properties": properties})
+}
+
+fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
+}
+
+fn nullable(kind: &str) -> Value {
+    json!({"type": [kind, "null"]})
+}
+
+fn any() -> Value {
+    json!({"type": "object"})
+}

@@ -1,0 +1,87 @@
+//! `GET /api/v1/status`: what is watched, how well, and at what cost.
+
+use super::Sources;
+use crate::own::own_usage;
+use axum::{Json, extract::State};
+use serde::Serialize;
+use snowshed_ebpf::Tier;
+use snowshed_engine::model::Pid;
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    schema: u32,
+    version: &'static str,
+    pid: u32,
+    started_at: String,
+    enforce: Vec<String>,
+    targets: Vec<Target>,
+    probes: Vec<Probe>,
+    agent: Agent,
+}
+
+#[derive(Debug, Serialize)]
+struct Target {
+    pid: Pid,
+    name: String,
+    started_at: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Probe {
+    name: &'static str,
+    tier: Tier,
+    reason: String,
+    remedy: String,
+    events: u64,
+    lost: u64,
+    ns_per_event: Option<f64>,
+    /// What unrelated processes pay; not measured live yet.
+    ns_for_others: Option<f64>,
+}
+
+/// The agent's own cost.
+#[derive(Debug, Serialize)]
+pub(super) struct Agent {
+    cpu_seconds_total: Option<f64>,
+    rss_bytes: Option<u64>,
+}
+
+impl Agent {
+    /// As of now.
+    pub(super) fn now() -> Self {
+        let usage = own_usage();
+        Self { cpu_seconds_total: usage.map(|usage| usage.cpu_seconds), rss_bytes: usage.map(|usage| usage.rss_bytes) }
+    }
+}
+
+/// The whole status.
+pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
+    let picture = sources.picture.borrow().clone();
+    let probes = sources.probes.borrow().clone();
+    let target = |target: &snowshed_engine::model::TargetView| Target {
+        pid: target.pid,
+        name: target.name.clone(),
+        started_at: sources.clock.rfc3339(target.started),
+    };
+    let probe = |probe: &snowshed_ebpf::ProbeStatus| Probe {
+        name: probe.name,
+        tier: probe.tier,
+        reason: probe.reason.clone(),
+        remedy: probe.remedy.clone(),
+        events: probe.events,
+        lost: probe.lost,
+        ns_per_event: probe.ns_per_event,
+        ns_for_others: None,
+    };
+    Json(Status {
+        schema: 1,
+        version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        started_at: sources.clock.rfc3339(sources.started),
+        enforce: sources.enforce.to_vec(),
+        targets: picture.view.targets.iter().map(target).collect(),
+        probes: probes.iter().map(probe).collect(),
+        agent: Agent::now(),
+    })
+}

@@ -1,0 +1,268 @@
+//! `snowshed run`: the only place that wires and spawns.
+//!
+//! Invariant: what cannot be had is refused before anything is watched; after that nothing but the
+//! operator ends the agent. On the way out everything that is enforced is given back.
+
+mod listen;
+mod select;
+
+use crate::{
+    actuators::guard::Leases,
+    api::{self, stream::Hub},
+    clock::{self, Clock},
+    config::Config,
+    decide::{Decider, Ports, Tell},
+    failure::Failure,
+    metrics::Tally,
+    record::Recorder,
+    render::{Numbered, Picture, named_record, wire_name},
+    sinks,
+    sources::{
+        Intake, guard,
+        kernel::{Command, Kernel},
+        otlp,
+    },
+};
+use listen::Listeners;
+use snowshed_ebpf::{Options, Session};
+use snowshed_engine::{
+    Engine,
+    model::{ActuatorKind, Observation},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+/// How long services may take to fetch the news that nothing is limited any more.
+const GIVE_BACK: Duration = Duration::from_millis(1_200);
+/// How long the tasks and the kernel's thread may take to end.
+const LAST_WORDS: Duration = Duration::from_millis(800);
+/// Incident changes waiting to be put on the event stream.
+const STREAM_QUEUE: usize = 256;
+
+/// Runs the agent until it is told to end.
+///
+/// # Errors
+/// Whatever makes it pointless to start: a port in use, a process that does not exist, a sink's address
+/// that makes no sense.
+pub(crate) async fn run(config: Config) -> Result<(), Failure> {
+    let mut ends = Ends::new()?;
+    let clock = Clock::measured();
+    let tally = Tally::new().map_err(|error| Failure::new(format!("metrics: {error}")))?;
+    let recorder = match &config.record {
+        Some(path) => Some(
+            Recorder::create(path, config.record_max_bytes)
+                .map_err(|error| Failure::usage(format!("--record {}: {error}", path.display())))?,
+        ),
+        None => None,
+    };
+    let listeners = Listeners::bind(&config).await?;
+    let (kernel_intake, kernel_queue) = Intake::new(tally.queue_dropped.with_label_values(&["kernel"]));
+    let (told_intake, told_queue) = Intake::new(tally.queue_dropped.with_label_values(&["told"]));
+    let (kernel, thread) = Kernel::start(Options::default(), kernel_intake)
+        .map_err(|error| Failure::new(format!("the kernel's thread: {error}")))?;
+    let selector = config.selector();
+    select::add_named(&kernel, &selector.pids).await?;
+
+    let (end, ended) = watch::channel(false);
+    let (picture, picture_seen) = watch::channel(Arc::new(Picture::default()));
+    let leases = Leases::default();
+    let sources = api::Sources {
+        picture: picture_seen,
+        sites: kernel.sites.clone(),
+        probes: kernel.probes.clone(),
+        hub: Arc::new(Hub::new()),
+        clock: clock.clone(),
+        tally: tally.clone(),
+        started: clock.now(),
+        enforce: Arc::new(config.engine.enforce.iter().map(wire_name).collect()),
+    };
+
+    let mut tasks = JoinSet::new();
+    let (to_stream, from_decider) = mpsc::channel(STREAM_QUEUE);
+    let mut tell = start_sinks(&config, &sources, listeners.url(), &mut tasks)?;
+    let lagged = tally.stream_lagged.with_label_values::<&str>(&[]);
+    tell.push(Box::new(move |numbered| {
+        if to_stream.try_send(Arc::clone(numbered)).is_err() {
+            lagged.inc();
+        }
+    }));
+    let decider = Decider {
+        engine: Engine::new(config.engine.clone()),
+        clock: clock.clone(),
+        tally: tally.clone(),
+        ports: ports(tell, &leases, &kernel),
+        sites: kernel.sites.clone(),
+        recorder,
+        picture,
+    };
+    let deciding = tokio::spawn(decider.run(kernel_queue, told_queue, ended.clone()));
+
+    tasks.spawn(stream(sources.clone(), from_decider));
+    tasks.spawn(keep_time(clock.clone()));
+    tasks.spawn(select::follow(kernel.clone(), selector));
+    let reports = guard::router(guard::Desk {
+        intake: told_intake.clone(),
+        targets: kernel.targets.clone(),
+        lessor: lessor(&leases, &told_intake),
+        now: Session::now,
+        tally: tally.clone(),
+    });
+    let spans = otlp::Desk {
+        intake: told_intake,
+        targets: kernel.targets.clone(),
+        picture: sources.picture.clone(),
+        clock,
+        tally,
+    };
+    println!("{}", listeners.ready_line());
+    listeners.serve(&sources, reports, &spans, &ended, &mut tasks);
+
+    ends.wait().await;
+    tracing::info!("ending");
+    give_back(&leases).await;
+    sources.hub.close();
+    end.send_replace(true);
+    kernel.tell(Command::Stop);
+    let last_words = async {
+        drop(deciding.await);
+        drop(tokio::task::spawn_blocking(move || thread.join()).await);
+    };
+    if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
+        tracing::warn!("a part of the agent did not end in time and was left behind");
+    }
+    tasks.shutdown().await;
+    Ok(())
+}
+
+/// The signals that end the agent.
+struct Ends {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Ends {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::new(format!("signals: {error}")));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Starts every sink that the configuration wants.
+fn start_sinks(
+    config: &Config,
+    sources: &api::Sources,
+    agent_url: String,
+    tasks: &mut JoinSet<()>,
+) -> Result<Vec<Tell>, Failure> {
+    let settings = config.sinks();
+    let mut tell: Vec<Tell> = Vec::new();
+    for unit in sinks::ALL {
+        let context = sinks::Context {
+            sites: sources.sites.clone(),
+            clock: sources.clock.clone(),
+            tally: sources.tally.clone(),
+            agent_url: agent_url.clone(),
+        };
+        let queue = sinks::Queue::new(sources.tally.sink_dropped.with_label_values(&[unit.name]));
+        if let Some(task) = (unit.start)(&settings, context, queue.clone()).map_err(Failure::usage)? {
+            sources.tally.sink_started(unit.name);
+            tasks.spawn(task);
+            tell.push(Box::new(move |numbered| queue.push(Arc::clone(numbered))));
+        }
+    }
+    Ok(tell)
+}
+
+fn ports(tell: Vec<Tell>, leases: &Leases, kernel: &Kernel) -> Ports {
+    let (acting, forgetting) = (leases.clone(), leases.clone());
+    let (asked, resolving) = (kernel.clone(), kernel.clone());
+    Ports {
+        tell,
+        act: Box::new(move |act, now| match act.actuator {
+            ActuatorKind::Guard => acting.act(act, now),
+            // Refused at the start, so the engine never orders it.
+            ActuatorKind::Envoy | ActuatorKind::SkLookup | ActuatorKind::Recycle => None,
+        }),
+        // A question that finds the queue full is asked again by the engine, a name at the next view.
+        ask: Box::new(move |ask| {
+            asked.tell(Command::Ask(ask));
+        }),
+        resolve: Box::new(move |sites| {
+            resolving.tell(Command::Resolve(sites));
+        }),
+        gone: Box::new(move |pid| {
+            forgetting.forget(pid);
+            tracing::info!("pid {pid} has ended");
+        }),
+    }
+}
+
+fn lessor(leases: &Leases, intake: &Intake) -> guard::Lessor {
+    let (leases, intake) = (leases.clone(), intake.clone());
+    Arc::new(move |pid, in_force, now| {
+        let (lease, news) = leases.answer(pid, in_force, now);
+        if let Some(news @ Observation::Acted(_)) = news {
+            intake.offer(news);
+        }
+        guard::Lease {
+            schema: 1,
+            lease_ms: lease.lease_ms,
+            limit: lease.limit,
+            retry_after_s: lease.retry_after_s,
+            reason: lease.reason,
+        }
+    })
+}
+
+/// Puts samples and incidents on the event stream.
+async fn stream(sources: api::Sources, mut incidents: mpsc::Receiver<Arc<Numbered>>) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = second.tick() => sources.hub.publish("sample", api::sample::json(&sources)),
+            numbered = incidents.recv() => {
+                let Some(numbered) = numbered else { return };
+                let record = named_record(&numbered, &sources.sites, &sources.clock).await;
+                if let Ok(json) = serde_json::to_string(&record) {
+                    sources.hub.publish("incident", json);
+                }
+            }
+        }
+    }
+}
+
+async fn keep_time(clock: Clock) {
+    let mut minute = tokio::time::interval(clock::REMEASURE);
+    loop {
+        minute.tick().await;
+        clock.remeasure();
+    }
+}
+
+/// Answers reports without a limit until every service has said that it is open, or time is up; what is
+/// left then runs out by its lease.
+async fn give_back(leases: &Leases) {
+    if leases.release_all() == 0 {
+        return;
+    }
+    let open = async {
+        while leases.pending() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(GIVE_BACK, open).await.is_err() {
+        tracing::warn!("{} services did not fetch their release; their leases run out", leases.pending());
+    }
+}

@@ -1,0 +1,220 @@
+//! The report for a person: first what matters, then what was looked at, then what could not be seen.
+
+use super::look::{Process, Report};
+use crate::render::{
+    incident::{Cause, Record},
+    text::{forecast, seconds},
+    wire_name,
+};
+use snowshed_ebpf::Tier;
+use snowshed_engine::model::Verdict;
+
+/// Sites shown for each process.
+const SITES: usize = 6;
+/// Connections shown.
+const CONNECTIONS: usize = 5;
+/// Event loop threads shown.
+const LOOPS: usize = 4;
+
+/// Lines, with colour where a terminal shows it.
+struct Page {
+    text: String,
+    colour: bool,
+}
+
+impl Page {
+    fn line(&mut self, text: impl AsRef<str>) {
+        self.text.push_str(text.as_ref());
+        self.text.push('\n');
+    }
+
+    fn head(&mut self, code: &str, text: &str) {
+        let line = if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+        self.line(line);
+    }
+}
+
+/// The whole report.
+pub(super) fn report(report: &Report, colour: bool) -> String {
+    let mut page = Page { text: String::new(), colour };
+    let name =
+        report.processes.iter().find(|process| process.fds.pid == report.pid).map(|process| process.name.as_str());
+    let who = name.map_or_else(|| format!("pid {}", report.pid), |name| format!("{name} (pid {})", report.pid));
+    let early = report.seconds + 1.0 < report.asked_seconds && !report.exited;
+    let length = seconds(report.seconds);
+    page.line(format!("{who}, looked at for {length}{}", if early { ", ended early: the cause is named" } else { "" }));
+    if report.exited {
+        page.head("33", "The process ended while it was looked at; this is what was seen before.");
+    }
+    page.line("");
+    for record in &report.incidents {
+        incident(&mut page, record);
+    }
+    if report.incidents.is_empty() {
+        let verdict = if report.found { "No leak and no stall found." } else { "Nothing found." };
+        page.head("1;32", verdict);
+        page.line("");
+    }
+    for process in &report.processes {
+        process_lines(&mut page, process);
+    }
+    retransmits(&mut page, report);
+    unseen(&mut page, report);
+    page.text
+}
+
+fn incident(page: &mut Page, record: &Record) {
+    match record.causes.first() {
+        Some(cause) if record.verdict == Verdict::Named => {
+            page.head("1;31", &format!("{}: {}", wire_name(cause.kind), cause.title));
+            cause_lines(page, cause);
+        }
+        other => {
+            page.head("1;33", &format!("{}; the cause is unknown", record.trigger.detail));
+            if let Some(cause) = other {
+                page.line(format!(
+                    "  likeliest, but below the bar ({:.0} %): {}",
+                    cause.confidence * 100.0,
+                    cause.title
+                ));
+            }
+        }
+    }
+    page.line("");
+}
+
+fn cause_lines(page: &mut Page, cause: &Cause) {
+    page.line(format!("  confidence {:.0} %", cause.confidence * 100.0));
+    if let Some(sentence) = forecast(cause) {
+        page.line(format!("  {sentence}"));
+    }
+    if cause.site.frames.is_empty() {
+        page.line("  made at: unknown (no stack was taken, or the program has no unwind tables)");
+    } else {
+        page.line("  made at:");
+        cause.site.frames.iter().for_each(|frame| page.line(format!("    {frame}")));
+    }
+    if let Some(thread) = &cause.thread {
+        page.line(format!("  on thread {} ({})", thread.name, thread.tid));
+    }
+    if !cause.trace_ids.is_empty() {
+        let ids: Vec<String> = cause.trace_ids.iter().rev().take(4).map(ToString::to_string).collect();
+        page.line(format!("  requests: {}", ids.join(" ")));
+    }
+}
+
+fn process_lines(page: &mut Page, process: &Process) {
+    let fds = &process.fds;
+    page.head("1", &format!("{} (pid {})", process.name, fds.pid));
+    let limit = process.fds_limit.map_or_else(|| "unknown".to_owned(), |limit| limit.to_string());
+    let growth = process.fds_at_first.map_or_else(String::new, |first| {
+        let change = i128::from(fds.live) - i128::from(first);
+        if change == 0 { ", unchanged".to_owned() } else { format!(", {change:+} since the start") }
+    });
+    page.line(format!("  fds      {} open of {limit}{growth}; {} held by requests that ended", fds.live, fds.orphaned));
+    if let Some((earliest, latest)) = process.eta_seconds {
+        page.line(format!(
+            "           at this rate the limit is reached in {} to {}",
+            seconds(earliest),
+            seconds(latest)
+        ));
+    }
+    for site in fds.sites.iter().take(SITES) {
+        let kind = wire_name(site.kind);
+        let place = site.frames.first().map_or("made at an unknown place", String::as_str);
+        page.line(format!("           {:>5} {kind:<12} {:>5} orphaned  {place}", site.live, site.orphaned));
+    }
+    if fds.sites.len() > SITES {
+        page.line(format!("           and {} more places", fds.sites.len() - SITES));
+    }
+    if let Some((first, last)) = process.rss_anon_bytes {
+        let change = (i128::from(last) - i128::from(first)) as f64 / 1_048_576.0;
+        page.line(format!(
+            "  memory   {:.1} MiB of its own, {change:+.1} MiB since the start",
+            last as f64 / 1_048_576.0
+        ));
+    }
+    if let Some((first, last)) = process.threads {
+        page.line(format!("  threads  {last}, {:+} since the start", i128::from(last) - i128::from(first)));
+    }
+    for one in process.loops.iter().take(LOOPS) {
+        page.line(format!("  loop     thread {}: busy {:.0} %, {} waits", one.tid, one.busy_ratio * 100.0, one.waits));
+    }
+    page.line(format!("  stalls   {}", process.stalls));
+    page.line("");
+}
+
+fn retransmits(page: &mut Page, report: &Report) {
+    if report.retransmits.is_empty() {
+        return;
+    }
+    let total: u64 = report.retransmits.iter().map(|one| one.count).sum();
+    page.head("1", &format!("{total} TCP retransmits"));
+    for one in report.retransmits.iter().take(CONNECTIONS) {
+        page.line(format!("  {:>6}  {} -> {}", one.count, one.local, one.peer));
+    }
+    page.line("");
+}
+
+/// What could not be seen belongs to the answer.
+fn unseen(page: &mut Page, report: &Report) {
+    if report.lost_events > 0 {
+        page.line(format!("{} events were lost because a buffer was full.", report.lost_events));
+    }
+    for probe in report.probes.iter().filter(|probe| probe.tier != Tier::Full) {
+        let remedy = if probe.remedy.is_empty() { String::new() } else { format!(" ({})", probe.remedy) };
+        page.line(format!("{} is {}: {}{remedy}", probe.name, wire_name(probe.tier), probe.reason));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::{fds, incident::tests::sample};
+
+    fn empty() -> Report {
+        Report {
+            schema: 1,
+            pid: 4242,
+            seconds: 30.0,
+            asked_seconds: 30.0,
+            found: false,
+            exited: false,
+            lost_events: 0,
+            incidents: Vec::new(),
+            processes: vec![Process {
+                name: "python3".into(),
+                fds: fds::Record { pid: 4242, live: 9, orphaned: 0, sites: Vec::new() },
+                fds_at_first: Some(7),
+                fds_limit: Some(1024),
+                eta_seconds: None,
+                rss_anon_bytes: Some((1_048_576, 2_097_152)),
+                threads: Some((1, 1)),
+                stalls: 0,
+                loops: Vec::new(),
+            }],
+            retransmits: Vec::new(),
+            probes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn nothing_found_is_said_with_what_was_looked_at() {
+        let text = report(&empty(), false);
+        for part in ["python3 (pid 4242)", "Nothing found.", "9 open of 1024, +2 since the start", "+1.0 MiB"] {
+            assert!(text.contains(part), "{part} is missing in:\n{text}");
+        }
+        assert!(!text.contains('\x1b'), "no colour without a terminal");
+    }
+
+    #[test]
+    fn a_named_cause_comes_first_with_its_place_and_the_time_left() {
+        let (numbered, sites, clock) = sample();
+        let found = Report { found: true, incidents: vec![Record::of(&numbered, &sites, &clock)], ..empty() };
+        let text = report(&found, false);
+        for part in ["fd_leak: 37 temporary files", "spool_upload (spool.rs:41)", "48 s to 61 s", "confidence 93 %"] {
+            assert!(text.contains(part), "{part} is missing in:\n{text}");
+        }
+        assert!(text.find("fd_leak") < text.find("threads"));
+    }
+}

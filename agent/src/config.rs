@@ -1,0 +1,209 @@
+//! What can be set: a TOML file, and flags that win over it.
+//!
+//! Invariant: the file is read whole or not at all: an unknown key, a wrong type or a value that makes no
+//! sense is an error that names file, line and key. Each unit's settings are its own type, beside the unit.
+
+use crate::{actuators, sinks, sources::procfs::Selector};
+use serde::{Deserialize, Serialize};
+use snowshed_engine::{config::EngineConfig, model::Pid, slo};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+/// The largest file that is read, bytes.
+const FILE: u64 = 1024 * 1024;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where the workbench, the API and the guard's reports are served; loopback only.
+    pub(crate) listen: SocketAddr,
+    /// Where health and metrics are served besides; any address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) health_listen: Option<SocketAddr>,
+    /// Where spans come in by gRPC.
+    pub(crate) otlp_grpc: SocketAddr,
+    /// Where spans come in by HTTP.
+    pub(crate) otlp_http: SocketAddr,
+    /// Processes by number.
+    pub(crate) pid: Vec<Pid>,
+    /// Processes by name.
+    pub(crate) comm: Vec<String>,
+    /// Processes by cgroup.
+    pub(crate) cgroup: Vec<String>,
+    /// Files with objectives.
+    pub(crate) slo: Vec<PathBuf>,
+    /// Where the audit trail is kept; nowhere if it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Where every observation is written for a replay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) record: Option<PathBuf>,
+    /// The most that such a recording may hold, bytes.
+    pub(crate) record_max_bytes: u64,
+    /// The deciding half.
+    pub(crate) engine: EngineConfig,
+    /// Alerts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) alertmanager: Option<sinks::alertmanager::Config>,
+    /// Incidents by webhook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) webhook: Option<sinks::webhook::Config>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            listen: loopback(9470),
+            health_listen: None,
+            otlp_grpc: loopback(4317),
+            otlp_http: loopback(4318),
+            pid: Vec::new(),
+            comm: Vec::new(),
+            cgroup: Vec::new(),
+            slo: Vec::new(),
+            state_dir: None,
+            record: None,
+            record_max_bytes: 256 * 1024 * 1024,
+            engine: EngineConfig::default(),
+            alertmanager: None,
+            webhook: None,
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// `FILE:LINE: KEY: what is wrong`.
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        let text = read_bounded(path)?;
+        toml::from_str(&text).map_err(|error| located(&text, &path.display().to_string(), &error))
+    }
+
+    /// Checks what no type can: addresses that must stay on loopback, actuators that must exist.
+    ///
+    /// # Errors
+    /// The setting, and what is wrong with it.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for (name, address) in
+            [("--listen", self.listen), ("--otlp-grpc", self.otlp_grpc), ("--otlp-http", self.otlp_http)]
+        {
+            if !address.ip().is_loopback() {
+                return Err(format!(
+                    "{name} {address}: beyond loopback this version serves only health and metrics (--health-listen)"
+                ));
+            }
+        }
+        for kind in &self.engine.enforce {
+            actuators::named(&crate::render::wire_name(kind))?;
+        }
+        Ok(())
+    }
+
+    /// Reads the objectives that the configuration names.
+    ///
+    /// # Errors
+    /// `FILE:LINE: FIELD: what is wrong`.
+    pub(crate) fn read_slos(&mut self) -> Result<(), String> {
+        for path in &self.slo {
+            let text = read_bounded(path)?;
+            let file = path.display().to_string();
+            self.engine.slos.extend(slo::parse(&text, &file).map_err(|error| error.to_string())?);
+        }
+        Ok(())
+    }
+
+    /// Who is to be watched.
+    pub(crate) fn selector(&self) -> Selector {
+        Selector { pids: self.pid.clone(), comms: self.comm.clone(), cgroups: self.cgroup.clone() }
+    }
+
+    /// The sinks' settings.
+    pub(crate) fn sinks(&self) -> sinks::Config {
+        sinks::Config {
+            alertmanager: self.alertmanager.clone(),
+            webhook: self.webhook.clone(),
+            state_dir: self.state_dir.clone(),
+        }
+    }
+}
+
+fn read_bounded(path: &Path) -> Result<String, String> {
+    let name = path.display();
+    let length = std::fs::metadata(path).map_err(|error| format!("{name}: {error}"))?.len();
+    if length > FILE {
+        return Err(format!("{name}: {length} bytes; at most {FILE} are read"));
+    }
+    std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))
+}
+
+/// An error with the line and the key at which it happened.
+fn located(text: &str, file: &str, error: &toml::de::Error) -> String {
+    let message = error.message().lines().next().unwrap_or_default();
+    let Some(start) = error.span().map(|span| span.start.min(text.len())) else {
+        return format!("{file}: {message}");
+    };
+    let before = text.get(..start).unwrap_or_default();
+    let line = before.bytes().filter(|byte| *byte == b'\n').count();
+    let key = text.lines().nth(line).and_then(|line| line.split_once('=')).map(|(key, _)| key.trim());
+    match key.filter(|key| !key.is_empty()) {
+        Some(key) => format!("{file}:{}: {key}: {message}", line + 1),
+        None => format!("{file}:{}: {message}", line + 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("snowshed.toml");
+        std::fs::write(&path, text).expect("writes");
+        Config::read(&path).map_err(|error| error.replace(&*directory.path().to_string_lossy(), ""))
+    }
+
+    #[test]
+    fn errors_name_file_line_and_key() {
+        for (text, line, key) in [
+            ("listen = \"127.0.0.1:1\"\ncolour = 3\n", ":2:", "colour"),
+            ("\n\nlisten = 7\n", ":3:", "listen"),
+            ("listen = \"here\"\n", ":1:", "listen"),
+            ("[alertmanager]\nurl = \"x\"\nurk = 1\n", ":3:", "urk"),
+            ("[engine]\nseed = \"x\"\n", ":2:", "seed"),
+            ("listen = \n", ":1:", "listen"),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.starts_with("/snowshed.toml") && error.contains(line) && error.contains(key), "{error}");
+        }
+        assert!(Config::read(Path::new("/nowhere/x.toml")).is_err_and(|error| error.starts_with("/nowhere/x.toml: ")));
+    }
+
+    #[test]
+    fn what_is_printed_reads_back() {
+        let printed = toml::to_string_pretty(&Config::default()).expect("serialises");
+        let config = read(&printed).expect("reads back");
+        assert_eq!(config.listen, Config::default().listen);
+        assert_eq!(toml::to_string_pretty(&config).expect("serialises"), printed);
+    }
+
+    #[test]
+    fn only_health_goes_beyond_loopback() {
+        let everywhere: SocketAddr = "0.0.0.0:9471".parse().expect("an address");
+        let config = Config { listen: everywhere, ..Config::default() };
+        assert!(config.check().is_err_and(|error| error.contains("--listen 0.0.0.0:9471")));
+        let config = Config { health_listen: Some(everywhere), ..Config::default() };
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn an_actuator_that_is_missing_is_refused_from_the_file_too() {
+        let config = read("[engine]\nenforce = [\"envoy\"]\n").expect("reads");
+        assert!(config.check().is_err_and(|error| error.contains("envoy")));
+    }
+}

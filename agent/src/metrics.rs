@@ -1,0 +1,210 @@
+//! Every metric the agent has, described once, and the counters that it keeps about itself.
+//!
+//! Invariant: a metric exists only if it is in [`ALL`]; help texts, label names and the generated
+//! reference come from there. Counters of this module live as long as the process; what follows from
+//! the engine's view is filled in at scrape time by `api::metrics`.
+//! Cost: one atomic add for each count.
+
+use prometheus::{IntCounterVec, Opts, Registry, core::Collector};
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Only rises.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+}
+
+/// A metric: its name, what it says and its labels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Metric {
+    /// Full name, prefix included.
+    pub(crate) name: &'static str,
+    /// One sentence.
+    pub(crate) help: &'static str,
+    /// Counter or gauge.
+    pub(crate) kind: Kind,
+    /// Label names.
+    pub(crate) labels: &'static [&'static str],
+}
+
+impl Metric {
+    /// Its name and help for the client library.
+    pub(crate) fn opts(&self) -> Opts {
+        Opts::new(self.name, self.help)
+    }
+}
+
+macro_rules! metrics {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(#[doc = $help] pub(crate) const $constant: Metric =
+            Metric { name: $name, help: $help, kind: Kind::$kind, labels: &[$($label),*] };)*
+        /// All of them, in the order in which they are documented.
+        pub(crate) const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    TARGETS = Gauge "snowshed_targets" [] "Processes that are watched.";
+    TARGET_FDS = Gauge "snowshed_target_fds" ["pid", "name", "state"] "Open file descriptors of a target, by state: live (all of them) and orphaned (kept after their request ended).";
+    TARGET_FDS_LIMIT = Gauge "snowshed_target_fds_limit" ["pid", "name"] "The target's limit of open file descriptors (RLIMIT_NOFILE, soft).";
+    TARGET_FDS_ETA = Gauge "snowshed_target_fds_exhaustion_seconds" ["pid", "name", "bound"] "Earliest and latest time until the descriptors run out, while their growth is significant.";
+    TARGET_RSS = Gauge "snowshed_target_rss_bytes" ["pid", "name", "kind"] "Resident memory of a target: anon (heap, stacks) and file (mapped files).";
+    TARGET_THREADS = Gauge "snowshed_target_threads" ["pid", "name"] "Threads of a target.";
+    TARGET_LOOP_BUSY = Gauge "snowshed_target_loop_busy_ratio" ["pid", "name", "tid"] "Share of its time that an event loop thread spends between waits, 0 to 1.";
+    TARGET_STALLS = Counter "snowshed_target_stalls_total" ["pid", "name"] "Times that an event loop thread of a target did not come back to wait.";
+    TARGET_RETRANSMITS = Counter "snowshed_target_retransmits_total" ["pid", "name"] "TCP retransmits on a target's connections.";
+    TARGET_REQUESTS = Counter "snowshed_target_requests_total" ["pid", "name"] "Requests of a target that ended, as its spans tell.";
+    TARGET_IN_FLIGHT = Gauge "snowshed_target_requests_in_flight" ["pid", "name"] "Requests in progress, as the guard layer tells.";
+    TARGET_LIMIT = Gauge "snowshed_target_concurrency_limit" ["pid", "name"] "The concurrency limit that the guard layer has in force; absent without one.";
+    TARGET_LATENCY = Gauge "snowshed_target_latency_seconds" ["pid", "name", "quantile"] "Latency to the first byte (else to the end) over the last 15 s window.";
+    SLO_STATE = Gauge "snowshed_slo_state" ["slo", "service", "state"] "1 for the state that an objective is in, 0 for the others.";
+    SLO_RATIO = Gauge "snowshed_slo_good_ratio" ["slo", "service"] "Good share of the last complete window; absent when there was too little to say.";
+    SLO_TARGET = Gauge "snowshed_slo_target_ratio" ["slo", "service"] "The objective's target.";
+    SLO_VIOLATIONS = Gauge "snowshed_slo_violations" ["slo", "service"] "Violated windows in a row.";
+    SLO_BUDGET = Gauge "snowshed_slo_budget_used_ratio" ["slo", "service"] "Error budget used over the objective's time window; 1 is all of it.";
+    INCIDENTS_OPEN = Gauge "snowshed_incidents_open" [] "Incidents that are open.";
+    INCIDENTS_OPENED = Counter "snowshed_incidents_opened_total" ["trigger"] "Incidents opened, by what opened them.";
+    INCIDENTS = Counter "snowshed_incidents_total" ["cause", "verdict"] "Incidents by their first cause, counted when it is first named, or at the end with cause `none` if it never was.";
+    PROBE_TIER = Gauge "snowshed_probe_tier" ["probe", "tier"] "1 for the tier that a probe runs in (full, reduced, off), 0 for the others.";
+    PROBE_EVENTS = Counter "snowshed_probe_events_total" ["probe"] "Events that a probe delivered.";
+    PROBE_LOST = Counter "snowshed_probe_lost_total" ["probe"] "Events that a probe lost because a buffer or a table was full.";
+    PROBE_COST = Gauge "snowshed_probe_event_seconds" ["probe"] "Kernel time for one run of a probe's programs; absent until sampled.";
+    QUEUE_DROPPED = Counter "snowshed_engine_queue_dropped_total" ["queue"] "Observations dropped because the engine's queue was full.";
+    ENGINE_LOST = Counter "snowshed_engine_lost_total" ["source"] "Evidence that never reached the engine, or that one of its bounds made it leave out, by probe or bound.";
+    OTLP_SPANS = Counter "snowshed_otlp_spans_total" ["outcome"] "Spans received: request (a request's end), ignored (neither server nor root), invalid, dropped (queue full).";
+    OTLP_REFUSED = Counter "snowshed_otlp_refused_total" ["reason"] "OTLP calls that were refused whole.";
+    GUARD_REPORTS = Counter "snowshed_guard_reports_total" ["outcome"] "Reports of the guard layer: answered, unknown_pid, invalid, dropped.";
+    SINK_SENT = Counter "snowshed_sink_sent_total" ["sink"] "Messages that a sink delivered.";
+    SINK_FAILED = Counter "snowshed_sink_failed_total" ["sink"] "Attempts of a sink that failed.";
+    SINK_DROPPED = Counter "snowshed_sink_dropped_total" ["sink"] "Incident changes that a sink dropped because its queue was full; a later change of the same incident repeats all.";
+    STREAM_SUBSCRIBERS = Gauge "snowshed_stream_subscribers" [] "Open event streams.";
+    STREAM_LAGGED = Counter "snowshed_stream_lagged_total" [] "Events that a slow stream reader missed.";
+    AGENT_CPU = Counter "snowshed_agent_cpu_seconds_total" [] "Processor time that the agent itself has used.";
+    AGENT_RSS = Gauge "snowshed_agent_rss_bytes" [] "Resident memory of the agent itself.";
+    BUILD_INFO = Gauge "snowshed_build_info" ["version"] "1, with the agent's version.";
+}
+
+/// The counters that live as long as the process.
+#[derive(Clone, Debug)]
+pub(crate) struct Tally {
+    registry: Registry,
+    /// [`QUEUE_DROPPED`].
+    pub(crate) queue_dropped: IntCounterVec,
+    /// [`OTLP_SPANS`].
+    pub(crate) otlp_spans: IntCounterVec,
+    /// [`OTLP_REFUSED`].
+    pub(crate) otlp_refused: IntCounterVec,
+    /// [`GUARD_REPORTS`].
+    pub(crate) guard_reports: IntCounterVec,
+    /// [`SINK_SENT`].
+    pub(crate) sink_sent: IntCounterVec,
+    /// [`SINK_FAILED`].
+    pub(crate) sink_failed: IntCounterVec,
+    /// [`SINK_DROPPED`].
+    pub(crate) sink_dropped: IntCounterVec,
+    /// [`INCIDENTS_OPENED`].
+    pub(crate) incidents_opened: IntCounterVec,
+    /// [`INCIDENTS`].
+    pub(crate) incidents: IntCounterVec,
+    /// [`STREAM_LAGGED`].
+    pub(crate) stream_lagged: IntCounterVec,
+}
+
+impl Tally {
+    /// All at zero, and shown at zero: an alert on a counter that does not exist yet never fires.
+    ///
+    /// # Errors
+    /// A description that the client library refuses, which a test rules out.
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let tally = Self {
+            registry: Registry::new(),
+            queue_dropped: counter(&QUEUE_DROPPED)?,
+            otlp_spans: counter(&OTLP_SPANS)?,
+            otlp_refused: counter(&OTLP_REFUSED)?,
+            guard_reports: counter(&GUARD_REPORTS)?,
+            sink_sent: counter(&SINK_SENT)?,
+            sink_failed: counter(&SINK_FAILED)?,
+            sink_dropped: counter(&SINK_DROPPED)?,
+            incidents_opened: counter(&INCIDENTS_OPENED)?,
+            incidents: counter(&INCIDENTS)?,
+            stream_lagged: counter(&STREAM_LAGGED)?,
+        };
+        for collector in tally.collectors() {
+            tally.registry.register(collector)?;
+        }
+        start_at_zero(&tally.queue_dropped, &["kernel", "told"]);
+        start_at_zero(&tally.otlp_spans, &["request", "ignored", "invalid", "dropped"]);
+        start_at_zero(&tally.otlp_refused, &["too_large", "encoding", "content_type", "malformed"]);
+        start_at_zero(&tally.guard_reports, &["answered", "unknown_pid", "invalid", "dropped"]);
+        start_at_zero(&tally.incidents_opened, &["orphans", "stall", "exhaustion", "slo_windows"]);
+        for (cause, verdict) in [("fd_leak", "named"), ("event_loop_stall", "named"), ("none", "unknown")] {
+            tally.incidents.with_label_values(&[cause, verdict]).inc_by(0);
+        }
+        tally.stream_lagged.with_label_values::<&str>(&[]).inc_by(0);
+        Ok(tally)
+    }
+
+    /// Shows a sink's counters at zero from its start.
+    pub(crate) fn sink_started(&self, sink: &str) {
+        for counter in [&self.sink_sent, &self.sink_failed, &self.sink_dropped] {
+            start_at_zero(counter, &[sink]);
+        }
+    }
+
+    /// What has been counted.
+    pub(crate) fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.registry.gather()
+    }
+
+    fn collectors(&self) -> [Box<dyn Collector>; 10] {
+        [
+            Box::new(self.queue_dropped.clone()),
+            Box::new(self.otlp_spans.clone()),
+            Box::new(self.otlp_refused.clone()),
+            Box::new(self.guard_reports.clone()),
+            Box::new(self.sink_sent.clone()),
+            Box::new(self.sink_failed.clone()),
+            Box::new(self.sink_dropped.clone()),
+            Box::new(self.incidents_opened.clone()),
+            Box::new(self.incidents.clone()),
+            Box::new(self.stream_lagged.clone()),
+        ]
+    }
+}
+
+fn counter(metric: &Metric) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(metric.opts(), metric.labels)
+}
+
+fn start_at_zero(counter: &IntCounterVec, values: &[&str]) {
+    for value in values {
+        counter.with_label_values(&[value]).inc_by(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_follow_the_rules() {
+        let mut seen = HashSet::new();
+        for metric in ALL {
+            assert!(metric.name.starts_with("snowshed_"), "{}", metric.name);
+            assert!(seen.insert(metric.name), "{} twice", metric.name);
+            assert!(metric.help.ends_with('.'), "{}: the help is a sentence", metric.name);
+            assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn counters_are_shown_at_zero() {
+        let tally = Tally::new().expect("the table is valid");
+        let text = prometheus::TextEncoder::new().encode_to_string(&tally.gather()).expect("encodes");
+        assert!(text.contains("snowshed_incidents_total{cause=\"fd_leak\",verdict=\"named\"} 0"), "{text}");
+        assert!(text.contains("snowshed_stream_lagged_total 0"), "{text}");
+    }
+}

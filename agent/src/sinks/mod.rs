@@ -1,0 +1,129 @@
+//! Who is told about incidents.
+//!
+//! Invariant: a sink never holds up the engine or another sink. Each has its own bounded queue in which
+//! the newest change of an incident replaces an older one that still waits; when the queue is full, the
+//! oldest incident is dropped and counted. Adding a sink is one file and its line in [`ALL`].
+
+pub(crate) mod alertmanager;
+mod journal;
+mod log;
+mod queue;
+pub(crate) mod webhook;
+
+use crate::{
+    clock::Clock,
+    metrics::Tally,
+    render::{Numbered, SharedSites, incident::Record, named_record},
+};
+use futures_util::future::BoxFuture;
+pub(crate) use queue::Queue;
+use serde::Serialize;
+use std::{path::PathBuf, time::Duration};
+
+/// How long one HTTP attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// The sinks' own settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// [`alertmanager`].
+    pub(crate) alertmanager: Option<alertmanager::Config>,
+    /// [`webhook`].
+    pub(crate) webhook: Option<webhook::Config>,
+    /// Where [`journal`] writes.
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// What every sink gets.
+#[derive(Clone)]
+pub(crate) struct Context {
+    /// Names of code.
+    pub(crate) sites: SharedSites,
+    /// The time.
+    pub(crate) clock: Clock,
+    /// Counters.
+    pub(crate) tally: Tally,
+    /// Where people find the agent, as in `http://127.0.0.1:9470`.
+    pub(crate) agent_url: String,
+}
+
+/// A sink's task, or nothing where the configuration does not want it, or what is wrong with its settings.
+pub(crate) type Started = Result<Option<BoxFuture<'static, ()>>, String>;
+
+/// A sink of this version.
+pub(crate) struct Unit {
+    /// Its name, which is its config key and its label in the metrics.
+    pub(crate) name: &'static str,
+    /// Its task, if the configuration wants it.
+    pub(crate) start: fn(&Config, Context, Queue) -> Started,
+}
+
+/// All that this version has.
+pub(crate) const ALL: &[Unit] = &[log::UNIT, journal::UNIT, alertmanager::UNIT, webhook::UNIT];
+
+impl Context {
+    /// The public record, with names.
+    async fn record(&self, numbered: &Numbered) -> Record {
+        named_record(numbered, &self.sites, &self.clock).await
+    }
+
+    /// Posts JSON once; what went wrong is counted and returned.
+    async fn post(&self, sink: &str, client: &reqwest::Client, url: &str, json: &impl Serialize) -> Result<(), String> {
+        let outcome = match client.post(url).timeout(ATTEMPT).json(json).send().await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(format!("answered {}", response.status())),
+            Err(error) => Err(chain(&error)),
+        };
+        let counter = if outcome.is_ok() { &self.tally.sink_sent } else { &self.tally.sink_failed };
+        counter.with_label_values(&[sink]).inc();
+        outcome
+    }
+}
+
+/// The wait before the next attempt: doubles from 250 ms to 30 s.
+fn backoff(failures: u32) -> Duration {
+    Duration::from_millis(250 << failures.min(7)).min(Duration::from_secs(30))
+}
+
+/// A client that does not send loopback traffic through a proxy, and an address that it can post to.
+fn client(url: &str, key: &str) -> Result<(reqwest::Client, reqwest::Url), String> {
+    let parsed: reqwest::Url = url.parse().map_err(|error| format!("{key}.url: {url:?}: {error}"))?;
+    if !matches!(parsed.scheme(), "http" | "https") {
+        return Err(format!("{key}.url: {url:?}: only http and https are spoken"));
+    }
+    let mut builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    if parsed.host_str().is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]") {
+        builder = builder.no_proxy();
+    }
+    Ok((builder.build().map_err(|error| format!("{key}: {}", chain(&error)))?, parsed))
+}
+
+/// An error with what lies behind it: reqwest's own text leaves out the reason.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_grows_and_is_bounded() {
+        assert_eq!(backoff(0), Duration::from_millis(250));
+        assert_eq!(backoff(2), Duration::from_secs(1));
+        assert_eq!(backoff(u32::MAX), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_posted_to_is_refused_with_its_key() {
+        assert!(client("not a url", "webhook").is_err_and(|text| text.starts_with("webhook.url")));
+        assert!(client("file:///etc/passwd", "webhook").is_err_and(|text| text.contains("http and https")));
+    }
+}

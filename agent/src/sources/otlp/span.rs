@@ -1,0 +1,216 @@
+//! One span as a request that ended.
+//!
+//! Invariant: total. Any span gives a request, or says that it is none, or what is wrong with it;
+//! names are cut at 256 characters, times from the future or before the start do no harm.
+
+use crate::clock::Clock;
+use opentelemetry_proto::tonic::{
+    common::v1::{KeyValue, any_value::Value},
+    resource::v1,
+    trace::v1::{Span, span::SpanKind, status::StatusCode},
+};
+use snowshed_engine::model::{Pid, Request, TraceId};
+
+/// The longest name, characters.
+const NAME: usize = 256;
+
+/// What the sender says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Resource {
+    /// `process.pid`.
+    pub(super) pid: Option<Pid>,
+    /// `service.name`.
+    pub(super) service: String,
+    /// `service.instance.id`.
+    pub(super) instance: Option<String>,
+}
+
+impl Resource {
+    /// Reads the attributes that matter here.
+    pub(super) fn read(resource: Option<&v1::Resource>) -> Self {
+        let attributes = resource.map(|resource| resource.attributes.as_slice()).unwrap_or_default();
+        Self {
+            pid: int(attributes, "process.pid").and_then(|pid| Pid::try_from(pid).ok()),
+            service: text(attributes, "service.name").map(short).unwrap_or_default(),
+            instance: text(attributes, "service.instance.id").filter(|id| !id.is_empty()).map(short),
+        }
+    }
+}
+
+/// What became of a span.
+#[derive(Debug)]
+pub(super) enum Mapped {
+    /// A request's end.
+    Request(Request),
+    /// Neither a server span nor a root.
+    Ignored,
+    /// What is wrong with it.
+    Invalid(&'static str),
+}
+
+/// The request that a span tells of.
+pub(super) fn map(span: &Span, from: &Resource, pid: Option<Pid>, clock: &Clock) -> Mapped {
+    if span.kind != SpanKind::Server as i32 && !span.parent_span_id.is_empty() {
+        return Mapped::Ignored;
+    }
+    let Some(trace) = TraceId::from_bytes(&span.trace_id) else {
+        return Mapped::Invalid("trace_id: not 16 bytes, or all zero");
+    };
+    if span.end_time_unix_nano == 0 || span.end_time_unix_nano < span.start_time_unix_nano {
+        return Mapped::Invalid("end_time_unix_nano: missing, or before the start");
+    }
+    let started = clock.monotonic(span.start_time_unix_nano);
+    let ended = clock.monotonic(span.end_time_unix_nano);
+    let first_byte = span.events.iter().find(|event| event.name == "first_byte");
+    let attributes = &span.attributes;
+    let status = int(attributes, "http.response.status_code").or_else(|| int(attributes, "http.status_code"));
+    Mapped::Request(Request {
+        pid,
+        service: from.service.clone(),
+        trace,
+        route: route(span),
+        started,
+        ended,
+        first_byte: first_byte.map(|event| clock.monotonic(event.time_unix_nano).clamp(started, ended)),
+        status: status.and_then(|code| u16::try_from(code).ok()).filter(|code| (100..1000).contains(code)),
+        failed: span.status.as_ref().is_some_and(|status| status.code == StatusCode::Error as i32),
+        weight: weight(&span.trace_state),
+    })
+}
+
+/// Method and route template; else the span's name.
+fn route(span: &Span) -> String {
+    let attributes = &span.attributes;
+    let method = text(attributes, "http.request.method").or_else(|| text(attributes, "http.method"));
+    match (method, text(attributes, "http.route")) {
+        (Some(method), Some(route)) => short(&format!("{method} {route}")),
+        _ => short(&span.name),
+    }
+}
+
+/// How many requests a sampled span stands for: consistent probability sampling writes its rejection
+/// threshold `th` into the trace state as up to 14 hexadecimal digits of a 56-bit fraction
+/// (OpenTelemetry specification, "TraceState: Probability Sampling"). 1 where nothing is told.
+fn weight(trace_state: &str) -> f64 {
+    let member = trace_state.split(',').find_map(|member| member.trim().strip_prefix("ot="));
+    let threshold = member.and_then(|member| member.split(';').find_map(|pair| pair.strip_prefix("th:")));
+    let Some(digits) = threshold.filter(|digits| (1..=14).contains(&digits.len())) else {
+        return 1.0;
+    };
+    let Ok(rejected) = u64::from_str_radix(&format!("{digits:0<14}"), 16) else {
+        return 1.0;
+    };
+    let whole = (1_u64 << 56) as f64;
+    whole / (whole - rejected as f64)
+}
+
+fn value<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
+    attributes.iter().find(|pair| pair.key == key)?.value.as_ref()?.value.as_ref()
+}
+
+fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    match value(attributes, key)? {
+        Value::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn int(attributes: &[KeyValue], key: &str) -> Option<i64> {
+    match value(attributes, key)? {
+        Value::IntValue(number) => Some(*number),
+        Value::StringValue(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(NAME).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry_proto::tonic::{
+        common::v1::AnyValue,
+        trace::v1::{Status, span::Event},
+    };
+
+    fn pair(key: &str, value: Value) -> KeyValue {
+        KeyValue { key: key.into(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+    }
+
+    fn server_span() -> Span {
+        Span {
+            trace_id: (1..=16).collect(),
+            span_id: vec![1; 8],
+            parent_span_id: vec![2; 8],
+            name: "handler".into(),
+            kind: SpanKind::Server as i32,
+            start_time_unix_nano: 1_000,
+            end_time_unix_nano: 9_000,
+            attributes: vec![
+                pair("http.request.method", Value::StringValue("POST".into())),
+                pair("http.route", Value::StringValue("/api/v1/transcode".into())),
+                pair("http.response.status_code", Value::IntValue(503)),
+            ],
+            events: vec![Event { name: "first_byte".into(), time_unix_nano: 4_000, ..Event::default() }],
+            status: Some(Status { code: StatusCode::Error as i32, message: String::new() }),
+            ..Span::default()
+        }
+    }
+
+    fn mapped(span: &Span) -> Mapped {
+        map(span, &Resource { service: "transcoder".into(), ..Resource::default() }, Some(42), &Clock::with_offset(500))
+    }
+
+    #[test]
+    fn a_server_span_is_a_request() {
+        let Mapped::Request(request) = mapped(&server_span()) else { panic!("not a request") };
+        assert_eq!(request.route, "POST /api/v1/transcode");
+        assert_eq!((request.started, request.ended, request.first_byte), (500, 8_500, Some(3_500)));
+        assert_eq!((request.status, request.failed, request.weight), (Some(503), true, 1.0));
+        assert_eq!((request.pid, &*request.service), (Some(42), "transcoder"));
+    }
+
+    #[test]
+    fn without_a_route_the_name_stands_in_and_old_names_are_known() {
+        let mut span = server_span();
+        span.attributes = vec![pair("http.status_code", Value::StringValue("204".into()))];
+        let Mapped::Request(request) = mapped(&span) else { panic!("not a request") };
+        assert_eq!((&*request.route, request.status), ("handler", Some(204)));
+    }
+
+    #[test]
+    fn inner_spans_are_ignored_and_roots_are_not() {
+        let mut span = server_span();
+        span.kind = SpanKind::Internal as i32;
+        assert!(matches!(mapped(&span), Mapped::Ignored));
+        span.parent_span_id.clear();
+        assert!(matches!(mapped(&span), Mapped::Request(_)));
+    }
+
+    #[test]
+    fn broken_spans_are_told_apart() {
+        let mut span = server_span();
+        span.trace_id = vec![0; 16];
+        assert!(matches!(mapped(&span), Mapped::Invalid(reason) if reason.contains("trace_id")));
+        let mut span = server_span();
+        span.end_time_unix_nano = 1;
+        assert!(matches!(mapped(&span), Mapped::Invalid(reason) if reason.contains("end_time")));
+        let mut span = server_span();
+        span.attributes.push(pair("http.response.status_code", Value::IntValue(i64::MIN)));
+        span.events[0].time_unix_nano = u64::MAX;
+        span.name = "x".repeat(10_000);
+        assert!(matches!(mapped(&span), Mapped::Request(request) if request.first_byte == Some(request.ended)));
+    }
+
+    #[test]
+    fn a_sampled_span_stands_for_others() {
+        assert_eq!(weight(""), 1.0);
+        assert_eq!(weight("vendor=1,ot=th:8"), 2.0);
+        assert_eq!(weight("ot=rv:00;th:c"), 4.0);
+        for nonsense in ["ot=th:", "ot=th:xyz", "ot=th:000000000000000", "ot=th:+1"] {
+            assert!(weight(nonsense).is_finite(), "{nonsense}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+// Which frame of a stack a reader looks for. Pure; only a matter of display: the whole stack is always one click away.
+
+/** `function (file:line)` taken apart; the place is empty where there is none. */
+export function split(frame: string): { name: string; place: string } {
+  const parts = /^(.*) \(([^()]+:\d+)\)$/.exec(frame);
+  return { name: parts?.[1] ?? frame, place: parts?.[2] ?? "" };
+}
+
+const RUNTIME_NAME = /^<?(?:(?:std|core|alloc|tokio|futures\w*|hyper|h2|axum|tower|libc|runtime|syscall|internal\/poll|os)(?:::|\.)|__|_start\b|syscall\b|clone3?\b|open(?:at)?(?:64)?$|start_thread\b)/;
+const RUNTIME_PLACE = /(?:^|\/)(?:sysdeps|nptl|glibc[^/]*|rustc|library\/(?:std|core|alloc)|\.?cargo\/registry|site-packages|node:internal|go\/src)\//;
+
+/** Code of a runtime or a library, as opposed to the service's own. */
+export function isPlumbing(frame: string): boolean {
+  const { name, place } = split(frame);
+  return RUNTIME_PLACE.test(place) || RUNTIME_NAME.test(name);
+}
+
+/** Index of the innermost frame that looks like the service's own; 0 if none does. */
+export function firstOwn(frames: readonly string[]): number {
+  return Math.max(0, frames.findIndex((frame) => !isPlumbing(frame)));
+}

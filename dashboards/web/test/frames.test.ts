@@ -1,0 +1,25 @@
+import { describe, expect, it } from "vitest";
+import { firstOwn, isPlumbing, split } from "../src/frames";
+
+describe("frames", () => {
+  it("take the place apart, where there is one", () => {
+    expect(split("svc::open (src/a.rs:41)")).toEqual({ name: "svc::open", place: "src/a.rs:41" });
+    expect(split("<impl (A, B)>::go")).toEqual({ name: "<impl (A, B)>::go", place: "" });
+  });
+
+  it("find the service's own line behind the runtime's", () => {
+    const stack = [
+      "__libc_open64 (io/../sysdeps/unix/sysv/linux/open64.c:41)", "std::sys::fs::unix::File::open_c (/rustc/abc/library/std/src/sys/fs/unix.rs:9)",
+      "tempfile::imp::create (/root/.cargo/registry/src/x/tempfile-3.1/src/lib.rs:4)", "svc::faults::open (src/faults/open.rs:12)", "svc::main",
+    ];
+    expect(firstOwn(stack)).toBe(3);
+    expect(stack.map(isPlumbing)).toEqual([true, true, true, false, false]);
+  });
+
+  it("begin at the top where everything or nothing is known", () => {
+    expect(firstOwn([])).toBe(0);
+    expect(firstOwn(["__libc_open64"])).toBe(0);
+    expect(firstOwn(["opener::open_all", "main"])).toBe(0);
+    expect(isPlumbing("<tokio::net::TcpStream as AsyncRead>::poll_read")).toBe(true);
+  });
+});

@@ -1,0 +1,170 @@
+//! The two ends of a pipeline: a blocking reader and a blocking writer over bounded channels.
+//!
+//! Invariant: between client and codec there are at most [`DEPTH`] pieces in each direction, so a slow side holds the
+//! other up instead of filling memory. Neither end waits for ever: the upload has an idle timeout where it is
+//! received, the output has one here.
+
+use super::{PipelineError, UploadError};
+use bytes::{Buf, Bytes};
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+/// Pieces in flight in each direction.
+pub(crate) const DEPTH: usize = 8;
+/// How long a client may stop reading before its stream is ended.
+const UNREAD: Duration = Duration::from_secs(60);
+
+/// Tells a pipeline that nobody wants its output any more.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Ends the pipeline soon.
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it should end.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The upload, as it arrives.
+pub(crate) struct BodyReader {
+    pieces: mpsc::Receiver<Result<Bytes, UploadError>>,
+    current: Bytes,
+    failure: Arc<OnceLock<UploadError>>,
+}
+
+impl BodyReader {
+    /// Reads what is sent; the end of the channel is the end of the upload.
+    pub(crate) fn new(pieces: mpsc::Receiver<Result<Bytes, UploadError>>) -> Self {
+        Self { pieces, current: Bytes::new(), failure: Arc::default() }
+    }
+
+    /// Where a failed upload will say why: the demuxer only sees an I/O error.
+    pub(super) fn failure(&self) -> Arc<OnceLock<UploadError>> {
+        self.failure.clone()
+    }
+}
+
+impl Read for BodyReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            match self.pieces.blocking_recv() {
+                Some(Ok(piece)) => self.current = piece,
+                Some(Err(error)) => {
+                    let error = self.failure.get_or_init(|| error).clone();
+                    return Err(io::Error::other(error));
+                }
+                None => return Ok(0),
+            }
+        }
+        let length = out.len().min(self.current.len());
+        self.current.copy_to_slice(&mut out[..length]);
+        Ok(length)
+    }
+}
+
+/// What a pipeline says to the response body. A channel that closes without `Done` or `Failed` means that the codec
+/// thread died.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// The next piece.
+    Data(Bytes),
+    /// All of it was sent.
+    Done,
+    /// It ends here, and this is why.
+    Failed(PipelineError),
+}
+
+/// The transcoded stream, as it is made.
+#[derive(Clone)]
+pub(crate) struct BodyWriter {
+    pieces: mpsc::Sender<Output>,
+    runtime: Handle,
+    cancel: Cancel,
+}
+
+impl BodyWriter {
+    /// Sends to `pieces`; waits on `runtime`'s timer when the client is slow.
+    pub(crate) fn new(pieces: mpsc::Sender<Output>, runtime: Handle, cancel: Cancel) -> Self {
+        Self { pieces, runtime, cancel }
+    }
+
+    /// The last word.
+    pub(crate) fn end(self, result: Result<(), PipelineError>) {
+        let last = match result {
+            Ok(()) => Output::Done,
+            Err(error) => Output::Failed(error),
+        };
+        // A client that is gone cannot be told.
+        self.send(last).unwrap_or_default();
+    }
+
+    fn send(&self, piece: Output) -> io::Result<()> {
+        let piece = match self.pieces.try_send(piece) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::TrySendError::Full(piece)) => piece,
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        let sent = self.runtime.block_on(async { tokio::time::timeout(UNREAD, self.pieces.send(piece)).await });
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(_) => Err(io::Error::other(PipelineError::Unread(UNREAD.as_secs()))),
+        }
+    }
+}
+
+impl Write for BodyWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.cancel.is_set() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if !bytes.is_empty() {
+            self.send(Output::Data(Bytes::copy_from_slice(bytes)))?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_across_pieces_and_remembers_why_it_failed() {
+        let (tx, rx) = mpsc::channel(4);
+        for piece in [Ok("ab".into()), Ok(Bytes::new()), Ok("cde".into()), Err(UploadError::Idle(30))] {
+            tx.try_send(piece).expect("room");
+        }
+        let mut reader = BodyReader::new(rx);
+        let mut text = Vec::new();
+        assert!(reader.read_to_end(&mut text).is_err());
+        assert_eq!(text, b"abcde");
+        assert_eq!(reader.failure().get(), Some(&UploadError::Idle(30)));
+    }
+
+    #[test]
+    fn a_cancelled_writer_refuses_and_a_closed_one_breaks() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+        let (tx, rx) = mpsc::channel(1);
+        let cancel = Cancel::default();
+        let mut writer = BodyWriter::new(tx, runtime.handle().clone(), cancel.clone());
+        assert_eq!(writer.write(b"x").ok(), Some(1));
+        drop(rx);
+        assert_eq!(writer.write(b"y").map_err(|error| error.kind()), Err(io::ErrorKind::BrokenPipe));
+        cancel.set();
+        assert!(writer.write(b"").is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! The HTTP service: routes and what they share.
+
+mod body;
+mod faults_api;
+pub(crate) mod limits;
+mod metrics;
+mod problem;
+pub(crate) mod server;
+mod span;
+mod transcode;
+mod upload;
+
+pub(crate) use metrics::Metrics;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use limits::Streams;
+use problem::Problem;
+use snowshed_guard::LimitLayer;
+use std::net::SocketAddr;
+use tower::ServiceBuilder;
+
+/// The path of the one thing that this service does.
+const PATH: &str = "/api/v1/transcode";
+/// Its name in traces and reports.
+const ROUTE: &str = "POST /api/v1/transcode";
+
+/// What handlers share.
+#[derive(Clone)]
+pub(crate) struct App {
+    /// Counters.
+    pub(crate) metrics: Metrics,
+    /// Places for streams.
+    pub(crate) streams: Streams,
+    /// The port that is listened on.
+    pub(crate) port: u16,
+}
+
+/// The client's address, as the socket tells it.
+#[derive(Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// All routes. The span is outermost, so that refusals of the guard are spans too.
+pub(crate) fn router(app: App, guard: LimitLayer, allow_fault_control: bool) -> Router {
+    let layers = ServiceBuilder::new()
+        .layer(axum::middleware::from_fn_with_state(app.clone(), span::layer))
+        .layer(guard.route(ROUTE));
+    let mut router = Router::new()
+        .route(PATH, post(transcode::transcode).layer(layers))
+        .route("/metrics", get(page))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/livez", get(|| async { "ok\n" }));
+    if allow_fault_control {
+        let faults = get(faults_api::get).put(faults_api::put).delete(faults_api::delete);
+        router = router.route("/faults/{name}", faults.layer(DefaultBodyLimit::max(faults_api::VALUE_BYTES)));
+    }
+    router
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here").into_response() })
+        .with_state(app)
+}
+
+async fn page(State(app): State<App>) -> Response {
+    match app.metrics.render(&app.streams) {
+        Ok(page) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response(),
+        Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

@@ -1,0 +1,11 @@
+//! The transcoder as its clients see it: the real binary, real video made by `ffmpeg`, real sockets.
+
+#[cfg(target_arch = "x86_64")]
+mod context;
+mod faults;
+mod formats;
+mod guarded;
+mod harness;
+mod refusals;
+mod release;
+mod spans;

@@ -1,0 +1,41 @@
+//! The peers that the demo and the end-to-end tests put together: transcoder, agent, Alertmanager, and a plain client.
+//!
+//! Everything is real and on the loopback; each peer ends when its handle goes out of scope.
+
+mod agent;
+mod alertmanager;
+mod events;
+pub mod http;
+mod python;
+mod scene;
+mod traffic;
+mod transcoder;
+mod webhook;
+
+pub use agent::{Agent, AgentPorts, Ran, snowshed};
+pub use alertmanager::Alertmanager;
+pub use events::{Event, Events};
+pub use python::{PythonServer, interpreter, script};
+pub use scene::Scene;
+pub use traffic::Traffic;
+pub(crate) use transcoder::is_live;
+pub use transcoder::{Fault, Transcoder, TranscoderOptions};
+pub use webhook::Webhook;
+
+/// The objective that the demo and the tests hold the transcoder to: both faults break it, health keeps it.
+pub const SLO: &str = r#"apiVersion: openslo/v1
+kind: SLO
+metadata: {name: transcode-first-byte}
+spec:
+  service: transcoder
+  indicator:
+    metadata: {name: first-byte}
+    spec:
+      ratioMetric:
+        counter: true
+        good:  {metricSource: {type: snowshed, spec: {route: "POST /api/v1/transcode", status: "< 500", first_byte: "<= 1s"}}}
+        total: {metricSource: {type: snowshed, spec: {route: "POST /api/v1/transcode"}}}
+  timeWindow: [{duration: 1h, isRolling: true}]
+  budgetingMethod: Occurrences
+  objectives: [{target: 0.95}]
+"#;

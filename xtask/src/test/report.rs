@@ -1,0 +1,163 @@
+//! What came of the steps, and the sums.
+//!
+//! Invariant: the last line printed is `N passed, N failed, N skipped` and nothing else; each test and each step is in
+//! exactly one of the three.
+
+use std::time::Duration;
+
+/// Skips that may happen under CI, word for word. None today: what cannot run there is a failure.
+const ALLOWED_SKIPS: &[&str] = &[];
+
+/// Something failed. The report says what, so the error itself is not shown.
+#[derive(Debug)]
+pub struct Failed;
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("some tests failed")
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// Tests that a step ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Tests that passed.
+    pub(super) passed: usize,
+    /// Tests that failed.
+    pub(super) failed: usize,
+    /// Tests that did not run, each with its reason.
+    pub(super) skipped: Vec<String>,
+}
+
+impl Counts {
+    /// Adds others to these.
+    pub(super) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped.extend(other.skipped);
+    }
+}
+
+/// How a step ended.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// All it checks holds.
+    Passed,
+    /// Something does not.
+    Failed(String),
+    /// It could not run here.
+    Skipped(String),
+}
+
+/// A step's end and its tests.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// How it ended.
+    pub(super) verdict: Verdict,
+    /// Its tests, where it has any.
+    pub(super) tests: Counts,
+}
+
+impl Outcome {
+    /// Passed, without tests of its own.
+    pub(super) fn passed() -> Self {
+        Self { verdict: Verdict::Passed, tests: Counts::default() }
+    }
+
+    /// Failed, without tests of its own.
+    pub(super) fn failed(why: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Failed(why.into()), tests: Counts::default() }
+    }
+
+    /// Could not run.
+    pub(super) fn skipped(why: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Skipped(why.into()), tests: Counts::default() }
+    }
+}
+
+/// The steps so far.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    lines: Vec<String>,
+    sums: Counts,
+}
+
+impl Report {
+    /// Notes a step and says how it ended.
+    pub(super) fn add(&mut self, name: &str, outcome: Outcome, time: Duration) {
+        let Outcome { verdict, tests } = outcome;
+        let ran = match tests.passed + tests.failed {
+            0 => String::new(),
+            ran => format!(", {ran} tests"),
+        };
+        let (word, why) = match &verdict {
+            Verdict::Passed => ("passed", None),
+            Verdict::Failed(why) => ("FAILED", Some(why)),
+            Verdict::Skipped(why) => ("SKIPPED", Some(why)),
+        };
+        let mut line = format!("{word:<7}  {name:<10} {:>6.1} s{ran}", time.as_secs_f64());
+        if let Some(why) = why {
+            line.push_str("\n         ");
+            line.push_str(&why.replace('\n', "\n         "));
+        }
+        println!("-- {line}");
+        self.lines.push(line);
+        self.sums.add(tests);
+        match verdict {
+            Verdict::Passed => self.sums.passed += 1,
+            Verdict::Failed(_) => self.sums.failed += 1,
+            Verdict::Skipped(why) => self.sums.skipped.push(format!("{name}: {why}")),
+        }
+    }
+
+    /// Prints the whole and the sums.
+    ///
+    /// # Errors
+    /// [`Failed`] if anything failed, or if `strict` and something was skipped that may not be.
+    pub(super) fn finish(self, strict: bool) -> Result<(), anyhow::Error> {
+        println!("\n== summary");
+        self.lines.iter().for_each(|line| println!("{line}"));
+        let forbidden: Vec<_> =
+            self.sums.skipped.iter().filter(|skip| strict && !ALLOWED_SKIPS.contains(&skip.as_str())).collect();
+        for skip in &self.sums.skipped {
+            let note = if forbidden.contains(&skip) { " (not allowed under CI)" } else { "" };
+            println!("SKIPPED{note}: {skip}");
+        }
+        println!("{} passed, {} failed, {} skipped", self.sums.passed, self.sums.failed, self.sums.skipped.len());
+        if self.sums.failed > 0 || !forbidden.is_empty() { Err(Failed.into()) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(outcomes: Vec<Outcome>) -> Report {
+        let mut report = Report::default();
+        outcomes.into_iter().for_each(|outcome| report.add("step", outcome, Duration::ZERO));
+        report
+    }
+
+    #[test]
+    fn a_skip_fails_only_where_it_is_strict() {
+        assert!(report(vec![Outcome::passed(), Outcome::skipped("no root")]).finish(false).is_ok());
+        assert!(report(vec![Outcome::passed(), Outcome::skipped("no root")]).finish(true).is_err());
+        assert!(report(vec![Outcome::passed()]).finish(true).is_ok());
+    }
+
+    #[test]
+    fn one_failure_fails_the_whole() {
+        assert!(report(vec![Outcome::failed("broken"), Outcome::passed()]).finish(false).is_err());
+    }
+
+    #[test]
+    fn each_test_and_step_counts_once() {
+        let tests = Counts { passed: 4, failed: 1, skipped: vec!["a: why".into()] };
+        let mixed = Outcome { verdict: Verdict::Failed("1 test failed".into()), tests };
+        let sums = report(vec![mixed, Outcome::passed(), Outcome::skipped("no BPF")]).sums;
+        assert_eq!((sums.passed, sums.failed), (5, 2));
+        assert_eq!(sums.skipped, ["a: why", "step: no BPF"]);
+    }
+}
