@@ -13,6 +13,9 @@ use std::{
 
 const ROUNDS: usize = 25;
 
+/// Name, calls per run, call.
+type Case = (&'static str, u32, Box<dyn FnMut()>);
+
 fn cpu_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: a valid pointer and a clock that every Linux has.
@@ -62,13 +65,17 @@ fn main() {
     let epoll = unsafe { libc::epoll_create1(0) };
     // SAFETY: all-zero is a valid event.
     let mut event: libc::epoll_event = unsafe { std::mem::zeroed() };
-    let mut calls: Vec<(&str, u32, Box<dyn FnMut()>)> = vec![
+    let mut calls: Vec<Case> = vec![
         ("close(-1), which is not hooked", 20_000, Box::new(unhooked)),
         ("open and close", 4_000, Box::new(open_close)),
         // SAFETY: room for one event.
-        ("epoll_wait, enter and exit", 10_000, Box::new(move || unsafe {
-            libc::epoll_wait(epoll, &raw mut event, 1, 0);
-        })),
+        (
+            "epoll_wait, enter and exit",
+            10_000,
+            Box::new(move || unsafe {
+                libc::epoll_wait(epoll, &raw mut event, 1, 0);
+            }),
+        ),
         ("send of 8 bytes", 10_000, Box::new(move || sender.write_all(&[0; 8]).expect("the receiver reads"))),
     ];
     println!("{:32} {:>10} {:>26} {:>26}", "ns per call", "without", "unwatched adds", "watched adds");

@@ -100,6 +100,7 @@ impl Session {
                 for unit in &mut units {
                     unit.trouble = unit.probe.attach(&mut kernel).err().map(|error| error.to_string());
                 }
+                kernel.settle();
                 Some(kernel)
             }
             Err(reason) => {
@@ -422,8 +423,8 @@ fn seen(watched: &Watched) -> Observation {
 fn remedy(trouble: &str) -> String {
     let permitted = ["Operation not permitted", "Permission denied", "os error 1)", "EPERM"];
     if permitted.iter().any(|text| trouble.contains(text)) {
-        "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE (tracefs also needs CAP_SYS_ADMIN unless it is \
-         mounted)"
+        "run as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (and CAP_SYS_ADMIN where \
+         tracefs is not mounted)"
             .to_owned()
     } else if trouble.contains("/sys/kernel/btf") {
         "a kernel built with CONFIG_DEBUG_INFO_BTF (5.10 and later of most distributions)".to_owned()

@@ -50,6 +50,12 @@ pub(crate) struct AttachError {
     reason: String,
 }
 
+impl AttachError {
+    fn late(what: &str) -> Self {
+        Self { what: what.to_owned(), reason: "after the start".to_owned() }
+    }
+}
+
 /// An error with its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -83,7 +89,8 @@ pub(crate) struct Kernel {
     events: RingBuf<MapData>,
     stacks: RingBuf<MapData>,
     ebpf: Ebpf,
-    btf: aya::Btf,
+    /// The kernel's types: some ten megabytes, so only until everything is attached.
+    btf: Option<aya::Btf>,
 }
 
 impl Kernel {
@@ -109,7 +116,7 @@ impl Kernel {
             counts: take(&mut ebpf, "COUNTS")?,
             events: take(&mut ebpf, "EVENTS")?,
             stacks: take(&mut ebpf, "STACKS")?,
-            btf: aya::Btf::from_sys_fs()?,
+            btf: Some(aya::Btf::from_sys_fs()?),
             ebpf,
         })
     }
@@ -138,8 +145,9 @@ impl Kernel {
     /// Attaches a program to a BTF tracepoint.
     pub(crate) fn tracepoint(&mut self, name: &str, tracepoint: &str) -> Result<(), AttachError> {
         let failed = |error: &ProgramError| AttachError { what: tracepoint.to_owned(), reason: chain(error) };
+        let btf = self.btf.as_ref().ok_or_else(|| AttachError::late(tracepoint))?;
         let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?;
-        program.load(tracepoint, &self.btf).map_err(|error| failed(&error))?;
+        program.load(tracepoint, btf).map_err(|error| failed(&error))?;
         program.attach().map_err(|error| failed(&error))?;
         Ok(())
     }
@@ -149,9 +157,17 @@ impl Kernel {
         let failed = |reason: String| AttachError { what: format!("iterator over {over}"), reason };
         let program: &mut Iter = program(&mut self.ebpf, name)?;
         if program.fd().is_err() {
-            program.load(over, &self.btf).map_err(|error| failed(chain(&error)))?;
+            let btf = self.btf.as_ref().ok_or_else(|| AttachError::late(over))?;
+            program.load(over, btf).map_err(|error| failed(chain(&error)))?;
         }
         Ok(())
+    }
+
+    /// Nothing more will be attached: gives the types' memory back.
+    pub(crate) fn settle(&mut self) {
+        self.btf = None;
+        // SAFETY: only returns free pages to the system. Parsing types and object left tens of megabytes of them.
+        unsafe { libc::malloc_trim(0) };
     }
 
     /// Runs an iterator for one process or thread.

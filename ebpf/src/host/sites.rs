@@ -39,6 +39,8 @@ const REREAD: Nanos = 1_000_000_000;
 struct Site {
     pid: Pid,
     addresses: Vec<u64>,
+    /// Module and offset of each address: what remains where there is no symbol.
+    places: Vec<String>,
     frames: Option<Vec<Frame>>,
 }
 
@@ -58,27 +60,16 @@ pub(crate) struct Sites {
 impl Sites {
     /// The site of a copied stack; 0 if nothing could be unwound.
     pub(crate) fn site(&mut self, pid: Pid, record: &StackRecord, now: Nanos) -> SiteId {
-        let Some(tables) = self.tables(pid, record.registers.ip, now) else { return SiteId(0) };
+        let Some(tables) = tables(&mut self.tables, pid, record.registers.ip, now) else { return SiteId(0) };
         let base = record.registers.sp & !(PAGE as u64 - 1);
         let pages = (record.pages as usize).min(record.stack.len());
         let addresses = tables.unwinder.unwind(record.registers, base, record.stack[..pages].as_flattened());
         let id = identity(&tables.unwinder, &addresses);
         if id != SiteId(0) && !self.sites.contains_key(&id) && self.sites.len() < MOST_SITES {
-            self.sites.insert(id, Site { pid, addresses, frames: None });
+            let places = addresses.iter().map(|address| place(&tables.unwinder, *address)).collect();
+            self.sites.insert(id, Site { pid, addresses, places, frames: None });
         }
         id
-    }
-
-    fn tables(&mut self, pid: Pid, ip: u64, now: Nanos) -> Option<&mut Tables> {
-        let stale = |tables: &Tables| tables.unwinder.code(ip).is_none() && now >= tables.read + REREAD;
-        if self.tables.get(&pid).is_none_or(stale) {
-            if self.tables.len() >= MOST_UNWINDERS && !self.tables.contains_key(&pid) {
-                return None;
-            }
-            let unwinder = Unwinder::new(pid).ok()?;
-            self.tables.insert(pid, Tables { unwinder, read: now });
-        }
-        self.tables.get_mut(&pid)
     }
 
     /// Forgets the unwind tables of a process that ended or executed another program.
@@ -93,10 +84,22 @@ impl Sites {
             return frames.clone();
         }
         let symbolizer = self.symbolizer.get_or_insert_with(Symbolizer::new);
-        let frames = symbolize(symbolizer, site.pid, &site.addresses);
+        let frames = symbolize(symbolizer, site.pid, &site.addresses, &site.places);
         site.frames = Some(frames.clone());
         frames
     }
+}
+
+/// The unwind tables of a process, read (again) where an address lies in none of them.
+fn tables(all: &mut HashMap<Pid, Tables>, pid: Pid, ip: u64, now: Nanos) -> Option<&mut Tables> {
+    let stale = |tables: &Tables| tables.unwinder.code(ip).is_none() && now >= tables.read + REREAD;
+    if all.get(&pid).is_none_or(stale) {
+        if all.len() >= MOST_UNWINDERS && !all.contains_key(&pid) {
+            return None;
+        }
+        all.insert(pid, Tables { unwinder: Unwinder::new(pid).ok()?, read: now });
+    }
+    all.get_mut(&pid)
 }
 
 /// Equal for the same place in the same programs, in this run and the next: from paths and file offsets.
@@ -119,16 +122,27 @@ fn is_c_library(path: &str) -> bool {
     ["libc.so", "libc-", "libpthread", "ld-linux", "ld-musl"].iter().any(|prefix| file.starts_with(prefix))
 }
 
-fn symbolize(symbolizer: &Symbolizer, pid: Pid, addresses: &[u64]) -> Vec<Frame> {
+/// An address as `module+0xoffset`, or as what it is if no file is mapped there (code made at run time).
+fn place(unwinder: &Unwinder, address: u64) -> String {
+    match unwinder.code(address) {
+        Some(code) => {
+            let module = code.path.rsplit('/').next().unwrap_or(&code.path);
+            format!("{module}+{:#x}", address - code.range.start + code.offset)
+        }
+        None => format!("[generated code] {address:#x}"),
+    }
+}
+
+fn symbolize(symbolizer: &Symbolizer, pid: Pid, addresses: &[u64], places: &[String]) -> Vec<Frame> {
     let source = Source::Process(Process::new(SymPid::from(pid)));
-    let unknown = |address: &u64| Frame { function: format!("{address:#x}"), location: None };
+    let unknown = |place: &String| Frame { function: place.clone(), location: None };
     let Ok(symbols) = symbolizer.symbolize(&source, Input::AbsAddr(addresses)) else {
-        return addresses.iter().map(unknown).collect();
+        return places.iter().map(unknown).collect();
     };
     let mut frames = Vec::with_capacity(addresses.len());
-    for (address, symbol) in addresses.iter().zip(symbols) {
+    for (place, symbol) in places.iter().zip(symbols) {
         let Symbolized::Sym(symbol) = symbol else {
-            frames.push(unknown(address));
+            frames.push(unknown(place));
             continue;
         };
         let place = |code: &blazesym::symbolize::CodeInfo<'_>| {

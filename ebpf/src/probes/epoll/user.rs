@@ -23,6 +23,8 @@ const TELL: Nanos = 1_000_000_000;
 #[derive(Default)]
 pub(crate) struct Epoll {
     threads: HashMap<(Pid, u32), Thread>,
+    /// When a process is due that had no event loop at its last look: such ones are looked at once a second.
+    idle: HashMap<Pid, Nanos>,
 }
 
 /// What is kept of a thread.
@@ -69,19 +71,28 @@ impl Probe for Epoll {
         if look.kernel.is_none() {
             return;
         }
+        let now = look.now;
         for pid in look.targets.pids() {
+            if self.idle.get(&pid).is_some_and(|due| now < *due) {
+                continue;
+            }
             let mut records = look.threads(pid);
             records.retain(|record| record.task.waits != 0 || record.task.wait_since != 0);
+            if records.is_empty() {
+                self.idle.insert(pid, now + TELL);
+            } else {
+                self.idle.remove(&pid);
+            }
             for record in &records {
                 self.one(look, pid, record, &records, out);
             }
         }
-        let now = look.now;
         self.threads.retain(|_, thread| now.saturating_sub(thread.seen) < 2 * TELL);
     }
 
     fn forget(&mut self, pid: Pid) {
         self.threads.retain(|(owner, _), _| *owner != pid);
+        self.idle.remove(&pid);
     }
 }
 
