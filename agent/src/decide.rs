@@ -28,6 +28,8 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 /// How often the view is published at least.
 const PUBLISH: Duration = Duration::from_secs(1);
+/// The shortest sleep: a deadline that stays in the past must not make the task spin.
+const SOON: Duration = Duration::from_millis(5);
 /// Observations taken in one turn.
 const BATCH: usize = 128;
 /// Passports kept; more than the engine keeps incidents.
@@ -137,7 +139,7 @@ impl Running {
     /// When the engine or the view is due.
     fn wake(&self) -> Instant {
         let ahead = self.outer.engine.next_deadline().saturating_sub(self.outer.clock.now());
-        let due = Instant::now() + Duration::from_nanos(ahead).min(PUBLISH);
+        let due = Instant::now() + Duration::from_nanos(ahead).clamp(SOON, PUBLISH);
         due.min(self.published + PUBLISH)
     }
 
@@ -259,3 +261,6 @@ impl Running {
         self.changed = false;
     }
 }
+
+#[cfg(test)]
+mod tests;

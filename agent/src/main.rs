@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_env_filter(EnvFilter::try_from_env("SNOWSHED_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_env_filter(EnvFilter::try_from_env("SNOWSHED_LOG").unwrap_or_else(|_| EnvFilter::new(args.log_level())))
         .init();
     match cli::run(args) {
         Ok(()) => ExitCode::SUCCESS,

@@ -47,6 +47,7 @@ fn refused(what: impl std::fmt::Display) -> impl FnOnce(anyhow::Error) -> anyhow
 }
 
 fn run(args: Args) -> anyhow::Result<()> {
+    service::memory::configure();
     ffmpeg_next::init().context("ffmpeg")?;
     // What is wrong with an upload is told to the client that sent it, not to the log.
     ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Quiet);

@@ -15,7 +15,10 @@ pub use plan::Plan;
 pub use record::{Log, Record, wall_clock};
 pub use summary::{Percentiles, Summary};
 
-use crate::video::{self, Clip};
+use crate::{
+    process,
+    video::{self, Clip},
+};
 use anyhow::{Context as _, anyhow, bail};
 use arrivals::Poisson;
 use bytes::Bytes;
@@ -106,7 +109,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         drain: Duration::from_secs(30),
         ..Plan::new(args.target)
     };
-    let report = Load::start(plan)?.finish()?;
+    let load = Load::start(plan)?;
+    // Ctrl-C ends the load, not the report.
+    process::end_on_interrupt();
+    while !load.is_over() {
+        if process::pause(Duration::from_millis(100)).is_err() {
+            load.give_up();
+            break;
+        }
+    }
+    let report = load.finish()?;
     if args.json {
         println!("{}", serde_json::to_string(&report.summary).context("summary")?);
     } else {
@@ -178,6 +190,18 @@ impl Load {
         self.flags.no_more.store(true, Ordering::Relaxed);
     }
 
+    /// Ends it now; requests on their way are given up.
+    pub fn give_up(&self) {
+        self.flags.at_once.store(true, Ordering::Relaxed);
+        self.stop();
+    }
+
+    /// Whether nothing more will happen.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Waits for the end and sums up.
     ///
     /// # Errors
@@ -204,8 +228,7 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.flags.at_once.store(true, Ordering::Relaxed);
-        self.stop();
+        self.give_up();
         if let Some(thread) = self.thread.take() {
             // Its own error was asked for by nobody.
             thread.join().map(drop).ok();

@@ -55,7 +55,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         println!("\n== {}: {}", step.name, step.about);
         let start = Instant::now();
         let outcome = (step.run)(&mut context).unwrap_or_else(|error| Outcome::failed(format!("{error:#}")));
-        report.add(step.name, outcome, start.elapsed());
+        println!("-- {}", report.add(step.name, outcome, start.elapsed()));
     }
-    report.finish(std::env::var("CI").is_ok_and(|value| value == "true"))
+    let (text, good) = report.finish(std::env::var("CI").is_ok_and(|value| value == "true"));
+    println!("\n== summary\n{text}");
+    Ok(good?)
 }

@@ -22,7 +22,8 @@ fn an_alert_carries_its_cause_and_is_resolved() -> anyhow::Result<()> {
         Ok(alertmanager.alerts()?.into_iter().find(|alert| alert["labels"]["cause"] == "event_loop_stall"))
     })?;
     ensure!(alert["labels"]["alertname"] == "SnowshedEventLoopStall", "{alert}");
-    ensure!(alert["labels"]["pid"] == scene.service.pid().to_string(), "{alert}");
+    let pid = scene.service.pid().to_string();
+    ensure!(alert["labels"]["pid"] == pid.as_str(), "{alert}");
     ensure!(alert["status"]["state"] == "active", "{alert}");
     let description = alert["annotations"]["description"].as_str().unwrap_or_default();
     let incident = scene.agent.incidents()?.into_iter().next().context("no incident")?;

@@ -26,7 +26,7 @@ fn pids_are_those_inside() -> anyhow::Result<()> {
     let [port] = process::free_ports()?;
     let binary = process::binary("snowshed", "snowshed-agent")?.display().to_string();
     let (server, port_text) = (script("server.py").display().to_string(), port.to_string());
-    let inside = format!("cd {} && {INSIDE}", folder.path().display());
+    let inside = format!("cd {}\n{INSIDE}", folder.path().display());
     let arguments = ["-pf", "--kill-child", "--mount-proc", "sh", "-c", &inside, "sh", interpreter(), &server, &binary];
     let mut namespace = Spawn::new("namespace", "unshare").args(arguments).args([port_text]).start(folder.path())?;
     let line = namespace.wait_line("inner ", Duration::from_secs(20))?;

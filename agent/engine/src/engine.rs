@@ -13,7 +13,7 @@ use crate::{
     view,
     window::SECOND,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 /// Decisions are made this often.
 const DECIDE_EVERY: Nanos = SECOND / 2;
@@ -33,6 +33,8 @@ pub struct Engine {
     slos: Vec<SloTrack>,
     ledger: Ledger,
     lost: BTreeMap<String, u64>,
+    /// Room that is used again for each child's snapshot.
+    shared: HashSet<u64>,
     /// When the last loss was told.
     lost_at: Nanos,
 }
@@ -51,6 +53,7 @@ impl Engine {
             exited: VecDeque::new(),
             slos,
             lost: BTreeMap::new(),
+            shared: HashSet::new(),
             lost_at: 0,
         }
     }
@@ -92,7 +95,7 @@ impl Engine {
 
     fn learn(&mut self, observation: &Observation, out: &mut Vec<Output>) {
         match observation {
-            Observation::Process(told) => self.process(told),
+            Observation::Process(told) => self.process(told, out),
             Observation::Exit(told) => self.exit(*told, out),
             Observation::Request(told) => self.request(told),
             Observation::Lost(told) => self.lose(&told.probe, told.events),
@@ -108,6 +111,7 @@ impl Engine {
             }
             Observation::Holdings(told) => {
                 let at = self.past(told.at);
+                self.share_connections(told.pid);
                 self.watched(told.pid, |target, config| target.holdings(told, at, config));
             }
             Observation::Level(told) => {
@@ -141,6 +145,17 @@ impl Engine {
         self.known(pid, learn);
     }
 
+    /// Tells a child process which connections its parent holds.
+    fn share_connections(&mut self, pid: Pid) {
+        let Some(parent) = self.targets.get(&pid).and_then(|target| target.parent) else { return };
+        let mut child = std::mem::take(&mut self.shared);
+        child.clear();
+        child.extend(self.targets.get(&parent).into_iter().flat_map(|parent| parent.own.connections()));
+        if let Some(target) = self.targets.get_mut(&pid) {
+            self.shared = std::mem::replace(&mut target.own.parents, child);
+        }
+    }
+
     fn admit(&mut self, pid: Pid) -> Option<&mut Target> {
         if !self.targets.contains_key(&pid) && self.targets.len() >= self.config.caps.targets {
             self.lose("engine.targets", 1);
@@ -150,14 +165,9 @@ impl Engine {
         Some(self.targets.entry(pid).or_insert_with(|| Target::new(pid, now, seed)))
     }
 
-    fn process(&mut self, told: &ProcessSeen) {
-        let reused = self
-            .targets
-            .get(&told.pid)
-            .is_some_and(|target| target.started != told.started && !target.name.starts_with("pid "));
-        if reused {
-            // The number belongs to another process now; what was known is about the old one.
-            self.targets.remove(&told.pid);
+    fn process(&mut self, told: &ProcessSeen, out: &mut Vec<Output>) {
+        if self.targets.get(&told.pid).is_some_and(|target| target.is_another(told)) {
+            self.forget(told.pid, out);
         }
         self.exited.retain(|pid| *pid != told.pid);
         if let Some(target) = self.admit(told.pid) {
@@ -170,12 +180,15 @@ impl Engine {
             self.exited.pop_front();
         }
         self.exited.push_back(told.pid);
-        let Some(target) = self.targets.remove(&told.pid) else { return };
-        if let Some(episode) = target.episode {
-            let closed = episode.close(self.now);
-            out.push(Output::Incident(Box::new(closed.clone())));
-            self.ledger.file(closed);
-        }
+        self.forget(told.pid, out);
+    }
+
+    /// Drops a target; its open incident ends with it.
+    fn forget(&mut self, pid: Pid, out: &mut Vec<Output>) {
+        let Some(episode) = self.targets.remove(&pid).and_then(|target| target.episode) else { return };
+        let closed = episode.close(self.now);
+        out.push(Output::Incident(Box::new(closed.clone())));
+        self.ledger.file(closed);
     }
 
     fn request(&mut self, told: &Request) {
@@ -221,13 +234,20 @@ impl Engine {
             slo.judge(self.now, &self.config.slo);
         }
         let burns: Vec<Burn> = self.slos.iter().filter_map(SloTrack::burn).collect();
+        let culprits: Vec<Option<Pid>> = burns.iter().map(|burn| self.culprit(burn)).collect();
         for (pid, target) in &mut self.targets {
-            let own = |burn: &&Burn| match burn.pid {
-                Some(culprit) => culprit == *pid,
-                None => burn.service == target.name,
-            };
-            let own: Vec<Burn> = burns.iter().filter(own).cloned().collect();
+            let own = burns.iter().zip(&culprits).filter(|(_, culprit)| **culprit == Some(*pid));
+            let own: Vec<Burn> = own.map(|(burn, _)| burn.clone()).collect();
             target.evaluate(self.now, &self.config, &own, &mut self.ledger, out);
         }
+    }
+
+    /// The target that an objective burns for: the one with most bad answers, else the one of that name,
+    /// else the only one there is.
+    fn culprit(&self, burn: &Burn) -> Option<Pid> {
+        let told = burn.pid.filter(|pid| self.targets.contains_key(pid));
+        let named = || self.targets.values().find(|target| target.name == burn.service).map(|target| target.pid);
+        let only = || self.targets.keys().next().copied().filter(|_| self.targets.len() == 1);
+        told.or_else(named).or_else(only)
     }
 }

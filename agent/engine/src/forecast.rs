@@ -99,19 +99,26 @@ fn increment_interval(points: &[(f64, f64)]) -> Option<Growth> {
     Some(Growth { low: mean - half, high: mean + half })
 }
 
-/// The forecast for a level with a limit, fitted since the onset where one is known.
+/// The forecast for a level with a limit, fitted since the onset where one is known, and no further back
+/// than the last change of the load if enough has been seen since.
 pub(crate) fn forecast(
     resource: Resource,
     series: &Series,
     limit: Option<u64>,
     onset: Option<Nanos>,
+    changed: Option<Nanos>,
     config: &ExhaustionConfig,
 ) -> Option<Forecast> {
     let (limit, level, now) = (limit?, series.level()?, series.updated()?);
     let window = now.saturating_sub(config.fit_seconds.saturating_mul(SECOND));
     // The first window after an onset is partly from before it.
     let from = onset.map_or(window, |onset| onset.saturating_add(SECOND).max(now.saturating_sub(120 * SECOND)));
-    let growth = growth(&series.points(from))?;
+    let mut points = series.points(from);
+    if let Some(changed) = changed.filter(|changed| *changed > from) {
+        let since = series.points(changed.saturating_add(SECOND));
+        points = if since.len() >= POINTS.0 { since } else { points };
+    }
+    let growth = growth(&points)?;
     #[expect(clippy::cast_precision_loss, reason = "a count of descriptors or bytes, for an estimate")]
     let room = limit.saturating_sub(level) as f64;
     let eta_seconds = (room / growth.high, room / growth.low);
@@ -174,12 +181,24 @@ mod tests {
         let mut series = Series::new();
         (0..=20_u64).for_each(|n| series.record(n * SECOND, 40 + 10 * n));
         let config = ExhaustionConfig::default();
-        let told = forecast(Resource::Fds, &series, Some(512), Some(0), &config).unwrap();
+        let told = forecast(Resource::Fds, &series, Some(512), Some(0), None, &config).unwrap();
         assert_eq!((told.level, told.limit), (240, 512));
         assert!(told.eta_seconds.0 <= 27.3 && told.eta_seconds.1 >= 27.1, "{told:?}");
-        assert_eq!(forecast(Resource::Fds, &series, None, Some(0), &config), None);
-        let late = forecast(Resource::Fds, &series, Some(512), Some(18 * SECOND), &config);
+        assert_eq!(forecast(Resource::Fds, &series, None, Some(0), None, &config), None);
+        let late = forecast(Resource::Fds, &series, Some(512), Some(18 * SECOND), None, &config);
         assert_eq!(late, None, "too little is known since that onset");
+    }
+
+    #[test]
+    fn after_a_change_of_load_the_old_slope_no_longer_counts() {
+        let mut series = Series::new();
+        (0..=20_u64).for_each(|n| series.record(n * SECOND, 40 + 10 * n));
+        (21..=40_u64).for_each(|n| series.record(n * SECOND, 220 + n));
+        let config = ExhaustionConfig::default();
+        let told = |changed| forecast(Resource::Fds, &series, Some(512), Some(0), changed, &config);
+        let slow = told(Some(20 * SECOND)).unwrap();
+        assert!(slow.eta_seconds.0 <= 252.0 && slow.eta_seconds.1 >= 251.0 && slow.eta_seconds.1 < 300.0, "{slow:?}");
+        assert_eq!(told(Some(36 * SECOND)), told(None), "too little is known since then");
     }
 
     #[test]

@@ -77,9 +77,10 @@ impl LoopThread {
     }
 }
 
-/// Stalls at one place in the code over the last seconds.
+/// Stalls that do the same (block in one system call, or compute) over the last seconds.
 #[derive(Clone, Debug)]
 pub(crate) struct StallSite {
+    /// Where most of the time was lost; stacks above it may differ from stall to stall.
     pub(crate) site: SiteId,
     /// The thread that lost most time there.
     pub(crate) tid: Pid,
@@ -104,7 +105,7 @@ pub(crate) struct StallSite {
 pub(crate) struct StallPicture {
     /// Enough of them to speak of a stalled loop.
     pub(crate) triggered: bool,
-    /// By place, most time lost first.
+    /// By what they do, most time lost first.
     pub(crate) sites: Vec<StallSite>,
     /// Time lost by all of them, of any length.
     pub(crate) total: Nanos,
@@ -193,13 +194,14 @@ impl Loops {
         }
         let triggered = single || (halves > 0 && halves >= config.count.saturating_mul(2));
         let total = recent.iter().map(|stall| stall.until.saturating_sub(stall.since)).fold(0, Nanos::saturating_add);
-        let mut by_site: BTreeMap<SiteId, Vec<&Stall>> = BTreeMap::new();
-        for stall in
-            recent.into_iter().filter(|stall| stall.until.saturating_sub(stall.since) >= millis(config.each_ms))
-        {
-            by_site.entry(stall.site).or_default().push(stall);
+        let mut by_doing: BTreeMap<(bool, Option<&str>), Vec<&Stall>> = BTreeMap::new();
+        for stall in recent {
+            if stall.until.saturating_sub(stall.since) >= millis(config.each_ms) {
+                let doing = (stall.on_cpu, stall.syscall.as_deref().filter(|_| !stall.on_cpu));
+                by_doing.entry(doing).or_default().push(stall);
+            }
         }
-        let mut sites: Vec<StallSite> = by_site.into_iter().filter_map(|(site, stalls)| fold(site, &stalls)).collect();
+        let mut sites: Vec<StallSite> = by_doing.into_values().filter_map(|stalls| fold(&stalls)).collect();
         sites.sort_by_key(|site| std::cmp::Reverse(site.total));
         StallPicture { triggered, sites, total }
     }
@@ -213,15 +215,18 @@ fn millis(count: u64) -> Nanos {
     count.saturating_mul(SECOND / 1_000)
 }
 
-fn fold(site: SiteId, stalls: &[&Stall]) -> Option<StallSite> {
+fn fold(stalls: &[&Stall]) -> Option<StallSite> {
     let length = |stall: &Stall| stall.until.saturating_sub(stall.since);
     let mut by_thread: BTreeMap<Pid, (Nanos, &Stall)> = BTreeMap::new();
+    let mut by_site: BTreeMap<SiteId, Nanos> = BTreeMap::new();
     let mut lengths: Vec<Nanos> = Vec::with_capacity(stalls.len());
     let mut joins = JoinCount::default();
     let mut traces: Vec<(Nanos, TraceId)> = Vec::new();
     for stall in stalls {
         let thread = by_thread.entry(stall.tid).or_insert((0, stall));
         thread.0 = thread.0.saturating_add(length(stall));
+        let lost = by_site.entry(stall.site).or_default();
+        *lost = lost.saturating_add(length(stall));
         lengths.push(length(stall));
         joins.add(stall.join);
         traces.retain(|(_, trace)| Some(*trace) != stall.trace);
@@ -230,6 +235,8 @@ fn fold(site: SiteId, stalls: &[&Stall]) -> Option<StallSite> {
     lengths.sort_unstable();
     traces.sort_by_key(|(until, _)| *until);
     let (_, worst) = by_thread.into_values().max_by_key(|(total, _)| *total)?;
+    // A known place tells more than an unknown one, however much time that took.
+    let (site, _) = by_site.into_iter().max_by_key(|(site, lost)| (*site != SiteId(0), *lost))?;
     let count = |wanted: fn(&Stall) -> bool| stalls.iter().filter(|stall| wanted(stall)).count();
     let newest = traces.len().saturating_sub(TRACES);
     Some(StallSite {
@@ -237,7 +244,7 @@ fn fold(site: SiteId, stalls: &[&Stall]) -> Option<StallSite> {
         tid: worst.tid,
         thread: worst.thread.clone(),
         syscall: stalls.iter().rev().find_map(|stall| stall.syscall.clone()),
-        on_cpu: count(|stall| stall.on_cpu) * 2 > stalls.len(),
+        on_cpu: worst.on_cpu,
         count: u32::try_from(stalls.len()).unwrap_or(u32::MAX),
         total: lengths.iter().copied().fold(0, Nanos::saturating_add),
         typical: lengths.get(lengths.len() / 2).copied()?,
@@ -294,6 +301,16 @@ mod tests {
         assert!(picture(&many(6, false)).triggered);
         assert!(!picture(&[stall(8_000, 1_900, false)]).triggered);
         assert!(!picture(&[]).triggered);
+    }
+
+    #[test]
+    fn stalls_in_one_call_are_one_thing_although_their_stacks_differ() {
+        let mut stalls: Vec<Stall> = (0..5).map(|n| stall(5_000 + n * 500, 300, true)).collect();
+        (0..3).for_each(|n| stalls[n].site = SiteId(n as u64));
+        stalls.push(Stall { on_cpu: true, ..stall(8_000, 250, true) });
+        let seen = picture(&stalls);
+        let told: Vec<_> = seen.sites.iter().map(|site| (site.count, site.site, site.on_cpu)).collect();
+        assert_eq!(told, [(5, SiteId(9), false), (1, SiteId(9), true)]);
     }
 
     #[test]

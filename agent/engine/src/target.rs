@@ -43,6 +43,7 @@ pub(crate) struct Target {
     pub(crate) pid: Pid,
     pub(crate) name: String,
     pub(crate) started: Nanos,
+    pub(crate) parent: Option<Pid>,
     pub(crate) own: Ownership,
     pub(crate) ends: Ends,
     pub(crate) fds: Series,
@@ -60,6 +61,10 @@ pub(crate) struct Target {
     pub(crate) breaker: Breaker,
     pub(crate) episode: Option<Episode>,
     asked: Option<Nanos>,
+    /// When the limit in force last changed: the load is another one since.
+    limited: Option<(Nanos, Option<u32>)>,
+    /// Its start and name have been told.
+    introduced: bool,
 }
 
 impl Target {
@@ -69,6 +74,7 @@ impl Target {
             pid,
             name: format!("pid {pid}"),
             started,
+            parent: None,
             own: Ownership::default(),
             ends: Ends::default(),
             fds: Series::new(),
@@ -86,13 +92,22 @@ impl Target {
             breaker: Breaker::new(seed ^ u64::from(pid)),
             episode: None,
             asked: None,
+            limited: None,
+            introduced: false,
         }
     }
 
     /// It was found, or its name or limits changed.
     pub(crate) fn seen(&mut self, told: &ProcessSeen) {
         self.name = told.name.chars().take(64).collect();
-        self.started = told.started;
+        (self.started, self.introduced) = (told.started, true);
+        self.parent = told.parent.filter(|parent| *parent != self.pid);
+    }
+
+    /// Whether this is news of another process, which was given the number of this one. A start is told
+    /// with the precision of the clock it was converted from.
+    pub(crate) fn is_another(&self, told: &ProcessSeen) -> bool {
+        self.introduced && self.started.abs_diff(told.started) > SECOND
     }
 
     /// Takes a snapshot of what it holds.
@@ -145,6 +160,9 @@ impl Target {
 
     /// An actuator answered. A limit that this engine did not ask for mitigates nothing.
     pub(crate) fn acted(&mut self, told: &Acted, at: Nanos, config: &EngineConfig) {
+        if told.error.is_none() && self.limited.is_none_or(|(_, limit)| limit != told.limit) {
+            self.limited = Some((at, told.limit));
+        }
         let asked_for = config.enforce.contains(&told.actuator) && !self.breaker.is_closed();
         let in_force = told.error.is_none() && told.limit.is_some() && asked_for;
         if let Some(episode) = self.episode.as_mut().filter(|_| in_force) {
@@ -155,6 +173,12 @@ impl Target {
     /// The limit on descriptors, where it is known.
     pub(crate) fn fd_limit(&self) -> Option<u64> {
         self.own.limit.or(self.fds_limit)
+    }
+
+    /// When descriptors run out, since the onset of a leak where one is known.
+    pub(crate) fn forecast_fds(&self, onset: Option<Nanos>, config: &EngineConfig) -> Option<Forecast> {
+        let changed = self.limited.map(|(at, _)| at);
+        forecast(Resource::Fds, &self.fds, self.fd_limit(), onset, changed, &config.exhaustion)
     }
 
     /// p50 and p99 to the first byte, seconds, over the last complete window of 15 s, else the present one.
@@ -187,13 +211,14 @@ impl Target {
         out: &mut Vec<Output>,
     ) {
         let stalls = self.loops.picture(now, &config.stalls);
-        let onset = self.own.leaks.first().map(|leak| leak.onset.0);
-        let fds = forecast(Resource::Fds, &self.fds, self.fd_limit(), onset, &config.exhaustion);
+        let onset = self.own.leaks.iter().find(|leak| leak.growing).map(|leak| leak.onset.0);
+        let fds = self.forecast_fds(onset, config);
         let shown = |told: &Forecast| onset.is_some() || config.exhaustion.over_gate(told.level, told.limit);
         self.eta = fds.filter(shown);
         let mut episode = self.episode.take();
         let mut breaker = std::mem::replace(&mut self.breaker, Breaker::new(0));
-        let scene = Scene { now, target: self, config, leaks: &self.own.leaks, stalls: &stalls, burns, fds };
+        let limited = !breaker.is_closed();
+        let scene = Scene { now, target: self, config, limited, leaks: &self.own.leaks, stalls: &stalls, burns, fds };
         let findings = detect(&scene);
         if let Some(first) = findings.first().filter(|_| episode.is_none()) {
             episode = Some(Episode::open(ledger, self.pid, &self.name, first, now));

@@ -1,5 +1,7 @@
 //! OpenSLO files, good and bad: what is refused is refused with file, line and field, and nothing panics.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot read its own input has failed")]
+
 use snowshed_engine::slo::parse;
 
 const GOOD: &str = r#"apiVersion: openslo/v1

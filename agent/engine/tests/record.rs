@@ -2,6 +2,8 @@
 //!
 //! Each scenario is a service with one disease, or none, told second by second.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot read its own input has failed")]
+
 mod support;
 
 use snowshed_engine::model::{HoldingKind, Join, Nanos, Observation, Owner, SiteId};
@@ -9,8 +11,11 @@ use std::{collections::VecDeque, fmt::Write as _, fs, path::PathBuf};
 use support::{SECOND, Service, ms};
 
 type Lines = Vec<(Nanos, Observation)>;
+type Scenario = (&'static str, fn() -> Lines);
+/// When a span comes, its request, and the request's begin and end.
+type LateSpan = (Nanos, u64, Nanos, Nanos);
 
-const SCENARIOS: &[(&str, fn() -> Lines)] = &[
+const SCENARIOS: &[Scenario] = &[
     ("fd_leak_traced", fd_leak_traced),
     ("fd_leak_untraced_connection", fd_leak_untraced_connection),
     ("loop_stall", loop_stall),
@@ -43,7 +48,7 @@ fn recordings_are_what_the_generator_makes() {
 /// upload is forgotten; at 48 all of them are given back.
 fn fd_leak_traced() -> Lines {
     let mut service = Service::start();
-    let (mut forgotten, mut spans): (Vec<u64>, VecDeque<(Nanos, u64, Nanos, Nanos)>) = (Vec::new(), VecDeque::new());
+    let (mut forgotten, mut spans): (Vec<u64>, VecDeque<LateSpan>) = (Vec::new(), VecDeque::new());
     let mut uploads = VecDeque::new();
     for second in 2..80_u64 {
         service.at(second * SECOND);

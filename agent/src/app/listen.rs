@@ -3,31 +3,17 @@
 //! Invariant: the API's own port is needed, the receivers' are not: a busy OTLP port is a warning, since
 //! another collector may own it. Each listener takes a bounded number of connections.
 
+use super::bounded::Bounded;
 use crate::{
     api,
     config::Config,
     failure::Failure,
     sources::otlp::{self, grpc},
 };
-use axum::{Router, serve::Listener};
+use axum::Router;
 use serde_json::json;
-use std::{
-    future::Future,
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    task::JoinSet,
-};
-
-/// Connections of one listener at the same time.
-const CONNECTIONS: usize = 256;
+use std::{future::Future, io, net::SocketAddr};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 /// What is bound.
 pub(super) struct Listeners {
@@ -95,7 +81,7 @@ impl Listeners {
         if let Some((listener, _)) = self.otlp_grpc {
             let (spans, end) = (spans.clone(), end(ended));
             tasks.spawn(async move {
-                if let Err(error) = grpc::serve(listener, spans, end).await {
+                if let Err(error) = grpc::serve(Bounded::new(listener).connections(), spans, end).await {
                     tracing::error!("OTLP over gRPC has ended: {error}");
                 }
             });
@@ -120,68 +106,7 @@ fn end(ended: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'stat
 }
 
 async fn http(listener: TcpListener, router: Router, end: impl Future<Output = ()> + Send + 'static) {
-    let listener = Bounded { listener, seats: Arc::new(Semaphore::new(CONNECTIONS)) };
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(end).await {
+    if let Err(error) = axum::serve(Bounded::new(listener), router).with_graceful_shutdown(end).await {
         tracing::error!("a listener has ended: {error}");
-    }
-}
-
-/// A listener with a bounded number of connections: further ones wait in the kernel's backlog.
-struct Bounded {
-    listener: TcpListener,
-    seats: Arc<Semaphore>,
-}
-
-impl Listener for Bounded {
-    type Io = Seated;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Seated, SocketAddr) {
-        // The semaphore is never closed; without a seat the connection would merely not be counted.
-        let seat = Arc::clone(&self.seats).acquire_owned().await.ok();
-        let (stream, peer) = Listener::accept(&mut self.listener).await;
-        (Seated { stream, _seat: seat }, peer)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that gives its seat back when it ends.
-struct Seated {
-    stream: TcpStream,
-    _seat: Option<OwnedSemaphorePermit>,
-}
-
-impl AsyncRead for Seated {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Seated {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: what cannot be had is refused before anything is watched; after that nothing but the
 //! operator ends the agent. On the way out everything that is enforced is given back.
 
+mod bounded;
 mod listen;
 mod select;
 
@@ -34,12 +35,13 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinSet,
+    time::Instant,
 };
 
 /// How long services may take to fetch the news that nothing is limited any more.
 const GIVE_BACK: Duration = Duration::from_millis(1_200);
-/// How long the tasks and the kernel's thread may take to end.
-const LAST_WORDS: Duration = Duration::from_millis(800);
+/// How long all of the end may take; three seconds are promised.
+const LAST_WORDS: Duration = Duration::from_millis(2_500);
 /// Incident changes waiting to be put on the event stream.
 const STREAM_QUEUE: usize = 256;
 
@@ -123,15 +125,18 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
 
     ends.wait().await;
     tracing::info!("ending");
+    // Detaching takes the kernel a moment, in which services can fetch their release.
+    let latest = Instant::now() + LAST_WORDS;
+    kernel.tell(Command::Stop);
+    let detached = tokio::task::spawn_blocking(move || thread.join());
     give_back(&leases).await;
     sources.hub.close();
     end.send_replace(true);
-    kernel.tell(Command::Stop);
     let last_words = async {
         drop(deciding.await);
-        drop(tokio::task::spawn_blocking(move || thread.join()).await);
+        drop(detached.await);
     };
-    if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
+    if tokio::time::timeout_at(latest, last_words).await.is_err() {
         tracing::warn!("a part of the agent did not end in time and was left behind");
     }
     tasks.shutdown().await;

@@ -15,7 +15,7 @@ const CAPABILITIES: &[(caps::Capability, &str)] = &[
     (caps::Capability::CAP_BPF, "load programs and maps"),
     (caps::Capability::CAP_PERFMON, "attach to tracepoints, read kernel memory"),
     (caps::Capability::CAP_SYS_PTRACE, "read other users' processes under /proc"),
-    (caps::Capability::CAP_SYS_RESOURCE, "raise the memory lock limit on kernels before 5.11"),
+    (caps::Capability::CAP_DAC_READ_SEARCH, "read tracefs and other users' binaries"),
 ];
 /// Shares of a limit from which it is worth a word.
 const NEAR: f64 = 0.8;
@@ -175,7 +175,7 @@ fn text(report: &Report) -> String {
     ];
     for capability in &report.capabilities {
         let held = if capability.held { "held" } else { "not held" };
-        lines.push(format!("{:<18} {held:<9} {}", capability.name, capability.purpose));
+        lines.push(format!("{:<19} {held:<9} {}", capability.name, capability.purpose));
     }
     lines.push(String::new());
     for probe in &report.probes {

@@ -39,6 +39,17 @@ enum Command {
     Metrics,
 }
 
+impl Args {
+    /// What goes to standard error unless `SNOWSHED_LOG` says otherwise: an agent tells what it does,
+    /// the other commands have their answer for that.
+    pub(crate) fn log_level(&self) -> &'static str {
+        match self.command {
+            Command::Run(_) => "info",
+            _ => "error",
+        }
+    }
+}
+
 /// Runs the command that was named.
 ///
 /// # Errors

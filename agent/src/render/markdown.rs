@@ -4,8 +4,11 @@
 
 use super::{
     incident::{Cause, Record},
-    text, wire_name,
+    own_frames, text, wire_name,
 };
+
+/// Frames shown of a stack; the JSON record has all.
+const FRAMES: usize = 24;
 
 /// The whole incident.
 pub(crate) fn incident(record: &Record) -> String {
@@ -57,7 +60,8 @@ fn cause(cause: &Cause, lines: &mut Vec<String>) {
     lines.push(escape(&cause.title));
     if !cause.site.frames.is_empty() {
         lines.extend(["", "```"].map(String::from));
-        lines.extend(cause.site.frames.iter().map(|frame| frame.replace("```", "'''")));
+        let frames = own_frames(&cause.site.frames).iter().take(FRAMES);
+        lines.extend(frames.map(|frame| frame.replace("```", "'''")));
         lines.push("```".to_owned());
     }
     lines.extend(text::forecast(cause).map(|sentence| format!("\nForecast: {}", escape(&sentence))));

@@ -71,6 +71,24 @@ pub(crate) fn frame(frame: &Frame) -> String {
     }
 }
 
+/// Functions through which a program enters the system; nobody's own code.
+const ENTRANCES: &[&str] =
+    &["_", "open", "syscall", "socket", "accept", "pipe", "std::", "core::", "alloc::", "<std::"];
+
+/// The frames from the first that is likely the program's own on: what lies before it is how any program
+/// enters the system. All of them if none is.
+pub(crate) fn own_frames(frames: &[String]) -> &[String] {
+    let entrance = |frame: &String| {
+        frame.contains("/sysdeps/")
+            || frame.contains("(/rustc/")
+            || ENTRANCES.iter().any(|start| frame.starts_with(start) && !frame.starts_with("_Py"))
+    };
+    match frames.iter().position(|frame| !entrance(frame)) {
+        Some(first) => frames.get(first..).unwrap_or(frames),
+        None => frames,
+    }
+}
+
 /// A site's frames as the contract writes them; empty if unknown.
 pub(crate) fn frames(sites: &Sites, site: SiteId) -> Vec<String> {
     sites.get(&site).map(|found| found.iter().map(frame).collect()).unwrap_or_default()
@@ -100,4 +118,19 @@ pub(crate) async fn named_record(numbered: &Numbered, sites: &SharedSites, clock
     drop(tokio::time::timeout(NAMES_WAIT, waiting.wait_for(named)).await);
     let known = sites.borrow().clone();
     incident::Record::of(numbered, &known, clock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_begins_with_the_programs_own_code() {
+        let frames =
+            ["__libc_open64 (io/../sysdeps/unix/sysv/linux/open64.c:41)", "std::fs::File::open", "spool::park"];
+        let frames: Vec<String> = frames.map(String::from).to_vec();
+        assert_eq!(own_frames(&frames), ["spool::park"]);
+        assert_eq!(own_frames(&frames[..2]).len(), 2, "nothing is hidden if that would leave nothing");
+        assert!(own_frames(&[]).is_empty());
+    }
 }

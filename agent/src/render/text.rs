@@ -4,9 +4,12 @@
 
 use super::{
     incident::{Cause, Record},
-    wire_name,
+    own_frames, wire_name,
 };
 use snowshed_engine::model::Verdict;
+
+/// Frames shown of a stack.
+const FRAMES: usize = 16;
 
 /// How sure, in words that carry their figure: `named, 93 %`.
 pub(crate) fn verdict(record: &Record) -> String {
@@ -50,7 +53,7 @@ pub(crate) fn forecast(cause: &Cause) -> Option<String> {
 pub(crate) fn description(record: &Record) -> String {
     let mut lines = vec![format!("verdict: {}", verdict(record)), format!("trigger: {}", record.trigger.detail)];
     if let Some(cause) = record.causes.first() {
-        lines.extend(cause.site.frames.iter().take(6).map(|frame| format!("at: {frame}")));
+        lines.extend(own_frames(&cause.site.frames).iter().take(6).map(|frame| format!("at: {frame}")));
         if let Some(thread) = &cause.thread {
             lines.push(format!("thread: {} ({})", thread.name, thread.tid));
         }
@@ -129,7 +132,11 @@ fn cause_lines(cause: &Cause) -> Vec<String> {
     if cause.site.frames.is_empty() {
         lines.push("place in the code: unknown".to_owned());
     }
-    lines.extend(cause.site.frames.iter().map(|frame| format!("at {frame}")));
+    let frames = own_frames(&cause.site.frames);
+    lines.extend(frames.iter().take(FRAMES).map(|frame| format!("at {frame}")));
+    if frames.len() > FRAMES {
+        lines.push(format!("and {} more frames, with --format json", frames.len() - FRAMES));
+    }
     lines.extend(cause.thread.iter().map(|thread| format!("on thread {} ({})", thread.name, thread.tid)));
     lines.extend(cause.connection.iter().map(|connection| format!("on {} - {}", connection.local, connection.peer)));
     lines.extend(forecast(cause));

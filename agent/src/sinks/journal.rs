@@ -1,8 +1,8 @@
-//! The audit trail: every change of every incident, appended to `incidents.jsonl` in the state directory.
+//! The audit trail: every stage of every incident (opened, named, each action, closed), appended to `incidents.jsonl` in the state directory.
 //!
 //! Invariant: append-only and bounded: at 8 MiB the file becomes `incidents.jsonl.1`, whose predecessor goes.
 
-use super::{Config, Context, Queue, Started, Unit};
+use super::{Config, Context, Queue, Stages, Started, Unit};
 use std::path::{Path, PathBuf};
 use tokio::io::AsyncWriteExt as _;
 
@@ -25,9 +25,13 @@ fn start(config: &Config, context: Context, queue: Queue) -> Started {
 }
 
 async fn run(path: PathBuf, context: Context, queue: Queue) {
+    let mut stages = Stages::default();
     loop {
         let numbered = queue.pop().await;
         let record = context.record(&numbered).await;
+        if !stages.is_news(&record) {
+            continue;
+        }
         let written = match serde_json::to_vec(&record) {
             Ok(mut line) => {
                 line.push(b'\n');

@@ -1,6 +1,6 @@
-//! One log line for each change of an incident.
+//! One log line for each new stage of an incident: opened, named, acted upon, closed.
 
-use super::{Config, Context, Queue, Started, Unit};
+use super::{Config, Context, Queue, Stages, Started, Unit};
 use crate::render::{text, wire_name};
 
 /// This unit.
@@ -11,9 +11,13 @@ fn start(_config: &Config, context: Context, queue: Queue) -> Started {
 }
 
 async fn run(context: Context, queue: Queue) {
+    let mut stages = Stages::default();
     loop {
         let numbered = queue.pop().await;
         let record = context.record(&numbered).await;
+        if !stages.is_news(&record) {
+            continue;
+        }
         let state = if record.closed_at.is_some() { "closed" } else { "open" };
         tracing::warn!(
             incident = %record.id,

@@ -18,7 +18,8 @@ use crate::{
 use futures_util::future::BoxFuture;
 pub(crate) use queue::Queue;
 use serde::Serialize;
-use std::{path::PathBuf, time::Duration};
+use snowshed_engine::model::{CauseKind, Severity, Verdict};
+use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 /// How long one HTTP attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -80,6 +81,41 @@ impl Context {
     }
 }
 
+/// Where an incident stands. Figures change each second; this changes when there is something to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stage {
+    closed: bool,
+    severity: Severity,
+    verdict: Verdict,
+    cause: Option<CauseKind>,
+    actions: usize,
+}
+
+/// The stages that were last told, for sinks that are read by people. Open incidents only, hence bounded
+/// by what the engine keeps open.
+#[derive(Debug, Default)]
+struct Stages(HashMap<String, Stage>);
+
+impl Stages {
+    /// Whether this change is worth telling; remembers it if so.
+    fn is_news(&mut self, record: &Record) -> bool {
+        let stage = Stage {
+            closed: record.closed_at.is_some(),
+            severity: record.severity,
+            verdict: record.verdict,
+            cause: record.causes.first().map(|cause| cause.kind),
+            actions: record.actions.len(),
+        };
+        let news = self.0.get(&record.id) != Some(&stage);
+        if stage.closed {
+            self.0.remove(&record.id);
+        } else {
+            self.0.insert(record.id.clone(), stage);
+        }
+        news
+    }
+}
+
 /// The wait before the next attempt: doubles from 250 ms to 30 s.
 fn backoff(failures: u32) -> Duration {
     Duration::from_millis(250 << failures.min(7)).min(Duration::from_secs(30))
@@ -113,6 +149,21 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_new_stage_is_news() {
+        let (numbered, sites, clock) = crate::render::incident::tests::sample();
+        let mut record = Record::of(&numbered, &sites, &clock);
+        let mut stages = Stages::default();
+        assert!(stages.is_news(&record));
+        record.causes[0].title = "38 files".into();
+        assert!(!stages.is_news(&record));
+        record.verdict = Verdict::Unknown;
+        assert!(stages.is_news(&record));
+        record.closed_at = Some(record.updated_at.clone());
+        assert!(stages.is_news(&record));
+        assert!(stages.0.is_empty());
+    }
 
     #[test]
     fn the_wait_grows_and_is_bounded() {

@@ -3,6 +3,7 @@
 //! Gauges of the process are read when they are asked for.
 
 use super::limits::Streams;
+use super::memory;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
@@ -92,7 +93,7 @@ impl Metrics {
         self.streams.set(streams.taken().try_into().unwrap_or(i64::MAX));
         self.streams_max.set(streams.most().into());
         self.open_fds.set(open_fds().unwrap_or(f64::NAN));
-        self.heap.set(heap_in_use());
+        self.heap.set(memory::in_use());
         let tasks = tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks());
         self.tasks.set(tasks.try_into().unwrap_or(i64::MAX));
         let mut page = Vec::new();
@@ -104,10 +105,4 @@ impl Metrics {
 /// Counts the directory, less the descriptor that this takes.
 fn open_fds() -> Option<f64> {
     Some(std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as f64)
-}
-
-fn heap_in_use() -> f64 {
-    // SAFETY: no precondition; it takes each arena's lock for a moment.
-    let info = unsafe { libc::mallinfo2() };
-    (info.uordblks + info.hblkhd) as f64
 }

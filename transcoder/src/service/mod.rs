@@ -3,6 +3,7 @@
 mod body;
 mod faults_api;
 pub(crate) mod limits;
+pub(crate) mod memory;
 mod metrics;
 mod problem;
 pub(crate) mod server;

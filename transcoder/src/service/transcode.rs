@@ -6,7 +6,7 @@
 use super::body::{Receiver, Transcoded};
 use super::limits::CODEC_STACK;
 use super::problem::Problem;
-use super::{App, upload};
+use super::{App, memory, upload};
 use crate::faults;
 use crate::pipeline::{self, BodyReader, BodyWriter, Cancel, Container, Output, PRESETS, Settings};
 use axum::body::Body;
@@ -78,13 +78,18 @@ fn start(app: &App, settings: Settings, body: Body, place: OwnedSemaphorePermit)
     let reader = BodyReader::new(received);
     let writer = BodyWriter::new(made, Handle::current(), cancel.clone());
     let frames = app.metrics.frames.clone();
+    let streams = app.streams.clone();
     let span = info_span!("transcode", height = settings.height, preset = settings.preset);
     std::thread::Builder::new().name("transcode".into()).stack_size(CODEC_STACK).spawn(move || {
-        let _place = place;
         // The thread's context for all that the codecs open and send.
-        let _entered = span.enter();
+        let entered = span.enter();
         let result = pipeline::run(reader, writer.clone(), settings, &cancel, &frames);
         writer.end(result);
+        drop(entered);
+        if streams.taken() == 1 {
+            memory::trim();
+        }
+        drop(place);
     })?;
     tokio::spawn(upload::pump(body, pieces, app.metrics.received.clone()));
     Ok(receiver)

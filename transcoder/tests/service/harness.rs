@@ -119,6 +119,15 @@ pub(crate) fn http2() -> Http {
     Client::builder(TokioExecutor::new()).http2_only(true).build_http()
 }
 
+/// A client that takes little of a response it does not read, on a connection that has room for others.
+pub(crate) fn http2_with_small_stream_windows() -> Http {
+    Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .http2_initial_stream_window_size(64 << 10)
+        .http2_initial_connection_window_size(8 << 20)
+        .build_http()
+}
+
 pub(crate) fn whole(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).boxed()
 }

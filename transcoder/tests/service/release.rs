@@ -56,7 +56,7 @@ async fn a_connection_that_breaks_in_the_upload_frees_its_stream() {
 async fn a_reader_that_stalls_holds_up_its_own_stream_alone() {
     let service = Service::start(&[]).await;
     let baseline = service.holdings();
-    let http = http2();
+    let http = http2_with_small_stream_windows();
     // Large results that nobody reads: their windows fill up, on the same connection as the one that is read.
     let upload = video("ts", "-f lavfi -i testsrc2=size=640x360:rate=25:duration=6", QUICK);
     let mut stalled = Vec::new();

@@ -26,6 +26,14 @@ pub(super) fn frames(incident: &Value) -> Vec<&str> {
     strings(&cause(incident)["site"]["frames"])
 }
 
+/// The frames from the first that belongs to the program: what lies below is the C library and Rust's own.
+pub(super) fn own_frames(incident: &Value) -> Vec<&str> {
+    let foreign = |frame: &&&str| frame.contains("(std/src/") || frame.contains("/sysdeps/");
+    let all = frames(incident);
+    let own = all.iter().take_while(foreign).count();
+    if own < all.len() { all[own..].to_vec() } else { all }
+}
+
 /// A forecast for descriptors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Forecast {
@@ -74,6 +82,9 @@ mod tests {
         });
         assert_eq!(named(&incident), Some("fd_leak"));
         assert_eq!((trace_ids(&incident), frames(&incident)), (vec!["aa"], vec!["f (x.rs:1)"]));
+        let deep = json!({"causes": [{"site": {"frames": ["open (io/../sysdeps/x.c:1)", "o (std/src/f.rs:2)", "mine (m.rs:3)"]}}]});
+        assert_eq!(own_frames(&deep), ["mine (m.rs:3)"]);
+        assert_eq!(own_frames(&incident), frames(&incident));
         assert_eq!(forecast(&incident).map(|forecast| forecast.latest), Some(61.0));
         assert_eq!(action(&incident), Some(("b", "r")));
         assert_eq!(seconds(&json!("1970-01-01T00:01:00.500Z")), Some(60.5));

@@ -49,7 +49,7 @@ pub(super) fn play(screen: &Screen, stage: &Stage, mut peers: Peers, before: &Be
     match process::wait_until("the agent's BPF programs to go", Duration::from_secs(3), is_gone) {
         Ok(after) => {
             let text = format!(
-                "BPF programs: the agent's {} are gone; {} on this machine before, {after} now",
+                "BPF programs: the agent's {} are gone ({} on this machine before, {after} now)",
                 held.len(),
                 before.programs
             );

@@ -102,10 +102,17 @@ pub fn settings() -> Vec<(String, String)> {
         "/proc/sys/kernel/core_pattern",
         "/proc/sys/net/core/bpf_jit_enable",
         "/proc/sys/net/ipv4/ip_local_port_range",
-        "/proc/self/mounts",
     ];
     // What this kernel does not have reads as nothing, before and after.
-    names.iter().map(|name| ((*name).to_owned(), fs::read_to_string(name).unwrap_or_default())).collect()
+    let read = |name: &str| fs::read_to_string(name).unwrap_or_default();
+    let mut all: Vec<_> = names.iter().map(|name| ((*name).to_owned(), read(name))).collect();
+    // Other mounts come and go on a living machine.
+    let kinds = ["tracefs", "debugfs", "bpf", "cgroup", "cgroup2"];
+    let is_kernels = |line: &&str| line.split(' ').nth(2).is_some_and(|kind| kinds.contains(&kind));
+    let mounts = read("/proc/self/mounts");
+    let mounts: Vec<&str> = mounts.lines().filter(is_kernels).collect();
+    all.push(("mounts of kernel file systems".to_owned(), mounts.join("\n")));
+    all
 }
 
 fn status_field(pid: u32, field: &str) -> Option<String> {

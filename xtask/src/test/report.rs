@@ -85,8 +85,8 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Notes a step and says how it ended.
-    pub(super) fn add(&mut self, name: &str, outcome: Outcome, time: Duration) {
+    /// Notes a step; the line says how it ended.
+    pub(super) fn add(&mut self, name: &str, outcome: Outcome, time: Duration) -> String {
         let Outcome { verdict, tests } = outcome;
         let ran = match tests.passed + tests.failed {
             0 => String::new(),
@@ -102,31 +102,28 @@ impl Report {
             line.push_str("\n         ");
             line.push_str(&why.replace('\n', "\n         "));
         }
-        println!("-- {line}");
-        self.lines.push(line);
+        self.lines.push(line.clone());
         self.sums.add(tests);
         match verdict {
             Verdict::Passed => self.sums.passed += 1,
             Verdict::Failed(_) => self.sums.failed += 1,
             Verdict::Skipped(why) => self.sums.skipped.push(format!("{name}: {why}")),
         }
+        line
     }
 
-    /// Prints the whole and the sums.
-    ///
-    /// # Errors
-    /// [`Failed`] if anything failed, or if `strict` and something was skipped that may not be.
-    pub(super) fn finish(self, strict: bool) -> Result<(), anyhow::Error> {
-        println!("\n== summary");
-        self.lines.iter().for_each(|line| println!("{line}"));
-        let forbidden: Vec<_> =
-            self.sums.skipped.iter().filter(|skip| strict && !ALLOWED_SKIPS.contains(&skip.as_str())).collect();
+    /// The whole, with the sums in its last line, and whether it is good. Strict: a skip must be an allowed one.
+    pub(super) fn finish(mut self, strict: bool) -> (String, Result<(), Failed>) {
+        let is_forbidden = |skip: &String| strict && !ALLOWED_SKIPS.contains(&skip.as_str());
+        let forbidden = self.sums.skipped.iter().any(is_forbidden);
         for skip in &self.sums.skipped {
-            let note = if forbidden.contains(&skip) { " (not allowed under CI)" } else { "" };
-            println!("SKIPPED{note}: {skip}");
+            let note = if is_forbidden(skip) { ", which CI does not allow" } else { "" };
+            self.lines.push(format!("SKIPPED{note}: {skip}"));
         }
-        println!("{} passed, {} failed, {} skipped", self.sums.passed, self.sums.failed, self.sums.skipped.len());
-        if self.sums.failed > 0 || !forbidden.is_empty() { Err(Failed.into()) } else { Ok(()) }
+        let Counts { passed, failed, skipped } = &self.sums;
+        self.lines.push(format!("{passed} passed, {failed} failed, {} skipped", skipped.len()));
+        let good = *failed == 0 && !forbidden;
+        (self.lines.join("\n"), if good { Ok(()) } else { Err(Failed) })
     }
 }
 
@@ -134,30 +131,34 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn report(outcomes: Vec<Outcome>) -> Report {
+    fn finished(outcomes: Vec<Outcome>, strict: bool) -> (String, bool) {
         let mut report = Report::default();
-        outcomes.into_iter().for_each(|outcome| report.add("step", outcome, Duration::ZERO));
-        report
+        for outcome in outcomes {
+            report.add("step", outcome, Duration::ZERO);
+        }
+        let (text, good) = report.finish(strict);
+        (text, good.is_ok())
     }
 
     #[test]
     fn a_skip_fails_only_where_it_is_strict() {
-        assert!(report(vec![Outcome::passed(), Outcome::skipped("no root")]).finish(false).is_ok());
-        assert!(report(vec![Outcome::passed(), Outcome::skipped("no root")]).finish(true).is_err());
-        assert!(report(vec![Outcome::passed()]).finish(true).is_ok());
+        let skip = || vec![Outcome::passed(), Outcome::skipped("no root")];
+        assert!(finished(skip(), false).1);
+        assert!(!finished(skip(), true).1);
+        assert!(finished(vec![Outcome::passed()], true).1);
     }
 
     #[test]
     fn one_failure_fails_the_whole() {
-        assert!(report(vec![Outcome::failed("broken"), Outcome::passed()]).finish(false).is_err());
+        assert!(!finished(vec![Outcome::failed("broken"), Outcome::passed()], false).1);
     }
 
     #[test]
-    fn each_test_and_step_counts_once() {
+    fn each_test_and_step_counts_once_and_the_sums_come_last() {
         let tests = Counts { passed: 4, failed: 1, skipped: vec!["a: why".into()] };
         let mixed = Outcome { verdict: Verdict::Failed("1 test failed".into()), tests };
-        let sums = report(vec![mixed, Outcome::passed(), Outcome::skipped("no BPF")]).sums;
-        assert_eq!((sums.passed, sums.failed), (5, 2));
-        assert_eq!(sums.skipped, ["a: why", "step: no BPF"]);
+        let (text, _) = finished(vec![mixed, Outcome::passed(), Outcome::skipped("no BPF")], false);
+        assert_eq!(text.lines().last(), Some("5 passed, 2 failed, 2 skipped"));
+        assert!(text.contains("step: no BPF") && text.contains("a: why"), "{text}");
     }
 }

@@ -7,8 +7,8 @@
 use super::{CauseUnit, Scene, slo_evidence};
 use crate::{
     correlate::{group::Leak, join::certainty},
-    forecast::{forecast, span_words},
-    model::{Cause, CauseKind, Evidence, Forecast, HoldingKind, Layer, Resource, TriggerKind},
+    forecast::span_words,
+    model::{Cause, CauseKind, Evidence, Forecast, HoldingKind, Layer, TriggerKind},
 };
 
 /// Most causes of this kind at once.
@@ -75,7 +75,7 @@ fn cause(scene: &Scene<'_>, leak: &Leak) -> Cause {
 
 fn significant(scene: &Scene<'_>, leak: &Leak) -> Option<Forecast> {
     let target = scene.target;
-    forecast(Resource::Fds, &target.fds, target.fd_limit(), Some(leak.onset.0), &scene.config.exhaustion)
+    target.forecast_fds(Some(leak.onset.0), scene.config)
 }
 
 fn title(leak: &Leak, forecast: Option<&Forecast>) -> String {

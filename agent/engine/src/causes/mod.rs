@@ -22,6 +22,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) now: Nanos,
     pub(crate) target: &'a Target,
     pub(crate) config: &'a EngineConfig,
+    /// The breaker limits it already.
+    pub(crate) limited: bool,
     pub(crate) leaks: &'a [Leak],
     pub(crate) stalls: &'a StallPicture,
     pub(crate) burns: &'a [Burn],

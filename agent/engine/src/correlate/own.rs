@@ -17,7 +17,7 @@ use crate::{
     model::{Holding, HoldingKind, Holdings, Join, Nanos},
     window::SECOND,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// One thing held, with what is known of its use and its owner.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,8 @@ pub(crate) struct Ownership {
     index: HashMap<u64, u32>,
     /// Exchanges begun on each accepted connection of the last snapshot.
     connections: HashMap<u64, u32>,
+    /// Connections that the parent process holds: a child works for them without holding them.
+    pub(crate) parents: HashSet<u64>,
     pub(crate) groups: Groups,
     pub(crate) leaks: Vec<Leak>,
     pub(crate) live: u64,
@@ -94,6 +96,11 @@ impl Ownership {
         self.leaks = self.groups.close(at, config);
         self.at = Some(at);
         true
+    }
+
+    /// The connections of the last snapshot.
+    pub(crate) fn connections(&self) -> impl Iterator<Item = u64> {
+        self.connections.keys().copied()
     }
 
     /// What is known of an item from the last snapshot, brought up to date.
@@ -156,8 +163,9 @@ impl Ownership {
         };
         let (key, exchange) = held.item.owner.connection?;
         match self.connections.get(&key) {
-            // A child inherits the owner but not always the connection; and what was not followed is not gone.
+            // What was not followed is not gone, and a child inherits the owner but not always the connection.
             None if self.unfollowed > 0 || held.item.owner.join == Join::Inherited => None,
+            None if self.parents.contains(&key) => None,
             None => Some(at),
             Some(begun) if *begun > exchange.saturating_add(1) => {
                 let overtaken = *held.overtaken.get_or_insert(at);

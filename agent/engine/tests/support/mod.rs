@@ -1,35 +1,38 @@
 //! A small deterministic service, seen as the engine would see it: opens and gives back files, serves
 //! requests on connections, reports, sends spans late, stalls. Its lines are what the recordings hold.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot make its own input has failed")]
+
 use snowshed_engine::model::{
     Acted, ActuatorKind, Holding, HoldingKind, Holdings, Join, LoopTime, Nanos, Observation, OpenRequest, OpenRequests,
     Owner, ProcessSeen, Request, Resource, SiteId, Stall, TraceId,
 };
 
 /// One second.
-pub const SECOND: Nanos = 1_000_000_000;
+pub(crate) const SECOND: Nanos = 1_000_000_000;
 /// The service's process.
-pub const PID: u32 = 4_242;
+pub(crate) const PID: u32 = 4_242;
 /// Its name.
-pub const NAME: &str = "transcoder";
+pub(crate) const NAME: &str = "transcoder";
 /// Its route.
-pub const ROUTE: &str = "POST /api/v1/transcode";
+pub(crate) const ROUTE: &str = "POST /api/v1/transcode";
 
 /// Milliseconds as the engine counts time.
 #[must_use]
-pub const fn ms(count: u64) -> Nanos {
+pub(crate) const fn ms(count: u64) -> Nanos {
     count * (SECOND / 1_000)
 }
 
 /// The trace id of request number `n`.
 #[must_use]
-pub fn trace(n: u64) -> TraceId {
+pub(crate) fn trace(n: u64) -> TraceId {
     TraceId((u128::from(n) | 0xabcd << 64).to_be_bytes())
 }
 
 /// The service, and what was observed of it so far.
 #[derive(Debug)]
-pub struct Service {
+pub(crate) struct Service {
     now: Nanos,
     next_key: u64,
     held: Vec<Holding>,
@@ -42,7 +45,7 @@ pub struct Service {
 impl Service {
     /// Found at second 1, with a listener, an epoll instance and a log.
     #[must_use]
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (held, open, lines) = (Vec::new(), Vec::new(), Vec::new());
         let mut service = Self { now: SECOND, next_key: 100, held, open, lines, limit: None, others_in_flight: 0 };
         service.see(Observation::Process(ProcessSeen {
@@ -61,23 +64,23 @@ impl Service {
 
     /// Everything observed, in order.
     #[must_use]
-    pub fn lines(self) -> Vec<(Nanos, Observation)> {
+    pub(crate) fn lines(self) -> Vec<(Nanos, Observation)> {
         self.lines
     }
 
     /// Moves the clock.
-    pub fn at(&mut self, now: Nanos) {
+    pub(crate) fn at(&mut self, now: Nanos) {
         assert!(now >= self.now, "the clock of a recording goes forward");
         self.now = now;
     }
 
     /// Something is observed.
-    pub fn see(&mut self, observation: Observation) {
+    pub(crate) fn see(&mut self, observation: Observation) {
         self.lines.push((self.now, observation));
     }
 
     /// Something is made.
-    pub fn hold(&mut self, kind: HoldingKind, site: SiteId, owner: Owner) -> u64 {
+    pub(crate) fn hold(&mut self, kind: HoldingKind, site: SiteId, owner: Owner) -> u64 {
         self.next_key += 1;
         let (key, number) = (self.next_key, i32::try_from(self.held.len()).unwrap() + 3);
         let exchanges = u32::from(kind == HoldingKind::TcpAccepted);
@@ -86,17 +89,17 @@ impl Service {
     }
 
     /// Something is made for request `n`.
-    pub fn hold_for(&mut self, n: u64, kind: HoldingKind, site: u64) -> u64 {
+    pub(crate) fn hold_for(&mut self, n: u64, kind: HoldingKind, site: u64) -> u64 {
         self.hold(kind, SiteId(site), Owner { trace: Some(trace(n)), connection: None, join: Join::ThreadContext })
     }
 
     /// Something is used.
-    pub fn touch(&mut self, key: u64) {
+    pub(crate) fn touch(&mut self, key: u64) {
         self.held.iter_mut().find(|item| item.key == key).unwrap().use_mark += 1;
     }
 
     /// A connection begins its next exchange; tells its number.
-    pub fn exchange(&mut self, key: u64) -> u32 {
+    pub(crate) fn exchange(&mut self, key: u64) -> u32 {
         let connection = self.held.iter_mut().find(|item| item.key == key).unwrap();
         connection.use_mark += 1;
         connection.exchanges += 1;
@@ -104,12 +107,12 @@ impl Service {
     }
 
     /// Something is given back.
-    pub fn give_back(&mut self, key: u64) {
+    pub(crate) fn give_back(&mut self, key: u64) {
         self.held.retain(|item| item.key != key);
     }
 
     /// The probe looks at what is held.
-    pub fn snapshot(&mut self, limit: u64) {
+    pub(crate) fn snapshot(&mut self, limit: u64) {
         let items = self.held.clone();
         self.see(Observation::Holdings(Holdings {
             pid: PID,
@@ -120,19 +123,37 @@ impl Service {
         }));
     }
 
+    /// A child process holds `count` pipe ends, made for a connection of this one.
+    pub(crate) fn lend(&mut self, pid: u32, connection: u64, count: u64) {
+        let owner = Owner { trace: None, connection: Some((connection, 0)), join: Join::Socket };
+        let item = |key| Holding {
+            key,
+            number: 3,
+            kind: HoldingKind::Pipe,
+            site: SiteId(0),
+            owner,
+            made: Some(2 * SECOND),
+            use_mark: 0,
+            exchanges: 0,
+        };
+        let items = (1..=count).map(item).collect();
+        let (at, resource) = (self.now, Resource::Fds);
+        self.see(Observation::Holdings(Holdings { pid, at, resource, limit: None, items }));
+    }
+
     /// Request `n` begins.
-    pub fn begin(&mut self, n: u64) {
+    pub(crate) fn begin(&mut self, n: u64) {
         self.open.push((n, self.now));
     }
 
     /// Request `n` ends; its span comes `late`, which the caller's clock must have reached.
-    pub fn end(&mut self, n: u64) -> Nanos {
+    pub(crate) fn end(&mut self, n: u64) -> Nanos {
         let place = self.open.iter().position(|(open, _)| *open == n).unwrap();
         self.open.remove(place).1
     }
 
     /// The span of a request.
-    pub fn span(&mut self, n: u64, started: Nanos, ended: Nanos, status: u16) {
+    pub(crate) fn span(&mut self, n: u64, started: Nanos, ended: Nanos, status: u16) {
         self.see(Observation::Request(Request {
             pid: Some(PID),
             service: NAME.into(),
@@ -148,12 +169,12 @@ impl Service {
     }
 
     /// So many requests are in progress besides those begun one by one, under this limit.
-    pub fn load(&mut self, others: u32, limit: Option<u32>) {
+    pub(crate) fn load(&mut self, others: u32, limit: Option<u32>) {
         (self.others_in_flight, self.limit) = (others, limit);
     }
 
     /// The service's own report.
-    pub fn report(&mut self) {
+    pub(crate) fn report(&mut self) {
         let route = || ROUTE.to_owned();
         let items = self.open.iter().map(|(n, since)| OpenRequest { trace: trace(*n), route: route(), since: *since });
         let items: Vec<OpenRequest> = items.collect();
@@ -172,13 +193,13 @@ impl Service {
     }
 
     /// An actuator confirms a limit.
-    pub fn acted(&mut self, limit: Option<u32>) {
+    pub(crate) fn acted(&mut self, limit: Option<u32>) {
         let (actuator, at) = (ActuatorKind::Guard, self.now);
         self.see(Observation::Acted(Acted { actuator, pid: PID, limit, error: None, at }));
     }
 
     /// The event loop has been stuck since `since`, working for request `n`.
-    pub fn stall(&mut self, since: Nanos, n: u64, starved: bool) {
+    pub(crate) fn stall(&mut self, since: Nanos, n: u64, starved: bool) {
         self.see(Observation::Stall(Stall {
             pid: PID,
             tid: PID + 1,
@@ -196,7 +217,7 @@ impl Service {
     }
 
     /// How the event loop spent the last second.
-    pub fn loop_time(&mut self, busy_ns: Nanos) {
+    pub(crate) fn loop_time(&mut self, busy_ns: Nanos) {
         let (wait_ns, at) = (SECOND - busy_ns, self.now);
         self.see(Observation::LoopTime(LoopTime {
             pid: PID,

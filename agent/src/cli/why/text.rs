@@ -3,6 +3,7 @@
 use super::look::{Process, Report};
 use crate::render::{
     incident::{Cause, Record},
+    own_frames,
     text::{forecast, seconds},
     wire_name,
 };
@@ -13,6 +14,8 @@ use snowshed_engine::model::Verdict;
 const SITES: usize = 6;
 /// Connections shown.
 const CONNECTIONS: usize = 5;
+/// Frames shown of a stack.
+const FRAMES: usize = 12;
 /// Event loop threads shown.
 const LOOPS: usize = 4;
 
@@ -92,7 +95,11 @@ fn cause_lines(page: &mut Page, cause: &Cause) {
         page.line("  made at: unknown (no stack was taken, or the program has no unwind tables)");
     } else {
         page.line("  made at:");
-        cause.site.frames.iter().for_each(|frame| page.line(format!("    {frame}")));
+        let frames = own_frames(&cause.site.frames);
+        frames.iter().take(FRAMES).for_each(|frame| page.line(format!("    {frame}")));
+        if frames.len() > FRAMES {
+            page.line(format!("    and {} more, with --json", frames.len() - FRAMES));
+        }
     }
     if let Some(thread) = &cause.thread {
         page.line(format!("  on thread {} ({})", thread.name, thread.tid));
@@ -121,7 +128,7 @@ fn process_lines(page: &mut Page, process: &Process) {
     }
     for site in fds.sites.iter().take(SITES) {
         let kind = wire_name(site.kind);
-        let place = site.frames.first().map_or("made at an unknown place", String::as_str);
+        let place = own_frames(&site.frames).first().map_or("made at an unknown place", String::as_str);
         page.line(format!("           {:>5} {kind:<12} {:>5} orphaned  {place}", site.live, site.orphaned));
     }
     if fds.sites.len() > SITES {

@@ -1,15 +1,16 @@
 //! OTLP over gRPC: the trace service.
 
 use super::{Desk, MESSAGE};
+use futures_util::Stream;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
     trace_service_server::{TraceService, TraceServiceServer},
 };
-use std::{future::Future, time::Duration};
-use tokio::net::TcpListener;
+use std::{future::Future, io, time::Duration};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::{
     Request, Response, Status,
-    transport::{Server, server::TcpIncoming},
+    transport::{Server, server::Connected},
 };
 
 struct Service(Desk);
@@ -28,11 +29,14 @@ impl TraceService for Service {
 ///
 /// # Errors
 /// The listener failed.
-pub(crate) async fn serve(
-    listener: TcpListener,
+pub(crate) async fn serve<C>(
+    connections: impl Stream<Item = io::Result<C>>,
     desk: Desk,
     end: impl Future<Output = ()>,
-) -> Result<(), tonic::transport::Error> {
+) -> Result<(), tonic::transport::Error>
+where
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let service = TraceServiceServer::new(Service(desk)).max_decoding_message_size(MESSAGE);
     Server::builder()
         .concurrency_limit_per_connection(32)
@@ -40,7 +44,7 @@ pub(crate) async fn serve(
         .timeout(Duration::from_secs(10))
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener), end)
+        .serve_with_incoming_shutdown(connections, end)
         .await
 }
 
@@ -53,7 +57,8 @@ mod tests {
         trace::v1::{ResourceSpans, ScopeSpans, Span},
     };
     use snowshed_engine::model::Observation;
-    use tokio::{io::AsyncWriteExt as _, sync::oneshot};
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener, sync::oneshot};
+    use tonic::transport::server::TcpIncoming;
 
     #[tokio::test]
     async fn a_real_client_is_served_and_garbage_does_no_harm() {
@@ -61,7 +66,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, desk, async move { drop(stopped.await) }));
+        let server = tokio::spawn(serve(TcpIncoming::from(listener), desk, async move { drop(stopped.await) }));
 
         let mut garbage = tokio::net::TcpStream::connect(address).await.expect("connects");
         garbage.write_all(&[0xff; 512]).await.expect("writes");

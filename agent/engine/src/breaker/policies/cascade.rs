@@ -26,7 +26,8 @@ fn leak_presses(scene: &Scene<'_>, cause: &Cause) -> bool {
     let soon = cause.forecast.is_some_and(|told| told.eta_seconds.0 <= scene.config.breaker.leak_within_seconds);
     let own = &scene.target.own;
     let nearly_full = own.limit.is_some_and(|limit| own.live.saturating_mul(10) >= limit.saturating_mul(9));
-    growing && (soon || nearly_full)
+    // Once limited, a leak is slower: growth alone keeps the limit, or it would come and go.
+    growing && (soon || nearly_full || scene.limited)
 }
 
 fn stall_presses(scene: &Scene<'_>) -> bool {

@@ -151,6 +151,12 @@ fn a_child_does_not_miss_a_connection_it_never_had() {
     process.open(10, HoldingKind::Pipe, None, Some((4_711, 0)));
     process.items[0].owner.join = Join::Inherited;
     assert_eq!(process.snapshot(60), 0);
+    process.items[0].owner.join = Join::Socket;
+    process.own.parents.insert(4_711);
+    assert_eq!(process.snapshot(70), 0, "its parent still holds the connection");
+    process.own.parents.clear();
+    process.snapshot(71);
+    assert_eq!(process.snapshot(76), 1, "now nobody does");
 }
 
 #[test]
@@ -203,6 +209,22 @@ fn many_orphans_of_one_request_are_not_yet_a_leak() {
     process.snapshot(41);
     assert!(process.snapshot(46) >= 30);
     assert!(process.own.leaks.is_empty());
+}
+
+#[test]
+fn a_cache_that_still_fills_is_no_leak_because_it_is_read_again() {
+    let mut process = Process::new();
+    let mut keys = Vec::new();
+    for second in 10..50 {
+        keys.push(process.open(second, HoldingKind::File, Some(second), None));
+        process.span(second, second + 1);
+        for key in keys.iter().step_by(3) {
+            process.item(*key).use_mark += second % 2;
+        }
+        process.snapshot(second + 1);
+        assert!(process.own.leaks.is_empty(), "second {second}: {:?}", process.own.leaks);
+    }
+    assert!(process.own.orphaned >= 20, "or it shows nothing: {}", process.own.orphaned);
 }
 
 #[test]
