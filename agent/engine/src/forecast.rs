@@ -3,8 +3,9 @@
 //! The slope is Theil–Sen's (the median over all pairs of points), its interval the union of two: the
 //! rank interval (Kendall's variance; Sen 1968, Gilbert 1987) and Student's interval of the mean
 //! increment, because the points of a level that accumulates are not independent and the rank interval
-//! alone is then too narrow. Invariant: a forecast exists only if the slope's lower bound is above
-//! zero. Cost: at most 60 points, 1,770 pairs.
+//! alone is then too narrow. The time also allows for what the increments to come will differ by.
+//! Invariant: a forecast exists only if the slope's lower bound is above zero and its interval is narrow
+//! enough to be of use. Cost: at most 60 points, 1,770 pairs.
 
 use crate::{
     model::{Forecast, Nanos, Resource},
@@ -33,6 +34,8 @@ impl Default for ExhaustionConfig {
 
 /// Fewest and most points of a fit.
 const POINTS: (usize, usize) = (5, 60);
+/// An interval wider than this (latest by earliest) helps nobody and is not told.
+const WIDEST: f64 = 8.0;
 /// Two-sided 95 % of the normal distribution.
 const NORMAL: f64 = 1.96;
 
@@ -41,6 +44,15 @@ const NORMAL: f64 = 1.96;
 pub(crate) struct Growth {
     low: f64,
     high: f64,
+    steps: Increments,
+}
+
+impl Growth {
+    /// When a rise of `room` will be complete: earliest and latest, seconds.
+    fn times(&self, room: f64) -> (f64, f64) {
+        let (early, late) = self.steps.times(room);
+        (early.min(room / self.high), late.max(room / self.low))
+    }
 }
 
 /// Fits the growth of `points` (seconds, level; oldest first); `None` where it is not significant.
@@ -55,9 +67,11 @@ pub(crate) fn growth(points: &[(f64, f64)]) -> Option<Growth> {
     }
     slopes.sort_by(f64::total_cmp);
     let ranks = rank_interval(&slopes, points.len())?;
-    let steps = increment_interval(points)?;
-    let growth = Growth { low: ranks.low.min(steps.low), high: ranks.high.max(steps.high) };
-    (growth.low > 0.0 && growth.high.is_finite()).then_some(growth)
+    let steps = Increments::of(points)?;
+    let half = steps.student * steps.deviation / steps.count.sqrt();
+    let (low, high) = (ranks.0.min(steps.mean - half), ranks.1.max(steps.mean + half));
+    let growth = Growth { low, high, steps };
+    (growth.low > 0.0 && growth.high <= WIDEST * growth.low).then_some(growth)
 }
 
 #[expect(
@@ -66,37 +80,77 @@ pub(crate) fn growth(points: &[(f64, f64)]) -> Option<Growth> {
     clippy::cast_sign_loss,
     reason = "ranks among at most 1,770 slopes, clamped to them"
 )]
-fn rank_interval(slopes: &[f64], points: usize) -> Option<Growth> {
+fn rank_interval(slopes: &[f64], points: usize) -> Option<(f64, f64)> {
     let n = points as f64;
     let spread = NORMAL * (n * (n - 1.0) * (2.0 * n + 5.0) / 18.0).sqrt();
     let count = slopes.len() as f64;
     let low = ((count - spread) / 2.0).floor().max(0.0) as usize;
     let high = ((count + spread) / 2.0).ceil().min(count - 1.0).max(0.0) as usize;
-    Some(Growth { low: *slopes.get(low)?, high: *slopes.get(high)? })
+    Some((*slopes.get(low)?, *slopes.get(high)?))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "at most 60 points")]
-fn increment_interval(points: &[(f64, f64)]) -> Option<Growth> {
-    let rates =
-        || points.windows(2).filter(|pair| pair[1].0 > pair[0].0).map(|p| (p[1].1 - p[0].1) / (p[1].0 - p[0].0));
-    let count = rates().count();
-    if count < 2 {
-        return None;
+/// How the level moved from point to point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Increments {
+    /// Per second: mean and standard deviation.
+    mean: f64,
+    deviation: f64,
+    count: f64,
+    /// Seconds between two points.
+    step: f64,
+    student: f64,
+}
+
+impl Increments {
+    #[expect(clippy::cast_precision_loss, reason = "at most 60 points")]
+    fn of(points: &[(f64, f64)]) -> Option<Self> {
+        let pairs = || points.windows(2).map(|pair| (pair[1].0 - pair[0].0, pair[1].1 - pair[0].1));
+        let rates = || pairs().filter(|(time, _)| *time > 0.0).map(|(time, rise)| rise / time);
+        let count = rates().count();
+        if count < 2 {
+            return None;
+        }
+        let mean = rates().sum::<f64>() / count as f64;
+        let variance = rates().map(|rate| (rate - mean).powi(2)).sum::<f64>() / (count - 1) as f64;
+        // Student's 97.5 % quantile, rounded up, for this many degrees of freedom.
+        let student = match count - 1 {
+            1 => 12.71,
+            2 => 4.31,
+            3 => 3.19,
+            4..=6 => 2.78,
+            7..=14 => 2.37,
+            15..=29 => 2.14,
+            _ => 2.05,
+        };
+        let step = pairs().map(|(time, _)| time).sum::<f64>() / count as f64;
+        Some(Self { mean, deviation: variance.sqrt(), count: count as f64, step, student })
     }
-    let mean = rates().sum::<f64>() / count as f64;
-    let variance = rates().map(|rate| (rate - mean).powi(2)).sum::<f64>() / (count - 1) as f64;
-    // Student's 97.5 % quantile, rounded up, for this many degrees of freedom.
-    let student = match count - 1 {
-        1 => 12.71,
-        2 => 4.31,
-        3 => 3.19,
-        4..=6 => 2.78,
-        7..=14 => 2.37,
-        15..=29 => 2.14,
-        _ => 2.05,
-    };
-    let half = student * (variance / count as f64).sqrt();
-    Some(Growth { low: mean - half, high: mean + half })
+
+    /// The rise within some seconds may differ from the mean by so much: what is not known of the mean,
+    /// and what the increments to come will differ among themselves.
+    fn spread(&self, seconds: f64) -> f64 {
+        self.student * self.deviation * (seconds * self.step + seconds * seconds / self.count).sqrt()
+    }
+
+    /// When a rise of `room` may be complete: earliest and latest, seconds.
+    fn times(&self, room: f64) -> (f64, f64) {
+        let middle = room / self.mean;
+        let early = bisect(0.0, middle, |time| self.mean * time + self.spread(time) >= room);
+        let mut far = middle;
+        while self.mean * far - self.spread(far) < room && far < 1e12 {
+            far *= 2.0;
+        }
+        (early, bisect(middle, far, |time| self.mean * time - self.spread(time) >= room))
+    }
+}
+
+/// The point between two from which on something holds, which it does at `high`.
+fn bisect(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> f64 {
+    for _ in 0..60 {
+        let middle = low + (high - low) / 2.0;
+        if holds(middle) { high = middle } else { low = middle }
+    }
+    high
 }
 
 /// The forecast for a level with a limit, fitted since the onset where one is known, and no further back
@@ -121,7 +175,7 @@ pub(crate) fn forecast(
     let growth = growth(&points)?;
     #[expect(clippy::cast_precision_loss, reason = "a count of descriptors or bytes, for an estimate")]
     let room = limit.saturating_sub(level) as f64;
-    let eta_seconds = (room / growth.high, room / growth.low);
+    let eta_seconds = growth.times(room);
     (eta_seconds.0.is_finite() && eta_seconds.1.is_finite()).then_some(Forecast { resource, level, limit, eta_seconds })
 }
 
@@ -136,7 +190,7 @@ impl ExhaustionConfig {
 /// An interval of time for a person, as in `48 to 61 seconds` or `4 to 6 minutes`.
 pub(crate) fn span_words((earliest, latest): (f64, f64)) -> String {
     let (unit, name) = match latest {
-        latest if latest < 180.0 => (1.0, "seconds"),
+        latest if latest < 180.0 || earliest < 60.0 => (1.0, "seconds"),
         latest if latest < 3.0 * 3600.0 => (60.0, "minutes"),
         latest if latest < 3.0 * 86_400.0 => (3600.0, "hours"),
         _ => (86_400.0, "days"),
@@ -205,6 +259,7 @@ mod tests {
     fn words() {
         assert_eq!(span_words((48.2, 60.4)), "48 to 61 seconds");
         assert_eq!(span_words((241.0, 359.0)), "4 to 6 minutes");
+        assert_eq!(span_words((21.5, 195.0)), "21 to 195 seconds");
         assert_eq!(span_words((0.0, 0.0)), "0 seconds");
         assert_eq!(span_words((1e3, 1e300)), "0 to 9999 days");
     }

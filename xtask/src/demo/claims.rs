@@ -34,6 +34,13 @@ pub(super) fn own_frames(incident: &Value) -> Vec<&str> {
     if own < all.len() { all[own..].to_vec() } else { all }
 }
 
+/// A frame with no more of its path than the file and the folder it lies in.
+pub(super) fn brief(frame: &str) -> String {
+    let Some((function, place)) = frame.rsplit_once(" (") else { return frame.to_owned() };
+    let parts: Vec<&str> = place.split('/').collect();
+    format!("{function} ({}", parts[parts.len().saturating_sub(2)..].join("/"))
+}
+
 /// A forecast for descriptors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Forecast {
@@ -84,6 +91,8 @@ mod tests {
         assert_eq!((trace_ids(&incident), frames(&incident)), (vec!["aa"], vec!["f (x.rs:1)"]));
         let deep = json!({"causes": [{"site": {"frames": ["open (io/../sysdeps/x.c:1)", "o (std/src/f.rs:2)", "mine (m.rs:3)"]}}]});
         assert_eq!(own_frames(&deep), ["mine (m.rs:3)"]);
+        assert_eq!(brief("a::b (/x/y/z/f.rs:7)"), "a::b (z/f.rs:7)");
+        assert_eq!((brief("a (f.rs:7)"), brief("a")), ("a (f.rs:7)".into(), "a".into()));
         assert_eq!(own_frames(&incident), frames(&incident));
         assert_eq!(forecast(&incident).map(|forecast| forecast.latest), Some(61.0));
         assert_eq!(action(&incident), Some(("b", "r")));

@@ -58,7 +58,7 @@ fn traces(named: &Value, story: &Story, peers: &Peers) -> Row {
 fn place(named: &Value, stage: &Stage) -> Row {
     let frames = claims::frames(named);
     let found = frames.iter().find(|frame| frame.contains(stage.fault.0));
-    let claim = found.or(frames.first()).map_or_else(|| "unknown".to_owned(), |frame| (*frame).to_owned());
+    let claim = found.or(frames.first()).map_or_else(|| "unknown".to_owned(), |frame| claims::brief(frame));
     Row { what: "line of code", claim, truth: format!("in {}", stage.fault.0), right: found.is_some() }
 }
 

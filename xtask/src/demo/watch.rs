@@ -101,7 +101,7 @@ impl Watch {
             screen.seen("named", &format!("{kind}, confidence {confidence:.2}"), Tone::Bad);
             screen.fact("", cause["title"].as_str().unwrap_or_default());
             for frame in claims::own_frames(incident).iter().take(3) {
-                screen.fact("at", frame);
+                screen.fact("at", &claims::brief(frame));
             }
             let traces = claims::trace_ids(incident);
             for trace in traces.iter().take(3) {

@@ -8,7 +8,7 @@ use crate::render::{
     wire_name,
 };
 use snowshed_ebpf::Tier;
-use snowshed_engine::model::Verdict;
+use snowshed_engine::model::{CauseKind, Verdict};
 
 /// Sites shown for each process.
 const SITES: usize = 6;
@@ -87,14 +87,18 @@ fn incident(page: &mut Page, record: &Record) {
 }
 
 fn cause_lines(page: &mut Page, cause: &Cause) {
+    let place = match cause.kind {
+        CauseKind::FdLeak => "made at",
+        CauseKind::EventLoopStall => "stuck at",
+    };
     page.line(format!("  confidence {:.0} %", cause.confidence * 100.0));
     if let Some(sentence) = forecast(cause) {
         page.line(format!("  {sentence}"));
     }
     if cause.site.frames.is_empty() {
-        page.line("  made at: unknown (no stack was taken, or the program has no unwind tables)");
+        page.line(format!("  {place}: unknown (no stack was taken, or the program has no unwind tables)"));
     } else {
-        page.line("  made at:");
+        page.line(format!("  {place}:"));
         let frames = own_frames(&cause.site.frames);
         frames.iter().take(FRAMES).for_each(|frame| page.line(format!("    {frame}")));
         if frames.len() > FRAMES {
