@@ -324,6 +324,7 @@ impl Session {
             return;
         }
         self.refill = now + REFILL;
+        self.sites.rest(now);
         let Some(kernel) = &mut self.kernel else { return };
         for watched in self.targets.iter() {
             let rate = self.rates.get(&watched.pid).copied().unwrap_or(STACKS_PER_SECOND);

@@ -3,7 +3,7 @@
 //!
 //! Invariant: stacks are unwound and dropped here; only code addresses remain. Bounded by the constants.
 
-use super::{naming, unwind::Unwinder};
+use super::{clock, naming, unwind::Unwinder};
 use crate::wire::{PAGE, StackRecord};
 use blazesym::{
     Pid as SymPid,
@@ -32,7 +32,9 @@ const MOST_SITES: usize = 4096;
 /// Processes whose unwind tables are kept.
 const MOST_UNWINDERS: usize = 64;
 /// Frames that tell two sites apart: the innermost ones outside the C library.
-const SIGNIFICANT: usize = 12;
+const SIGNIFICANT: usize = 8;
+/// How long debug information is kept after the last question.
+const KEEP_SYMBOLS: Nanos = 3_000_000_000;
 /// Unwind tables are read again at most this often, when an address lies in none of them.
 const REREAD: Nanos = 1_000_000_000;
 
@@ -55,6 +57,8 @@ pub(crate) struct Sites {
     tables: HashMap<Pid, Tables>,
     sites: HashMap<SiteId, Site>,
     symbolizer: Option<Symbolizer>,
+    /// When names were last looked up.
+    asked: Nanos,
 }
 
 impl Sites {
@@ -77,12 +81,23 @@ impl Sites {
         self.tables.remove(&pid);
     }
 
+    /// Gives back what the symbolizer has read (debug information, tens of megabytes) once nobody asks any
+    /// more; the names that were found stay.
+    pub(crate) fn rest(&mut self, now: Nanos) {
+        if self.symbolizer.is_some() && now.saturating_sub(self.asked) >= KEEP_SYMBOLS {
+            self.symbolizer = None;
+            // SAFETY: only returns free pages to the system.
+            unsafe { libc::malloc_trim(0) };
+        }
+    }
+
     /// The frames of a site, innermost first; looked up once.
     pub(crate) fn frames(&mut self, id: SiteId) -> Vec<Frame> {
         let Some(site) = self.sites.get_mut(&id) else { return Vec::new() };
         if let Some(frames) = &site.frames {
             return frames.clone();
         }
+        self.asked = clock::now();
         let symbolizer = self.symbolizer.get_or_insert_with(Symbolizer::new);
         let frames = symbolize(symbolizer, site.pid, &site.addresses, &site.places);
         site.frames = Some(frames.clone());

@@ -31,9 +31,15 @@ impl Victim {
             .args(["-c", &format!("{PRELUDE}{program}")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Not inherited: where the test's own output goes would be one more thing that the victim holds.
+            .stderr(Stdio::piped())
             .spawn()
             .expect("these tests need /usr/bin/python3 (Debian: python3)");
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let errors = child.stderr.take().unwrap();
+        std::thread::spawn(move || {
+            BufReader::new(errors).lines().map_while(Result::ok).for_each(|line| eprintln!("{line}"))
+        });
         let (tell, lines) = mpsc::sync_channel(64);
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
