@@ -8,7 +8,7 @@ use crate::{
     causes::{self, Scene},
     correlate::rank::rank,
     detect::Finding,
-    model::{ActionTaken, Cause, Incident, IncidentId, Nanos, Pid, Severity, Times, Trigger, Verdict},
+    model::{ActionTaken, Cause, CauseKind, Incident, IncidentId, Nanos, Pid, Severity, Times, Trigger, Verdict},
     window::SECOND,
 };
 use std::collections::VecDeque;
@@ -118,7 +118,8 @@ impl Episode {
             incident.times.onset = incident.times.onset.min(same.onset);
         }
         for unit in causes::ALL.iter().filter(|unit| findings.iter().any(|found| found.kind == unit.needs)) {
-            let proposed = (unit.propose)(scene);
+            let mut proposed = (unit.propose)(scene);
+            proposed.iter_mut().for_each(|cause| keep_worst(cause, &self.proposed));
             if !proposed.is_empty() {
                 self.proposed.retain(|cause| cause.kind != unit.kind);
                 self.proposed.extend(proposed);
@@ -193,6 +194,19 @@ impl Episode {
             actions: incident.actions.len(),
             closed: incident.closed.is_some(),
         }
+    }
+}
+
+/// What fades while it ends is remembered as it was at its worst.
+fn keep_worst(cause: &mut Cause, known: &[Cause]) {
+    let size = |cause: &Cause| cause.evidence.first().map_or(0.0, |evidence| evidence.after);
+    let same = known.iter().find(|known| causes::identity(known) == causes::identity(cause));
+    // Leaks tell their own most, beside what is still held.
+    let faded = |known: &&Cause| known.kind == CauseKind::EventLoopStall && size(known) > size(cause);
+    if let Some(worst) = same.filter(faded) {
+        cause.title.clone_from(&worst.title);
+        cause.evidence.clone_from(&worst.evidence);
+        cause.confidence = cause.confidence.max(worst.confidence);
     }
 }
 

@@ -302,3 +302,35 @@ fn a_stall_nobody_waited_for_stays_below_the_bar() {
     assert_eq!(last.verdict, Verdict::Unknown);
     assert_eq!(last.causes[0].kind, CauseKind::EventLoopStall);
 }
+
+#[test]
+fn a_handler_that_opens_at_several_lines_is_one_culprit_that_remembers_its_worst() {
+    let mut service = Service::start();
+    let mut kept = Vec::new();
+    for second in 2..40 {
+        for half in 0..2 {
+            let n = second * 2 + half;
+            service.at(second * SECOND + half * ms(500));
+            kept.extend([7, 8, 9].map(|site| service.hold_for(n, HoldingKind::File, site)));
+            let begun = second * SECOND + half * ms(500);
+            service.span(n, begun, begun + ms(40), 200);
+        }
+        service.at(second * SECOND + ms(950));
+        service.snapshot(4_096);
+    }
+    let leaked = kept.len();
+    // Two of three are given back: some are still held, by requests that ended long ago.
+    for second in 40..50 {
+        service.at(second * SECOND);
+        kept.drain(..kept.len().min(leaked / 12)).for_each(|file| service.give_back(file));
+        service.snapshot(4_096);
+    }
+    let (outputs, _) = run(EngineConfig::default(), &service.lines());
+    let told = incidents(&outputs);
+    let (_, at_worst) = told.iter().rfind(|(at, _)| *at < 40 * SECOND).unwrap();
+    assert_eq!(at_worst.causes.len(), 1, "{:?}", at_worst.causes);
+    assert!(at_worst.causes[0].title.contains("files held by requests that ended, opened at 3 places"));
+    let (_, last) = told.last().unwrap();
+    assert!(last.causes[0].title.contains(" of up to "), "{}", last.causes[0].title);
+    assert!(last.causes[0].evidence[0].after >= at_worst.causes[0].evidence[0].after);
+}

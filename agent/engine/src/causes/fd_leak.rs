@@ -30,11 +30,40 @@ fn explains(scene: &Scene<'_>, kind: CauseKind) -> bool {
 }
 
 fn propose(scene: &Scene<'_>) -> Vec<Cause> {
-    scene.leaks.iter().take(MOST).map(|leak| cause(scene, leak)).collect()
+    let mut culprits: Vec<(Leak, usize)> = Vec::new();
+    for leak in scene.leaks {
+        match culprits.iter_mut().find(|(known, _)| same_requests(known, leak)) {
+            Some((known, places)) => {
+                absorb(known, leak);
+                *places += 1;
+            }
+            None => culprits.push((leak.clone(), 1)),
+        }
+    }
+    culprits.sort_by_key(|(leak, _)| std::cmp::Reverse(leak.orphaned));
+    culprits.iter().take(MOST).map(|(leak, places)| cause(scene, leak, *places)).collect()
+}
+
+/// One careless handler often opens several files, each at a line of its own: most requests behind the one
+/// place are then behind the other too.
+fn same_requests(one: &Leak, other: &Leak) -> bool {
+    let common = other.traces.iter().filter(|trace| one.traces.contains(trace)).count();
+    let fewer = one.traces.len().min(other.traces.len());
+    one.kind == other.kind && fewer > 0 && common * 2 > fewer
+}
+
+/// Adds a place to a leak; the place with most orphans stays the one that is shown.
+fn absorb(leak: &mut Leak, other: &Leak) {
+    leak.orphaned = leak.orphaned.saturating_add(other.orphaned);
+    leak.most = leak.most.saturating_add(other.most);
+    leak.reused = leak.reused.saturating_add(other.reused);
+    leak.returned = leak.returned.saturating_add(other.returned);
+    leak.growing |= other.growing;
+    leak.onset = leak.onset.min(other.onset);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of descriptors, as shares and evidence")]
-fn cause(scene: &Scene<'_>, leak: &Leak) -> Cause {
+fn cause(scene: &Scene<'_>, leak: &Leak, places: usize) -> Cause {
     let orphaned = leak.orphaned as f64;
     let pure = orphaned / (orphaned + leak.reused as f64).max(1.0);
     let kept = orphaned / (orphaned + leak.returned as f64).max(1.0);
@@ -56,14 +85,14 @@ fn cause(scene: &Scene<'_>, leak: &Leak) -> Cause {
     };
     let live_before = scene.target.fds.before(leak.onset.0).unwrap_or(0);
     let mut all = vec![
-        evidence("fd.orphaned", 0, leak.orphaned, leak.orphaned),
+        evidence("fd.orphaned", 0, leak.most, leak.most),
         evidence("fd.live", live_before, scene.target.own.live, scene.target.own.live),
     ];
     all.extend(slo_evidence(scene));
     Cause {
         kind: CauseKind::FdLeak,
         confidence: confidence.clamp(0.0, 1.0),
-        title: title(leak, forecast.as_ref()),
+        title: title(leak, places, forecast.as_ref()),
         site: leak.site,
         thread: None,
         connection: None,
@@ -78,8 +107,14 @@ fn significant(scene: &Scene<'_>, leak: &Leak) -> Option<Forecast> {
     target.forecast_fds(Some(leak.onset.0), scene.config)
 }
 
-fn title(leak: &Leak, forecast: Option<&Forecast>) -> String {
-    let held = format!("{} {} held by requests that ended", leak.orphaned, plural(leak.kind));
+fn title(leak: &Leak, places: usize, forecast: Option<&Forecast>) -> String {
+    let what = plural(leak.kind);
+    let opened = if places > 1 { format!(", opened at {places} places") } else { String::new() };
+    let held = if leak.orphaned < leak.most {
+        format!("{} of up to {} {what} still held by requests that ended{opened}", leak.orphaned, leak.most)
+    } else {
+        format!("{} {what} held by requests that ended{opened}", leak.orphaned)
+    };
     match forecast {
         Some(told) => format!("{held}; the limit of {} is reached in {}", told.limit, span_words(told.eta_seconds)),
         None => held,

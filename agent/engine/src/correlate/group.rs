@@ -70,6 +70,8 @@ pub(crate) struct Group {
     history: Option<Windows<Fewest>>,
     /// It was found to leak and still has too many orphans.
     leaking: bool,
+    /// Most orphans since it was found to leak.
+    most: u64,
 }
 
 impl Group {
@@ -91,6 +93,7 @@ impl Group {
             peak_at: 0,
             history: None,
             leaking: false,
+            most: 0,
         }
     }
 
@@ -141,6 +144,8 @@ pub(crate) struct Leak {
     pub(crate) kind: HoldingKind,
     pub(crate) site: SiteId,
     pub(crate) orphaned: u64,
+    /// Most orphans at once since it was found.
+    pub(crate) most: u64,
     pub(crate) reused: u64,
     pub(crate) returned: u64,
     pub(crate) growing: bool,
@@ -229,6 +234,7 @@ impl Groups {
             for member in &members {
                 let group = &mut self.all[*member];
                 group.leaking = leak.is_some();
+                group.most = if group.leaking { group.most.max(group.orphaned) } else { 0 };
                 if group.orphaned == 0 {
                     group.returned = 0;
                 }
@@ -301,6 +307,7 @@ impl Groups {
             kind: first.kind,
             site: first.site,
             orphaned,
+            most: sum(|group| group.most.max(group.orphaned)),
             reused,
             returned: sum(|group| group.returned),
             growing,
