@@ -38,7 +38,7 @@ const RATE: f64 = 2.0;
 /// one that waits for the whole upload does not.
 const PACE: f64 = 2.0;
 /// Files that the service may have open: few enough for the leak to end it in about a minute.
-const DESCRIPTORS: u64 = 448;
+const DESCRIPTORS: u64 = 416;
 /// Found in the environment of each process that the demo starts.
 const MARK: &str = "SNOWSHED_DEMO_RUN";
 

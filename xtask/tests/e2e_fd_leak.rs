@@ -16,8 +16,7 @@ fn the_leak_is_named_with_its_line_its_requests_and_its_number() -> anyhow::Resu
     ensure!(agent.incidents()?.is_empty(), "an incident before the fault: {:?}", agent.incidents()?);
 
     service.fault_on(FAULT, "1")?;
-    let is_named = |incident: &serde_json::Value| incident["verdict"] == "named";
-    let incident = agent.wait_incident("the leak to be named", Duration::from_secs(40), is_named)?;
+    let incident = agent.wait_named(Duration::from_secs(40))?;
     let cause = &incident["causes"][0];
     ensure!(cause["kind"] == "fd_leak", "{incident}");
     ensure!(incident["target"]["pid"] == service.pid(), "{incident}");

@@ -14,8 +14,7 @@ fn the_stall_is_named_with_its_thread_its_line_and_its_requests() -> anyhow::Res
     ensure!(agent.incidents()?.is_empty(), "an incident before the fault: {:?}", agent.incidents()?);
 
     service.fault_on(FAULT, "400")?;
-    let is_named = |incident: &serde_json::Value| incident["verdict"] == "named";
-    let incident = agent.wait_incident("the stall to be named", Duration::from_secs(40), is_named)?;
+    let incident = agent.wait_named(Duration::from_secs(40))?;
     let cause = &incident["causes"][0];
     ensure!(cause["kind"] == "event_loop_stall", "{incident}");
     ensure!(incident["target"]["pid"] == service.pid(), "{incident}");

@@ -106,7 +106,7 @@ fn forecast(story: &Story, peers: &Peers) -> Row {
 fn times(story: &Story, last: &Value) -> Vec<Row> {
     let claimed = |name: &str| claims::seconds(&last["times"][name]);
     let show = |at: Option<f64>, zero: f64| at.map_or_else(|| "-".to_owned(), |at| format!("{:.1} s", at - zero));
-    let seen = story.named.as_ref().map(|(at, _)| *at);
+    let seen = story.named_at;
     // A second of tolerance: the view is built once a second, and wall clocks are read on both sides.
     let within = |at: Option<f64>, from: f64, to: Option<f64>| {
         at.zip(to).is_some_and(|(at, to)| at >= from - 1.0 && at <= to + 1.0)

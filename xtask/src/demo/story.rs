@@ -16,6 +16,8 @@ pub(super) struct Story {
     pub(super) control_good: (usize, usize),
     pub(super) on: f64,
     pub(super) off: f64,
+    /// When a cause was first seen to be named, and the incident once it also told where in the code.
+    pub(super) named_at: Option<f64>,
     pub(super) named: Sighting<Value>,
     pub(super) forecast: Sighting<claims::Forecast>,
     pub(super) limited: Sighting<u64>,

@@ -13,6 +13,9 @@ use anyhow::Context as _;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
+/// Seconds after a verdict within which the names of the code must be there.
+const NAMES: f64 = 3.0;
+
 /// What has been looked at so far.
 pub(super) struct Watch {
     events: Events,
@@ -93,8 +96,15 @@ impl Watch {
 
     fn incident(&self, screen: &Screen, peers: &Peers, story: &mut Story, incident: &Value) -> anyhow::Result<()> {
         let now = wall_clock();
+        let named = claims::named(incident);
+        if named.is_some() {
+            story.named_at.get_or_insert(now);
+        }
+        // The code's names are looked up after the verdict; that is given a moment.
+        let is_told = !claims::frames(incident).is_empty() || story.named_at.is_some_and(|at| now > at + NAMES);
         if story.named.is_none()
-            && let Some(kind) = claims::named(incident)
+            && let Some(kind) = named
+            && is_told
         {
             let cause = claims::cause(incident);
             let confidence = cause["confidence"].as_f64().unwrap_or(0.0);

@@ -165,6 +165,18 @@ impl Agent {
         waited.with_context(|| format!("incidents: {}", Value::from(last.clone())))
     }
 
+    /// Waits for a cause to be named, and then a moment for the names of the code, which are looked up after that.
+    ///
+    /// # Errors
+    /// No cause is named within `bound`, or it has no frames five seconds later.
+    pub fn wait_named(&self, bound: Duration) -> anyhow::Result<Value> {
+        self.wait_incident("a cause to be named", bound, |incident| incident["verdict"] == "named")?;
+        self.wait_incident("the names of the code", Duration::from_secs(5), |incident| {
+            let frames = &incident["causes"][0]["site"]["frames"];
+            incident["verdict"] == "named" && frames.as_array().is_some_and(|frames| !frames.is_empty())
+        })
+    }
+
     /// The descriptors of one process.
     ///
     /// # Errors
