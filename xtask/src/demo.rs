@@ -54,6 +54,9 @@ pub struct Args {
     /// Leaves the workbench open at the end, until Enter is pressed (on a terminal)
     #[arg(long)]
     keep: bool,
+    /// Takes pictures of the workbench while the fault is on, in headless Chromium: FILE.png and variants beside it
+    #[arg(long, value_name = "FILE.png")]
+    screenshot: Option<PathBuf>,
 }
 
 /// What all acts share.
@@ -63,6 +66,7 @@ struct Stage {
     fault: (&'static str, &'static str),
     descriptors: u64,
     mark: String,
+    picture: Option<PathBuf>,
 }
 
 /// Runs it.
@@ -72,7 +76,7 @@ struct Stage {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     setup::prepare(&setup::Plan {
         command: "cargo xtask demo",
-        needs: setup::DEMO,
+        needs: if args.screenshot.is_some() { setup::DEMO_SEEN } else { setup::DEMO },
         privileges: "root: the agent loads BPF programs",
         changes: &["nothing that stays: every process it starts, it ends"],
     })?;
@@ -88,6 +92,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         fault: chosen.unwrap_or(drawn),
         descriptors: DESCRIPTORS,
         mark: format!("{}-{seed}", std::process::id()),
+        picture: args.screenshot.clone(),
     };
     let mut screen = Screen::new();
     screen.line(&format!("\nSnowshed, shown on a real service. Seed {seed}."), Tone::Plain);

@@ -9,12 +9,16 @@ use super::{
 };
 use crate::{
     load::{Load, Summary, wall_clock},
-    process,
+    process, program,
     rig::{Agent, AgentPorts, Alertmanager, Events, SLO, Transcoder, TranscoderOptions},
 };
 use anyhow::Context as _;
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 /// The control run, on top of the time that everything needs to start.
 const CONTROL: Duration = Duration::from_secs(22);
@@ -147,6 +151,19 @@ fn fault(
             screen.seen("held still", &text, Tone::Plain);
         }
     }
+    if let Some(picture) = &stage.picture {
+        photograph(screen, peers, picture)?;
+    }
+    Ok(())
+}
+
+/// What people see now, as the browser paints it; an error on its console fails the demo.
+fn photograph(screen: &Screen, peers: &Peers, picture: &Path) -> anyhow::Result<()> {
+    let script = process::root().join("dashboards/web/e2e/screenshot.mjs");
+    let url = format!("http://{}/", peers.agent.listen);
+    program::output(Command::new("node").arg(script).arg(url).arg(picture).arg("--wait-incident"))
+        .context("photograph the workbench")?;
+    screen.seen("picture", &format!("{}, the browser's console is clean", picture.display()), Tone::Plain);
     Ok(())
 }
 

@@ -101,6 +101,9 @@ const DEPLOY: &[Need] = &[
 /// What `cargo xtask demo` needs.
 pub const DEMO: &[&[Need]] = &[BUILD, VIDEO, ALERTS];
 
+/// What `cargo xtask demo --screenshot FILE` needs.
+pub const DEMO_SEEN: &[&[Need]] = &[BUILD, VIDEO, ALERTS, WEB, BROWSER];
+
 /// What `cargo xtask ebpf` needs.
 pub const EBPF: &[&[Need]] = &[BPF];
 
