@@ -23,7 +23,7 @@ pub enum Need {
     },
     /// A program built by `cargo install` into `target/tools`.
     Crate {
-        /// Name on crates.io, and of the program.
+        /// Name of the crate, and of its program.
         name: &'static str,
         /// Its exact version.
         version: &'static str,

@@ -1,0 +1,170 @@
+//! The targets of a session, from the moment they are named or forked to their end.
+
+use super::{STACKS_PER_SECOND, Session, SessionError};
+use crate::{
+    host::{
+        iterator::{self, Of},
+        kernel::Kernel,
+        targets::{self, Watched},
+    },
+    wire::{EVENT_EXEC, EVENT_EXIT, EVENT_FORK, Event, ThreadRecord},
+};
+use snowshed_engine::model::{Nanos, Observation, Pid, ProcessExit, ProcessSeen};
+use std::{io, path::Path};
+
+impl Session {
+    /// Watches a process, its present children and, from now on, the processes it forks.
+    ///
+    /// # Errors
+    /// The process does not exist or may not be read, or the table is full.
+    pub fn add_target(&mut self, pid: Pid) -> Result<(), SessionError> {
+        if self.targets.get(pid).is_some() {
+            return Ok(());
+        }
+        self.add(pid, None)?;
+        // Children that are there already; ones that fork from now on are told by the kernel.
+        let mut open = vec![pid];
+        while let Some(parent) = open.pop() {
+            for child in targets::children(parent) {
+                if self.targets.get(child).is_none() && self.add(child, Some(parent)).is_ok() {
+                    open.push(child);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, pid: Pid, parent: Option<Pid>) -> Result<(), SessionError> {
+        if self.targets.is_full() {
+            return Err(SessionError::TooMany(pid, targets::MOST));
+        }
+        let name = targets::name(pid).ok_or(SessionError::NoSuchProcess(pid))?;
+        let started = targets::started(pid).ok_or(SessionError::NoSuchProcess(pid))?;
+        if let Err(error) = std::fs::read_dir(format!("/proc/{pid}/fd")) {
+            let gone = error.kind() == io::ErrorKind::NotFound;
+            return Err(if gone {
+                SessionError::NoSuchProcess(pid)
+            } else {
+                SessionError::NotPermitted(pid, error.to_string())
+            });
+        }
+        let host = if self.kernel.is_some() {
+            let threads = self.threads(pid).map_err(|error| SessionError::NotPermitted(pid, error.to_string()))?;
+            threads.first().ok_or(SessionError::NoSuchProcess(pid))?.host[1]
+        } else {
+            0
+        };
+        let watched = Watched { pid, host, name, started, parent };
+        if let Some(kernel) = &mut self.kernel {
+            targets::refresh(kernel, &watched).map_err(|error| SessionError::NotPermitted(pid, error))?;
+            kernel.set_tokens(host, STACKS_PER_SECOND);
+        }
+        self.pending.push(seen(&watched));
+        self.targets.insert(watched);
+        Ok(())
+    }
+
+    pub(super) fn threads(&mut self, pid: Pid) -> io::Result<Vec<ThreadRecord>> {
+        let kernel = self.kernel.as_mut().ok_or_else(|| io::Error::other("no kernel programs"))?;
+        kernel.look("thread_list", Of::Process(pid), &mut self.buffer)?;
+        Ok(iterator::records(&self.buffer).collect())
+    }
+
+    /// Stops watching a process.
+    pub fn remove_target(&mut self, pid: Pid) {
+        let Some(watched) = self.targets.remove(pid) else { return };
+        if let Some(kernel) = &mut self.kernel {
+            kernel.drop_target(watched.host);
+        }
+        self.forget(pid);
+    }
+
+    fn forget(&mut self, pid: Pid) {
+        self.sites.forget(pid);
+        self.rates.remove(&pid);
+        for unit in &mut self.units {
+            unit.probe.forget(pid);
+        }
+    }
+
+    pub(super) fn take(&mut self, kernel: &mut Kernel, event: &Event, out: &mut Vec<Observation>) {
+        match event.kind {
+            EVENT_FORK => {
+                let Some(parent) = self.targets.inner(event.host_tgid) else { return };
+                let pid = event.numbers[self.level];
+                let name = targets::name(pid).or_else(|| self.targets.get(parent).map(|parent| parent.name.clone()));
+                let watched = Watched {
+                    pid,
+                    host: event.child,
+                    name: name.unwrap_or_default(),
+                    started: event.at,
+                    parent: Some(parent),
+                };
+                if pid == 0 || self.targets.is_full() {
+                    kernel.drop_target(event.child);
+                    return;
+                }
+                kernel.set_tokens(event.child, STACKS_PER_SECOND);
+                out.push(seen(&watched));
+                self.targets.insert(watched);
+            }
+            EVENT_EXEC => {
+                let Some(pid) = self.targets.inner(event.host_tgid) else { return };
+                self.sites.forget(pid);
+                if let Some(watched) = self.targets.get_mut(pid) {
+                    watched.name = targets::name(pid).unwrap_or_else(|| watched.name.clone());
+                    let watched = watched.clone();
+                    // It may be gone already; its exit follows on the ring.
+                    drop(targets::refresh(kernel, &watched));
+                    out.push(seen(&watched));
+                }
+            }
+            EVENT_EXIT => {
+                if let Some(pid) = self.targets.inner(event.host_tgid) {
+                    self.targets.remove(pid);
+                    kernel.drop_target(event.host_tgid);
+                    self.forget(pid);
+                    out.push(Observation::Exit(ProcessExit { pid, at: event.at }));
+                }
+            }
+            _ => self.units.iter_mut().for_each(|unit| unit.probe.event(event, &self.targets, out)),
+        }
+    }
+
+    /// Without kernel programs, or if an exit was lost: a process whose `/proc` entry is gone has ended.
+    pub(super) fn reap(&mut self, now: Nanos, out: &mut Vec<Observation>) {
+        if self.refill > now {
+            return;
+        }
+        for pid in self.targets.pids() {
+            if !Path::new(&format!("/proc/{pid}")).exists() {
+                self.remove_target(pid);
+                out.push(Observation::Exit(ProcessExit { pid, at: now }));
+            }
+        }
+    }
+}
+
+/// Follows forks, execs and exits: without it nothing else can be trusted, so it is not a probe.
+pub(super) fn lifecycle(kernel: &mut Kernel) -> Result<(), String> {
+    kernel.iterator("thread_list", "task").map_err(|error| error.to_string())?;
+    let hooks = [
+        ("process_forked", "sched_process_fork"),
+        ("process_executed", "sched_process_exec"),
+        ("process_exited", "sched_process_exit"),
+    ];
+    for (program, tracepoint) in hooks {
+        kernel.tracepoint(program, tracepoint).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn seen(watched: &Watched) -> Observation {
+    Observation::Process(ProcessSeen {
+        pid: watched.pid,
+        name: watched.name.clone(),
+        started: watched.started,
+        parent: watched.parent,
+        instance: None,
+    })
+}
