@@ -58,7 +58,7 @@ metrics! {
     TARGET_REQUESTS = Counter "snowshed_target_requests_total" ["pid", "name"] "Requests of a target that ended, as its spans tell.";
     TARGET_IN_FLIGHT = Gauge "snowshed_target_requests_in_flight" ["pid", "name"] "Requests in progress, as the guard layer tells.";
     TARGET_LIMIT = Gauge "snowshed_target_concurrency_limit" ["pid", "name"] "The concurrency limit that the guard layer has in force; absent without one.";
-    TARGET_LATENCY = Gauge "snowshed_target_latency_seconds" ["pid", "name", "quantile"] "Latency to the first byte (else to the end) over the last 15 s window.";
+    TARGET_LATENCY = Gauge "snowshed_target_latency_seconds" ["pid", "name", "percentile"] "Latency to the first byte (else to the end) over the last 15 s window.";
     SLO_STATE = Gauge "snowshed_slo_state" ["slo", "service", "state"] "1 for the state that an objective is in, 0 for the others.";
     SLO_RATIO = Gauge "snowshed_slo_good_ratio" ["slo", "service"] "Good share of the last complete window; absent when there was too little to say.";
     SLO_TARGET = Gauge "snowshed_slo_target_ratio" ["slo", "service"] "The objective's target.";

@@ -72,8 +72,8 @@ fn targets(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
         page.set(&table::TARGET_REQUESTS, &who, target.requests_total as f64)?;
         page.set_some(&table::TARGET_IN_FLIGHT, &who, target.in_flight.map(f64::from))?;
         page.set_some(&table::TARGET_LIMIT, &who, target.limit.map(f64::from))?;
-        page.set_some(&table::TARGET_LATENCY, &with("0.5"), target.latency_seconds.map(|latency| latency.0))?;
-        page.set_some(&table::TARGET_LATENCY, &with("0.99"), target.latency_seconds.map(|latency| latency.1))?;
+        page.set_some(&table::TARGET_LATENCY, &with("50"), target.latency_seconds.map(|latency| latency.0))?;
+        page.set_some(&table::TARGET_LATENCY, &with("99"), target.latency_seconds.map(|latency| latency.1))?;
     }
     Ok(())
 }
