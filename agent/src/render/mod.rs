@@ -75,15 +75,28 @@ pub(crate) fn frame(frame: &Frame) -> String {
 const ENTRANCES: &[&str] =
     &["_", "open", "syscall", "socket", "accept", "pipe", "std::", "core::", "alloc::", "<std::"];
 
-/// The frames from the first that is likely the program's own on: what lies before it is how any program
-/// enters the system. All of them if none is.
+/// Sources of a library, as sites name them: from its crate (`tokio-1.54.1/src/…`) or Rust's own library on.
+fn is_library(file: &str) -> bool {
+    let Some((first, rest)) = file.split_once('/') else { return false };
+    let versioned =
+        || first.rsplit_once('-').is_some_and(|(_, version)| version.starts_with(|c: char| c.is_ascii_digit()));
+    rest.starts_with("src/") && (matches!(first, "std" | "core" | "alloc") || versioned())
+}
+
+/// The frames from the first that is likely the program's own on, one whose line is known before others: what
+/// lies before it is libraries and how any program enters the system. All of them if none is.
 pub(crate) fn own_frames(frames: &[String]) -> &[String] {
     let entrance = |frame: &String| {
         frame.contains("/sysdeps/")
             || frame.contains("(/rustc/")
             || ENTRANCES.iter().any(|start| frame.starts_with(start) && !frame.starts_with("_Py"))
     };
-    match frames.iter().position(|frame| !entrance(frame)) {
+    let known = |frame: &String| {
+        let place = frame.rsplit_once(" (").map(|(_, place)| place);
+        !entrance(frame) && place.is_some_and(|place| place.ends_with(')') && place.contains(':') && !is_library(place))
+    };
+    let first = frames.iter().position(known).or_else(|| frames.iter().position(|frame| !entrance(frame)));
+    match first {
         Some(first) => frames.get(first..).unwrap_or(frames),
         None => frames,
     }
@@ -132,5 +145,12 @@ mod tests {
         assert_eq!(own_frames(&frames), ["spool::park"]);
         assert_eq!(own_frames(&frames[..2]).len(), 2, "nothing is hidden if that would leave nothing");
         assert!(own_frames(&[]).is_empty());
+        let mixed = ["tempfile::tempfile", "poll (axum-0.8.9/src/util.rs:94)", "spool (/srv/app/src/a.rs:9)", "main"];
+        let mixed: Vec<String> = mixed.map(String::from).to_vec();
+        assert_eq!(
+            own_frames(&mixed),
+            ["spool (/srv/app/src/a.rs:9)", "main"],
+            "a line that can be opened comes first"
+        );
     }
 }

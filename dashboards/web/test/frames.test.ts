@@ -16,6 +16,11 @@ describe("frames", () => {
     expect(stack.map(isPlumbing)).toEqual([true, true, true, false, false]);
   });
 
+  it("prefer a known line to a library's function without one", () => {
+    const stack = ["open64", "core::open (std/src/fs.rs:3)", "tempfile::file::tempfile", "poll (axum-0.8.9/src/util.rs:94)", "spool (/srv/app/src/a.rs:9)"];
+    expect(firstOwn(stack)).toBe(4);
+  });
+
   it("begin at the top where everything or nothing is known", () => {
     expect(firstOwn([])).toBe(0);
     expect(firstOwn(["__libc_open64"])).toBe(0);

@@ -26,9 +26,16 @@ pub(super) fn frames(incident: &Value) -> Vec<&str> {
     strings(&cause(incident)["site"]["frames"])
 }
 
-/// The frames from the first that belongs to the program: what lies below is the C library and Rust's own.
+/// The frames from the first in the program's own source: what lies below is libraries, the C library and Rust's own.
 pub(super) fn own_frames(incident: &Value) -> Vec<&str> {
-    let foreign = |frame: &&&str| frame.contains("(std/src/") || frame.contains("/sysdeps/");
+    // `function (crate-1.2.3/src/…)` and `function (std/src/…)` are libraries; without a place nothing can be opened.
+    let is_library = |place: &str| {
+        let first = place.split('/').next().unwrap_or_default();
+        let version =
+            first.rsplit_once('-').is_some_and(|(_, version)| version.starts_with(|c: char| c.is_ascii_digit()));
+        place.contains("/sysdeps/") || version || ["std", "core", "alloc"].contains(&first)
+    };
+    let foreign = |frame: &&&str| frame.rsplit_once(" (").is_none_or(|(_, place)| is_library(place));
     let all = frames(incident);
     let own = all.iter().take_while(foreign).count();
     if own < all.len() { all[own..].to_vec() } else { all }
