@@ -180,6 +180,37 @@ os.write(w, b'x'); loop.poll(0.1); say('stalling'); time.sleep(1.5); loop.poll(0
 }
 
 #[test]
+fn what_the_ring_cannot_hold_is_counted_and_the_view_heals() {
+    let victim = Victim::start(
+        r#"
+import os
+wait()
+for _ in range(2000):
+    child = os.fork()
+    if child == 0: os._exit(0)
+    os.waitpid(child, 0)
+say('forked'); wait()
+"#,
+    );
+    let mut session = session();
+    session.add_target(victim.pid()).unwrap();
+    wait(&mut session, "the victim", |seen| fds(seen, victim.pid()).map(|_| ()));
+    victim.go_on();
+    // Nobody takes anything off the ring meanwhile: 4,000 forks and exits are more than it holds.
+    victim.expect("forked");
+    let lost = wait(&mut session, "the loss", |seen| match seen {
+        Observation::Lost(lost) if lost.probe == "lifecycle" => Some(lost.events),
+        _ => None,
+    });
+    assert!((1..4_000).contains(&lost), "{lost} of 4,000 events lost");
+    let begun = Instant::now();
+    while session.targets() != [victim.pid()] && begun.elapsed() < PATIENCE {
+        session.poll(Duration::from_millis(50), &mut Vec::new());
+    }
+    assert_eq!(session.targets(), [victim.pid()], "processes whose exit was lost are still watched");
+}
+
+#[test]
 fn memory_growth_shows() {
     let victim = Victim::start("wait(); keep = bytearray(64 << 20); say('grown'); wait()");
     let mut session = session();
