@@ -1,6 +1,6 @@
 //! Byte offsets of structure members, from the running kernel's BTF.
 //!
-//! Reads the format's types once (some megabytes, 2–10 ms) and answers dotted paths through structures,
+//! Reads the format's types once (some megabytes) and answers dotted paths through structures,
 //! unions and anonymous members. Format: Documentation/bpf/btf.rst of the Linux sources.
 //! Invariant: a malformed file gives an error, never a panic: every read is checked.
 

@@ -1,6 +1,6 @@
 //! Unwinding copied stacks with the target's own DWARF tables: one unwinder per process.
 //!
-//! Cost: some microseconds a stack; sections stay memory-mapped, so memory follows what is touched.
+//! Cost: per frame, not per module; sections stay memory-mapped, so memory follows what is touched.
 //! Invariant: a stack that cannot be unwound further ends; nothing is invented.
 
 use framehop::{

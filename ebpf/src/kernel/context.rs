@@ -1,7 +1,7 @@
 //! The trace context that a thread publishes by the OpenTelemetry standard, read in its own context.
 //!
 //! Nothing that is read is trusted: a wrong pointer reads as "none", the record's `valid` must be 1.
-//! Cost: two user reads, about 145 ns; nothing for a process that publishes none.
+//! Cost: two user reads; nothing for a process that publishes none.
 
 use super::{current, load, offset};
 use crate::wire::{Context, JOIN_INHERITED, JOIN_NONE, JOIN_THREAD, Target};

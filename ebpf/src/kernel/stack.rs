@@ -1,6 +1,6 @@
 //! Copies of user stacks, for unwinding on the host: frame pointers are mostly missing in user space.
 //!
-//! Cost: one to two microseconds a copy, so a token bucket per process (filled by the host) bounds them.
+//! Cost: four pages a copy, the dearest thing here, so a token bucket per process (filled by the host) bounds them.
 //! Whole pages are read: each read has a constant size, and the first unmapped page is the stack's end.
 
 use super::{count, current, load, offset};

@@ -1,7 +1,7 @@
 //! Task and socket local storage, declared by hand: the library has no task storage, and its socket
 //! storage takes another kind of context. The five members, in this order, are a BTF map definition.
 //!
-//! Cost: a look-up is some tens of nanoseconds and frees itself with the task or the socket.
+//! Cost: one look-up without hashing; a value frees itself with the task or the socket.
 
 use crate::wire::TaskState;
 use aya_ebpf::{

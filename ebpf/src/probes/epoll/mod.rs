@@ -2,7 +2,7 @@
 //!
 //! What: time in and between waits, per thread, kept in the kernel; ten looks a second at what each such
 //! thread does, works for and is blocked in.
-//! Cost: two hooks per wait of a target; about two microseconds per event-loop thread and look.
+//! Cost: two hooks per wait of a target (`cargo bench -p snowshed-ebpf`); one record per thread and look.
 //! Limits: stalls shorter than about 150 ms are seen only as busy time. A thread that parks outside epoll
 //! (tokio workers, Go) is judged by its CPU time and by what it is blocked in. The stack of a thread that
 //! computes is not taken in this version.
