@@ -211,6 +211,39 @@ say('forked'); wait()
 }
 
 #[test]
+fn children_that_do_not_fit_are_counted() {
+    let victim = Victim::start(
+        r#"
+import os
+end, hold = os.pipe()
+wait()
+for _ in range(300):
+    if os.fork() == 0:
+        os.close(hold); os.read(end, 1); os._exit(0)
+say('forked'); wait()
+"#,
+    );
+    let mut session = session();
+    session.add_target(victim.pid()).unwrap();
+    wait(&mut session, "the victim", |seen| fds(seen, victim.pid()).map(|_| ()));
+    victim.go_on();
+    let (mut followed, mut unfollowed) = (0, 0);
+    wait(&mut session, "all children, one way or the other", |seen| {
+        match seen {
+            Observation::Process(process) if process.parent == Some(victim.pid()) => followed += 1,
+            Observation::Lost(lost) if lost.probe == "targets" => unfollowed += lost.events,
+            _ => {}
+        }
+        (followed + unfollowed == 300).then_some(())
+    });
+    assert_eq!(
+        (session.targets().len(), unfollowed),
+        (256, 45),
+        "the table holds 256 processes, the victim one of them"
+    );
+}
+
+#[test]
 fn memory_growth_shows() {
     let victim = Victim::start("wait(); keep = bytearray(64 << 20); say('grown'); wait()");
     let mut session = session();

@@ -3,13 +3,14 @@
 use super::{STACKS_PER_SECOND, Session, SessionError};
 use crate::{
     host::{
+        clock,
         iterator::{self, Of},
         kernel::Kernel,
         targets::{self, Watched},
     },
     wire::{EVENT_EXEC, EVENT_EXIT, EVENT_FORK, Event, ThreadRecord},
 };
-use snowshed_engine::model::{Nanos, Observation, Pid, ProcessExit, ProcessSeen};
+use snowshed_engine::model::{Lost, Nanos, Observation, Pid, ProcessExit, ProcessSeen};
 use std::{io, path::Path};
 
 impl Session {
@@ -26,8 +27,14 @@ impl Session {
         let mut open = vec![pid];
         while let Some(parent) = open.pop() {
             for child in targets::children(parent) {
-                if self.targets.get(child).is_none() && self.add(child, Some(parent)).is_ok() {
-                    open.push(child);
+                if self.targets.get(child).is_some() {
+                    continue;
+                }
+                match self.add(child, Some(parent)) {
+                    Ok(()) => open.push(child),
+                    Err(SessionError::TooMany(..)) => self.pending.push(unfollowed(clock::now())),
+                    // It ended meanwhile, or is not ours to look at.
+                    Err(_) => {}
                 }
             }
         }
@@ -102,6 +109,7 @@ impl Session {
                 };
                 if pid == 0 || self.targets.is_full() {
                     kernel.drop_target(event.child);
+                    out.push(unfollowed(event.at));
                     return;
                 }
                 kernel.set_tokens(event.child, STACKS_PER_SECOND);
@@ -157,6 +165,11 @@ pub(super) fn lifecycle(kernel: &mut Kernel) -> Result<(), String> {
         kernel.tracepoint(program, tracepoint).map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// A child that there was no room for: what it does is not seen, so that is told.
+fn unfollowed(at: Nanos) -> Observation {
+    Observation::Lost(Lost { probe: "targets".to_owned(), events: 1, at })
 }
 
 fn seen(watched: &Watched) -> Observation {
