@@ -171,7 +171,8 @@ os.write(w, b'x'); loop.poll(0.1); say('stalling'); time.sleep(1.5); loop.poll(0
         _ => None,
     });
     // Reading the test's go-ahead blocks outside epoll; the loop of 20 waits must not count as a stall.
-    assert!(waits >= 10, "{waits} waits told");
+    // All of them are told, also those before the first look that found the loop at work.
+    assert!(waits >= 19, "{waits} waits told");
     assert_eq!(stall.pid, victim.pid());
     assert_eq!(stall.syscall.as_deref(), Some("clock_nanosleep"), "{stall:?} early {early}");
     assert!(!stall.on_cpu && stall.starved, "{stall:?}");

@@ -80,11 +80,12 @@ impl Probe for Epoll {
             records.retain(|record| record.task.waits != 0 || record.task.wait_since != 0);
             if records.is_empty() {
                 self.idle.insert(pid, now + TELL);
-            } else {
-                self.idle.remove(&pid);
+                continue;
             }
+            // Nothing had been counted at the last look, so what is counted now is all new since then.
+            let idle_at = self.idle.remove(&pid).map(|due| due.saturating_sub(TELL));
             for record in &records {
-                self.one(look, pid, record, &records, out);
+                self.one(look, pid, record, (&records, idle_at), out);
             }
         }
         self.threads.retain(|_, thread| now.saturating_sub(thread.seen) < 2 * TELL);
@@ -102,7 +103,7 @@ impl Epoll {
         look: &mut Look<'_>,
         pid: Pid,
         record: &ThreadRecord,
-        all: &[ThreadRecord],
+        (all, idle_at): (&[ThreadRecord], Option<Nanos>),
         out: &mut Vec<Observation>,
     ) {
         let key = (pid, record.host[0]);
@@ -113,8 +114,8 @@ impl Epoll {
         let thread = self.threads.entry(key).or_insert_with(|| Thread {
             last: None,
             stuck: None,
-            told_at: now,
-            told: *record,
+            told_at: idle_at.unwrap_or(now),
+            told: if idle_at.is_some() { ThreadRecord { task: Default::default(), ..*record } } else { *record },
             told_blocked: 0,
             seen: now,
         });
