@@ -34,7 +34,13 @@ pub(crate) trait Fault: Sync {
     /// What would have been right.
     fn parse(&self, value: &str) -> Result<f64, String>;
     /// What it does to a request, in the request's span on the event loop's thread, before transcoding.
-    fn infect(&self, value: f64, upload: Body) -> Infected;
+    fn infect(&self, _value: f64, upload: Body) -> Infected {
+        Box::pin(async { Ok(upload) })
+    }
+    /// What it does to the result on its way to the client, in the request's span.
+    fn infect_result(&self, _value: f64, result: Body) -> Body {
+        result
+    }
     /// Gives back what it has heaped up, as a restart of the repaired version would.
     fn heal(&self) {}
 }
@@ -155,6 +161,19 @@ pub(crate) async fn infect(mut upload: Body) -> io::Result<Body> {
         }
     }
     Ok(upload)
+}
+
+/// The same with the result on its way to the client.
+pub(crate) fn infect_result(mut result: Body) -> Body {
+    if ACTIVE.load(Ordering::Relaxed) == 0 {
+        return result;
+    }
+    for fault in ALL {
+        if let Some((value, _)) = fault.switch().get() {
+            result = fault.infect_result(value, result);
+        }
+    }
+    result
 }
 
 #[cfg(test)]

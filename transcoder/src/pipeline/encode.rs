@@ -6,8 +6,6 @@ use super::{PipelineError, Settings};
 use ffmpeg_next::codec::{self, threading};
 use ffmpeg_next::{ChannelLayout, Dictionary, Error, Frame, Packet, Rational, encoder, format};
 
-/// Seconds between key frames, and so the length of a fragment and the delay of a late viewer.
-const KEY_FRAMES_EVERY_S: f64 = 2.0;
 /// Constant quality, x264's own default.
 const QUALITY: &str = "23";
 const AUDIO_BITS_PER_SECOND: usize = 96_000;
@@ -39,7 +37,7 @@ impl Encoder {
         video.set_format(format::Pixel::YUV420P);
         video.set_frame_rate(Some(rate));
         video.set_time_base(time_base);
-        video.set_gop((KEY_FRAMES_EVERY_S * f64::from(rate)).round().clamp(1.0, 600.0) as u32);
+        video.set_gop((settings.segment.as_secs_f64() * f64::from(rate)).round().clamp(1.0, 600.0) as u32);
         video.set_threading(ALONE);
         if global_header {
             video.set_flags(codec::Flags::GLOBAL_HEADER);

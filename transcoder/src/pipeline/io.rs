@@ -76,11 +76,37 @@ impl Read for BodyReader {
 #[derive(Debug)]
 pub(crate) enum Output {
     /// The next piece.
-    Data(Bytes),
+    Data(Piece),
     /// All of it was sent.
     Done,
     /// It ends here, and this is why.
     Failed(PipelineError),
+}
+
+/// Some of the result, in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    /// Its bytes.
+    pub(crate) bytes: Bytes,
+    /// What they are.
+    pub(crate) kind: PieceKind,
+}
+
+/// What a piece is. Fragmented MP4 comes as one [`PieceKind::Init`], then whole fragments; other containers have no
+/// boundaries that matter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum PieceKind {
+    /// Bytes of a container without boundaries.
+    Plain,
+    /// `ftyp` and `moov`: what a player needs before any fragment.
+    Init,
+    /// One `moof` with its `mdat`.
+    Fragment {
+        /// How long its picture plays.
+        seconds: f64,
+        /// It begins with a key frame, so that a player can begin here.
+        independent: bool,
+    },
 }
 
 /// The transcoded stream, as it is made.
@@ -107,6 +133,14 @@ impl BodyWriter {
         self.send(last).unwrap_or_default();
     }
 
+    /// Sends a piece; waits while the reader is slow.
+    pub(super) fn piece(&self, bytes: Bytes, kind: PieceKind) -> io::Result<()> {
+        if self.cancel.is_set() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.send(Output::Data(Piece { bytes, kind }))
+    }
+
     fn send(&self, piece: Output) -> io::Result<()> {
         let piece = match self.pieces.try_send(piece) {
             Ok(()) => return Ok(()),
@@ -124,12 +158,8 @@ impl BodyWriter {
 
 impl Write for BodyWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.cancel.is_set() {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        if !bytes.is_empty() {
-            self.send(Output::Data(Bytes::copy_from_slice(bytes)))?;
-        }
+        // An empty write still tells a codec that nobody listens any more.
+        self.piece(Bytes::copy_from_slice(bytes), PieceKind::Plain)?;
         Ok(bytes.len())
     }
 

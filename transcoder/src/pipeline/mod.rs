@@ -14,12 +14,13 @@ mod mux;
 mod track;
 
 pub(crate) use error::{PipelineError, UploadError};
-pub(crate) use io::{BodyReader, BodyWriter, Cancel, DEPTH, Output};
+pub(crate) use io::{BodyReader, BodyWriter, Cancel, DEPTH, Output, Piece, PieceKind};
 
 use demux::Demuxer;
 use ffmpeg_next::media;
 use mux::Muxer;
 use prometheus::IntCounter;
+use std::time::Duration;
 use track::Track;
 
 /// Containers that this version makes.
@@ -53,6 +54,10 @@ pub(crate) struct Settings {
     pub(crate) height: u32,
     /// x264's speed.
     pub(crate) preset: &'static str,
+    /// Between two key frames, and so the length of a segment.
+    pub(crate) segment: Duration,
+    /// The longest fragment: what a viewer of fragmented MP4 waits for.
+    pub(crate) part: Duration,
 }
 
 /// x264's presets that a shared machine can afford, fastest first.
@@ -87,7 +92,7 @@ fn transcode(
     frames: &IntCounter,
 ) -> Result<(), PipelineError> {
     let mut input = Demuxer::open(upload, cancel)?;
-    let mut muxer = Muxer::open(output, settings.container)?;
+    let mut muxer = Muxer::open(output, settings)?;
     let mut tracks = Vec::with_capacity(2);
     for kind in [media::Type::Video, media::Type::Audio] {
         let Some(stream) = input.best(kind) else {

@@ -57,6 +57,11 @@ impl Transcoded {
     pub(super) fn new(first: Bytes, rest: Receiver, sent: IntCounter) -> Self {
         Self { first: Some(first), rest: Some(rest), sent }
     }
+
+    fn data(&self, bytes: Bytes) -> Frame<Bytes> {
+        self.sent.inc_by(bytes.len() as u64);
+        Frame::data(bytes)
+    }
 }
 
 impl http_body::Body for Transcoded {
@@ -65,14 +70,13 @@ impl http_body::Body for Transcoded {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let next = match (self.first.take(), &mut self.rest) {
-            (Some(first), _) => Some(Output::Data(first)),
+            (Some(first), _) => return Poll::Ready(Some(Ok(self.data(first)))),
             (None, Some(rest)) => ready!(rest.pieces.poll_recv(cx)),
             (None, None) => return Poll::Ready(None),
         };
         let end = match next {
             Some(Output::Data(piece)) => {
-                self.sent.inc_by(piece.len() as u64);
-                return Poll::Ready(Some(Ok(Frame::data(piece))));
+                return Poll::Ready(Some(Ok(self.data(piece.bytes))));
             }
             Some(Output::Done) => None,
             Some(Output::Failed(error)) => {

@@ -6,8 +6,10 @@ pub(crate) mod limits;
 pub(crate) mod memory;
 mod metrics;
 mod problem;
+mod request;
 pub(crate) mod server;
 mod span;
+mod stream;
 mod transcode;
 mod upload;
 
