@@ -23,10 +23,22 @@ pub(crate) struct Args {
     /// Streams at once, each on a thread of its own; over it requests are answered 429
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) max_streams: u32,
+    /// End an HLS session that nobody has asked for anything for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) session_idle: u64,
+    /// Keep at most so many KiB of segments for the viewers of an HLS session
+    #[arg(long, value_name = "KIB", default_value_t = 16 << 10, value_parser = session_window())]
+    pub(crate) session_window: usize,
     /// Let anybody who can connect switch faults at /faults/NAME
     #[arg(long)]
     pub(crate) allow_fault_control: bool,
     /// Threads of the event loop
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) workers: u32,
+}
+
+/// From one small segment to what a machine can spare.
+fn session_window() -> impl clap::builder::TypedValueParser<Value = usize> {
+    use clap::builder::TypedValueParser as _;
+    clap::value_parser!(u32).range(64..=1 << 20).map(|kib| kib as usize)
 }

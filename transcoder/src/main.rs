@@ -12,6 +12,7 @@ mod telemetry;
 use anyhow::Context;
 use clap::Parser;
 use cli::Args;
+use service::hls::Sessions;
 use service::limits::Streams;
 use service::{App, Metrics};
 use snowshed_guard::{Guard, GuardConfig, LimitLayer};
@@ -81,7 +82,12 @@ async fn serve(args: Args, guard: LimitLayer) -> anyhow::Result<()> {
         .map_err(refused(format_args!("--listen {}", args.listen)))?;
     let address = listener.local_addr().context("listening address")?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let app = App { metrics: Metrics::new()?, streams: Streams::new(args.max_streams), port: address.port() };
+    let app = App {
+        metrics: Metrics::new()?,
+        streams: Streams::new(args.max_streams),
+        sessions: Sessions::new(Duration::from_secs(args.session_idle), args.session_window << 10),
+        port: address.port(),
+    };
     for dose in args.fault {
         dose.give();
     }

@@ -2,6 +2,7 @@
 
 mod body;
 mod faults_api;
+pub(crate) mod hls;
 pub(crate) mod limits;
 pub(crate) mod memory;
 mod metrics;
@@ -38,6 +39,8 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     /// Places for streams.
     pub(crate) streams: Streams,
+    /// Live playlists and their viewers.
+    pub(crate) sessions: hls::Sessions,
     /// The port that is listened on.
     pub(crate) port: u16,
 }
@@ -53,6 +56,7 @@ pub(crate) fn router(app: App, guard: LimitLayer, allow_fault_control: bool) -> 
         .layer(guard.route(ROUTE));
     let mut router = Router::new()
         .route(PATH, post(transcode::transcode).layer(layers))
+        .merge(hls::routes(&app))
         .route("/metrics", get(page))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/livez", get(|| async { "ok\n" }));

@@ -5,7 +5,7 @@
 
 use super::{App, Peer};
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::Response;
@@ -30,27 +30,31 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// Wraps the transcode route.
+/// Wraps routes; the span's name is the router's template, so that there are as many names as routes.
 pub(super) async fn layer(State(app): State<App>, request: Request, next: Next) -> Response {
-    let span = open(&app, &request);
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let span = open(&app, &route, &request);
     let response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
         span.record("otel.status_code", "ERROR");
     }
-    app.metrics.answered(status.as_u16());
+    // Players ask several times a second: they would drown what is transcoded.
+    if route == super::PATH {
+        app.metrics.answered(status.as_u16());
+    }
     response.map(|inner| Body::new(InSpan { inner: Some(inner), span }))
 }
 
-fn open(app: &App, request: &Request) -> Span {
+fn open(app: &App, route: &str, request: &Request) -> Span {
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     let span = info_span!(
         "request",
-        otel.name = super::ROUTE,
+        otel.name = format_args!("{} {route}", request.method()),
         otel.kind = "server",
         otel.status_code = Empty,
-        http.route = super::PATH,
+        http.route = route,
         http.request.method = %request.method(),
         http.response.status_code = Empty,
         network.protocol.version = ?request.version(),

@@ -5,7 +5,8 @@
 
 use super::body::Transcoded;
 use super::problem::Problem;
-use super::{App, request, stream};
+use super::request::{self, Asked, Delivery};
+use super::{App, hls, stream};
 use crate::faults;
 use crate::pipeline::Output;
 use axum::body::Body;
@@ -21,8 +22,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 /// The handler.
 pub(super) async fn transcode(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
     let began = Instant::now();
-    let admitted = request::settings(&headers).and_then(|settings| Ok((settings, place(&app)?)));
-    let (settings, place) = match admitted {
+    let admitted = request::asked(&headers).and_then(|asked| Ok((asked, place(&app)?)));
+    let (Asked { settings, delivery }, place) = match admitted {
         Ok(admitted) => admitted,
         Err(problem) => {
             drain::in_background(body);
@@ -44,6 +45,9 @@ pub(super) async fn transcode(State(app): State<App>, headers: HeaderMap, body: 
         Some(Output::Data(first)) => {
             app.metrics.first_byte(began.elapsed());
             Span::current().add_event("first_byte", Vec::new());
+            if delivery == Delivery::Hls {
+                return hls::answer(&app, &headers, &settings, first, output);
+            }
             let body = Transcoded::new(first.bytes, output, app.metrics.sent.clone());
             let body = faults::infect_result(Body::new(body));
             let media_type = HeaderValue::from_static(settings.container.media_type());
