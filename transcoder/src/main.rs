@@ -88,6 +88,7 @@ async fn serve(args: Args, guard: LimitLayer) -> anyhow::Result<()> {
         sessions: Sessions::new(Duration::from_secs(args.session_idle), args.session_window << 10),
         port: address.port(),
     };
+    faults::listening_on(address);
     for dose in args.fault {
         dose.give();
     }

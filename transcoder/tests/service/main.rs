@@ -3,11 +3,14 @@
 #[cfg(target_arch = "x86_64")]
 mod context;
 mod faults;
+mod faults_fds;
+mod faults_held;
 mod formats;
 mod guarded;
 mod harness;
 mod hls_files;
 mod hls_live;
+mod hls_player;
 mod hls_sessions;
 mod playlist;
 mod refusals;
