@@ -2,10 +2,13 @@
 
 #[cfg(target_arch = "x86_64")]
 mod context;
+mod deadlines;
+mod drain;
 mod faults;
 mod formats;
 mod guarded;
 mod harness;
+mod limits;
 mod refusals;
 mod release;
 mod spans;
