@@ -101,6 +101,7 @@ async fn serve(args: Args, guard: LimitLayer) -> anyhow::Result<()> {
         stop: Stop::new(),
         port: address.port(),
     };
+    faults::listening_on(address);
     for dose in args.fault {
         dose.give();
     }

@@ -5,6 +5,8 @@ mod context;
 mod deadlines;
 mod drain;
 mod faults;
+mod faults_fds;
+mod faults_held;
 mod formats;
 mod guarded;
 mod harness;
