@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod ebpf;
+pub mod faults;
 pub mod load;
 pub mod process;
 pub mod program;
