@@ -47,8 +47,13 @@ impl Service {
     /// The same with a soft limit of open files, as `ulimit -n` takes it.
     pub(crate) async fn start_limited(open_files: &str, arguments: &[&str]) -> Self {
         let limit = if open_files == "unlimited" { String::new() } else { format!("ulimit -n {open_files}; ") };
-        let mut child = tokio::process::Command::new("sh")
-            .args(["-c", &format!("{limit}exec \"$@\""), "sh", BINARY, "--listen", "127.0.0.1:0"])
+        Self::start_after(&limit, arguments).await
+    }
+
+    /// The same after these words to a shell, as in `PATH=/nowhere; `.
+    pub(crate) async fn start_after(words: &str, arguments: &[&str]) -> Self {
+        let mut child = tokio::process::Command::new("/bin/sh")
+            .args(["-c", &format!("{words}exec \"$@\""), "sh", BINARY, "--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -92,11 +97,35 @@ impl Service {
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{name} in {page}"))
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        self.url.strip_prefix("http://").expect("http")
+    }
+
+    /// Waits until so many streams are in progress.
+    pub(crate) async fn streaming(&self, streams: f64) {
+        let start = Instant::now();
+        while self.metric("transcoder_streams").await != streams {
+            assert!(start.elapsed() < DEADLINE, "never {streams} streams");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// SIGTERM; its exit code and how long it took.
-    pub(crate) async fn terminate(mut self) -> (Option<i32>, Duration) {
-        let asked = Instant::now();
+    pub(crate) async fn terminate(self) -> (Option<i32>, Duration) {
+        self.signal_end();
+        self.ended().await
+    }
+
+    /// SIGTERM, without waiting.
+    pub(crate) fn signal_end(&self) {
         let sent = Command::new("kill").arg(self.pid.to_string()).status().expect("kill runs");
         assert!(sent.success());
+    }
+
+    /// Waits for its end; its exit code and how long that took.
+    pub(crate) async fn ended(mut self) -> (Option<i32>, Duration) {
+        let asked = Instant::now();
         let status = tokio::time::timeout(DEADLINE, self.child.wait()).await.expect("it ends").expect("waited");
         (status.code(), asked.elapsed())
     }
