@@ -12,8 +12,8 @@ fn long() -> Bytes {
     video("ts", "-f lavfi -i testsrc2=size=320x180:rate=25:duration=24", QUICK)
 }
 
-const SMALL_WINDOW: [&str; 2] = ["--session-window", "1024"];
-const BYTES: usize = 1024 << 10;
+const SMALL_WINDOW: [&str; 2] = ["--session-window", "1MiB"];
+const BYTES: usize = 1 << 20;
 
 /// Polls until the service has no stream.
 async fn no_stream(service: &Service) {

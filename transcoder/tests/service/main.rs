@@ -2,6 +2,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod context;
+mod deadlines;
+mod drain;
 mod faults;
 mod faults_fds;
 mod faults_held;
@@ -12,6 +14,7 @@ mod hls_files;
 mod hls_live;
 mod hls_player;
 mod hls_sessions;
+mod limits;
 mod playlist;
 mod refusals;
 mod release;

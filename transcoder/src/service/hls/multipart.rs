@@ -6,6 +6,7 @@
 
 use super::super::Metrics;
 use super::super::body::{BodyError, Receiver};
+use super::super::limits::FRAME;
 use super::cut::{Bounds, Cutter, Fragment};
 use super::playlist::{self, INIT, MEDIA_TYPE, PLAYLIST, PLAYLIST_TYPE};
 use crate::pipeline::{Output, PieceKind, Settings};
@@ -37,8 +38,10 @@ struct Multipart {
     open: Vec<Bytes>,
     /// Seconds of the segments so far.
     lengths: Vec<f64>,
-    /// Gone once the stream has ended.
+    /// Gone once everything is sent: until then the stream's deadlines hold for the reader.
     output: Option<Receiver>,
+    /// Everything is made.
+    made: bool,
     metrics: Metrics,
 }
 
@@ -68,6 +71,7 @@ impl Delimiters {
 pub(super) fn answer(settings: &Settings, init: Bytes, output: Receiver, metrics: Metrics) -> (String, Body) {
     let boundary = format!("snowshed-{}", uuid::Uuid::new_v4().simple());
     let media_type = format!("multipart/mixed; boundary={boundary}");
+    output.answers_this_request();
     let mut multipart = Multipart {
         text: Delimiters { boundary, first: true },
         cutter: Cutter::new(settings),
@@ -75,6 +79,7 @@ pub(super) fn answer(settings: &Settings, init: Bytes, output: Receiver, metrics
         open: Vec::new(),
         lengths: Vec::new(),
         output: Some(output),
+        made: false,
         metrics,
     };
     multipart.add(INIT, MEDIA_TYPE, vec![init]);
@@ -84,11 +89,21 @@ pub(super) fn answer(settings: &Settings, init: Bytes, output: Receiver, metrics
 impl Multipart {
     async fn next(mut self) -> Option<(Result<Bytes, BoxError>, Self)> {
         loop {
-            if let Some(bytes) = self.ready.pop_front() {
-                self.metrics.sent.inc_by(bytes.len() as u64);
-                return Some((Ok(bytes), self));
+            let output = self.output.as_mut()?;
+            output.clocks().asked();
+            if let Some(next) = self.ready.front_mut() {
+                let frame = next.split_to(next.len().min(FRAME));
+                if next.is_empty() {
+                    self.ready.pop_front();
+                }
+                output.clocks().given(frame.len());
+                self.metrics.sent.inc_by(frame.len() as u64);
+                return Some((Ok(frame), self));
             }
-            let broken: BoxError = match self.output.as_mut()?.next().await {
+            if self.made {
+                return None;
+            }
+            let broken: BoxError = match output.next().await {
                 Some(Output::Data(piece)) => match piece.kind {
                     PieceKind::Fragment { seconds, independent, last } => {
                         let fragment = Fragment { bytes: piece.bytes.len(), seconds, independent, last };
@@ -133,7 +148,7 @@ impl Multipart {
     }
 
     fn finish(&mut self) {
-        self.output = None;
+        self.made = true;
         if !self.open.is_empty() {
             let length = self.cutter.end();
             self.segment(length);

@@ -2,7 +2,7 @@
 //!
 //! Invariants: sessions whose codec runs hold a stream's place, which bounds their number, and share
 //! [`RUNNING_BYTES`] evenly. Of those whose codec has ended at most [`FINISHED`] and [`FINISHED_BYTES`] are kept for
-//! viewers; over either the one that ended first is let go.
+//! viewers; over either the one that ended first is let go. Both are less where the memory budget is small.
 
 use super::session::{Reason, Session};
 use crate::pipeline::Settings;
@@ -11,12 +11,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What all sessions keep together while their codecs run.
+/// What all sessions keep together while their codecs run, on a machine that has the memory.
 const RUNNING_BYTES: usize = 256 << 20;
 /// Sessions that are over and kept for viewers.
 const FINISHED: usize = 64;
-/// What those keep together.
+/// What those keep together, likewise.
 const FINISHED_BYTES: usize = 64 << 20;
+/// Of the memory that streams may have, sessions keep at most this part beside it; a fifth of that is for those that
+/// are over.
+const PART_OF_BUDGET: u64 = 4;
 
 /// All sessions of the service.
 #[derive(Clone)]
@@ -24,6 +27,8 @@ pub(crate) struct Sessions {
     held: Arc<Mutex<Held>>,
     idle: Duration,
     window: usize,
+    running_bytes: usize,
+    finished_bytes: usize,
 }
 
 #[derive(Default)]
@@ -55,9 +60,18 @@ pub(crate) struct SessionCounts {
 }
 
 impl Sessions {
-    /// None yet. They end when nobody asks for anything for `idle`, and keep at most `window` bytes each.
-    pub(crate) fn new(idle: Duration, window: usize) -> Self {
-        Self { held: Arc::default(), idle, window }
+    /// None yet. They end when nobody asks for anything for `idle`, and keep at most `window` bytes each; `budget` is
+    /// the memory of all streams.
+    pub(crate) fn new(idle: Duration, window: u64, budget: u64) -> Self {
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let all = budget / PART_OF_BUDGET;
+        Self {
+            held: Arc::default(),
+            idle,
+            window: bytes(window),
+            running_bytes: RUNNING_BYTES.min(bytes(all / 5 * 4)),
+            finished_bytes: FINISHED_BYTES.min(bytes(all / 5)),
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -89,7 +103,7 @@ impl Sessions {
     pub(super) fn share(&self) -> usize {
         let held = self.held();
         let running = held.open.len().saturating_sub(held.finished.len()).max(1);
-        self.window.min(RUNNING_BYTES / running)
+        self.window.min(self.running_bytes / running)
     }
 
     /// Its codec has ended: from now on it is kept only as long as there is room.
@@ -100,7 +114,7 @@ impl Sessions {
         }
         held.finished.push_back(session.clone());
         let mut bytes: usize = held.finished.iter().map(bytes).sum();
-        while held.finished.len() > FINISHED || bytes > FINISHED_BYTES {
+        while held.finished.len() > FINISHED || bytes > self.finished_bytes {
             let Some(oldest) = held.finished.pop_front() else { return };
             bytes = bytes.saturating_sub(self::bytes(&oldest));
             held.open.remove(oldest.id());
@@ -159,7 +173,7 @@ mod tests {
 
     #[test]
     fn finished_ones_are_bounded_in_number_and_the_oldest_goes() {
-        let sessions = Sessions::new(Duration::from_secs(30), 1 << 20);
+        let sessions = Sessions::new(Duration::from_secs(30), 1 << 20, 8 << 30);
         let first = finished(&sessions, 10);
         for _ in 0..FINISHED {
             finished(&sessions, 10);
@@ -171,7 +185,7 @@ mod tests {
 
     #[test]
     fn finished_ones_are_bounded_in_bytes() {
-        let sessions = Sessions::new(Duration::from_secs(30), 64 << 20);
+        let sessions = Sessions::new(Duration::from_secs(30), 64 << 20, 8 << 30);
         let kept: Vec<_> = (0..5).map(|_| finished(&sessions, FINISHED_BYTES / 4)).collect();
         assert_eq!(sessions.count().bytes, FINISHED_BYTES);
         assert!(sessions.find(kept[0].id()).is_none() && sessions.find(kept[1].id()).is_some());
@@ -179,12 +193,14 @@ mod tests {
 
     #[test]
     fn running_ones_share_and_a_closed_one_is_gone_for_good() {
-        let sessions = Sessions::new(Duration::from_secs(30), 16 << 20);
+        let sessions = Sessions::new(Duration::from_secs(30), 16 << 20, 8 << 30);
         assert_eq!(sessions.share(), 16 << 20);
         let open: Vec<_> = (0..32).map(|_| sessions.open(&Bytes::new(), &settings(2.0, 2.0, 0.5))).collect();
         assert_eq!(sessions.share(), 8 << 20);
         assert!(sessions.close(open[0].id(), Reason::Deleted) && !sessions.close(open[0].id(), Reason::Deleted));
         sessions.finish(&open[0]);
         assert_eq!((sessions.count().running, sessions.count().finished, sessions.count().deleted), (31, 0, 1));
+        let poor = Sessions::new(Duration::from_secs(30), 16 << 20, 40 << 20);
+        assert_eq!((poor.share(), poor.finished_bytes), (8 << 20, 2 << 20), "a quarter of the budget, in 4 : 1");
     }
 }
