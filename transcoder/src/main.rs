@@ -81,7 +81,7 @@ async fn serve(args: Args, guard: LimitLayer) -> anyhow::Result<()> {
         .map_err(refused(format_args!("--listen {}", args.listen)))?;
     let address = listener.local_addr().context("listening address")?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let app = App { metrics: Metrics::new()?, streams: Streams::new(args.max_streams), port: address.port() };
+    let app = App { metrics: Metrics::new(), streams: Streams::new(args.max_streams), port: address.port() };
     for dose in args.fault {
         dose.give();
     }

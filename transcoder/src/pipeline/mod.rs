@@ -19,7 +19,7 @@ pub(crate) use io::{BodyReader, BodyWriter, Cancel, DEPTH, Output, Piece, PieceK
 use demux::Demuxer;
 use ffmpeg_next::media;
 use mux::Muxer;
-use prometheus::IntCounter;
+use prometheus_client::metrics::counter::Counter;
 use std::time::Duration;
 use track::Track;
 
@@ -72,7 +72,7 @@ pub(crate) fn run(
     output: BodyWriter,
     settings: Settings,
     cancel: &Cancel,
-    frames: &IntCounter,
+    frames: &Counter,
 ) -> Result<(), PipelineError> {
     let failure = upload.failure();
     let result = transcode(upload, output, settings, cancel, frames);
@@ -89,7 +89,7 @@ fn transcode(
     output: BodyWriter,
     settings: Settings,
     cancel: &Cancel,
-    frames: &IntCounter,
+    frames: &Counter,
 ) -> Result<(), PipelineError> {
     let mut input = Demuxer::open(upload, cancel)?;
     let mut muxer = Muxer::open(output, settings)?;

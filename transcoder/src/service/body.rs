@@ -6,7 +6,7 @@
 use crate::pipeline::{Cancel, Output, PipelineError};
 use bytes::Bytes;
 use http_body::Frame;
-use prometheus::IntCounter;
+use prometheus_client::metrics::counter::Counter;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
@@ -40,7 +40,7 @@ pub(super) struct Transcoded {
     first: Option<Bytes>,
     /// Gone once the stream has ended.
     rest: Option<Receiver>,
-    sent: IntCounter,
+    sent: Counter,
 }
 
 /// Why a transfer was broken off.
@@ -54,7 +54,7 @@ pub(super) enum BodyError {
 
 impl Transcoded {
     /// Sends `first`, then what comes.
-    pub(super) fn new(first: Bytes, rest: Receiver, sent: IntCounter) -> Self {
+    pub(super) fn new(first: Bytes, rest: Receiver, sent: Counter) -> Self {
         Self { first: Some(first), rest: Some(rest), sent }
     }
 
@@ -81,8 +81,6 @@ impl http_body::Body for Transcoded {
             Some(Output::Done) => None,
             Some(Output::Failed(error)) => {
                 tracing::warn!(%error, "stream broken off");
-                // The head said 200; the span must not.
-                tracing::Span::current().record("otel.status_code", "ERROR");
                 Some(Err(BodyError::Pipeline(error)))
             }
             None => Some(Err(BodyError::Died)),

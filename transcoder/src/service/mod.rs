@@ -16,9 +16,9 @@ mod upload;
 pub(crate) use metrics::Metrics;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use limits::Streams;
 use problem::Problem;
@@ -53,7 +53,7 @@ pub(crate) fn router(app: App, guard: LimitLayer, allow_fault_control: bool) -> 
         .layer(guard.route(ROUTE));
     let mut router = Router::new()
         .route(PATH, post(transcode::transcode).layer(layers))
-        .route("/metrics", get(page))
+        .route("/metrics", get(metrics::page::page))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/livez", get(|| async { "ok\n" }));
     if allow_fault_control {
@@ -63,11 +63,4 @@ pub(crate) fn router(app: App, guard: LimitLayer, allow_fault_control: bool) -> 
     router
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here").into_response() })
         .with_state(app)
-}
-
-async fn page(State(app): State<App>) -> Response {
-    match app.metrics.render(&app.streams) {
-        Ok(page) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response(),
-        Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
 }

@@ -1,5 +1,6 @@
 //! Errors as problem documents (RFC 9457).
 
+use super::metrics::Cancellation;
 use crate::faults::FaultError;
 use crate::pipeline::{PipelineError, UploadError};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -12,12 +13,13 @@ pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
     retry_after_s: Option<u32>,
+    cancelled: Option<Cancellation>,
 }
 
 impl Problem {
     /// With this status, for this reason.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after_s: None }
+        Self { status, detail: detail.into(), retry_after_s: None, cancelled: None }
     }
 
     /// Says when it is worth trying again.
@@ -41,6 +43,10 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Some(cancelled) = self.cancelled {
+            // For the request's span, which counts it: hardly anybody is left to read the answer.
+            response.extensions_mut().insert(cancelled);
+        }
         response
     }
 }
@@ -59,7 +65,8 @@ impl From<PipelineError> for Problem {
             PipelineError::Cancelled | PipelineError::Spool(_) => StatusCode::SERVICE_UNAVAILABLE,
             PipelineError::Unread(_) | PipelineError::Codec { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, error.to_string())
+        let broken = matches!(error, PipelineError::Upload(UploadError::Broken(_)));
+        Self { cancelled: broken.then_some(Cancellation::Disconnect), ..Self::new(status, error.to_string()) }
     }
 }
 

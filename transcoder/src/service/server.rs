@@ -63,6 +63,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, app: App, stop:
             }
         }
     }
+    app.metrics.stopping();
     drop((listener, stopping));
     let ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, ended).await.is_err() {

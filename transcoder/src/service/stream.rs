@@ -20,16 +20,19 @@ pub(super) fn start(app: &App, settings: Settings, body: Body, place: OwnedSemap
     let cancel = Cancel::default();
     let receiver = Receiver::new(output, cancel.clone());
     let reader = BodyReader::new(received);
+    let watched = app.metrics.watch(&pieces, &made);
     let writer = BodyWriter::new(made, Handle::current(), cancel.clone());
+    let metrics = app.metrics.clone();
     let frames = app.metrics.frames.clone();
     let streams = app.streams.clone();
     let span = info_span!("transcode", height = settings.height, preset = settings.preset);
     std::thread::Builder::new().name("transcode".into()).stack_size(CODEC_STACK).spawn(move || {
+        let busy = metrics.busy();
         // The thread's context for all that the codecs open and send.
         let entered = span.enter();
         let result = pipeline::run(reader, writer.clone(), settings, &cancel, &frames);
         writer.end(result);
-        drop(entered);
+        drop((entered, watched, busy));
         if streams.taken() == 1 {
             memory::trim();
         }

@@ -58,6 +58,7 @@ pub(super) async fn transcode(State(app): State<App>, headers: HeaderMap, body: 
 
 fn place(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     app.streams.take().ok_or_else(|| {
+        app.metrics.refused("streams");
         let detail = format!("all {} streams are taken", app.streams.most());
         Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(1)
     })

@@ -5,13 +5,13 @@ use crate::pipeline::UploadError;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use prometheus::IntCounter;
+use prometheus_client::metrics::counter::Counter;
 use snowshed_guard::drain;
 use tokio::sync::mpsc;
 
 /// Hands the upload on, piece by piece. Ends when the upload or the codec does; what the client then still sends is
 /// read off for a moment, so that it sees the answer.
-pub(super) async fn pump(mut body: Body, pieces: mpsc::Sender<Result<Bytes, UploadError>>, received: IntCounter) {
+pub(super) async fn pump(mut body: Body, pieces: mpsc::Sender<Result<Bytes, UploadError>>, received: Counter) {
     loop {
         let next = tokio::select! {
             () = pieces.closed() => {

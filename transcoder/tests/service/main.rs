@@ -6,6 +6,7 @@ mod faults;
 mod formats;
 mod guarded;
 mod harness;
+mod metrics;
 mod refusals;
 mod release;
 mod spans;
