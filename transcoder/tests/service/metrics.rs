@@ -132,7 +132,8 @@ async fn the_page_is_whole_when_no_file_descriptor_is_left() {
         let (_, text) = page(&http, &service, None).await;
         let (open, most) = (sum(&text, "transcoder_open_fds"), sum(&text, "transcoder_max_fds"));
         assert_eq!(most, Some(40.0));
-        if open == most {
+        // More, if whoever started this has left it descriptors beyond the limit.
+        if open >= most {
             break text;
         }
         assert!(held.len() < 200, "{open:?} of {most:?} after {} connections", held.len());
