@@ -3,7 +3,7 @@
 //! An MP4 whose index (`moov`) comes after its media data can only be read with seeks. It is found out from the first
 //! box headers and spooled to anonymous memory, up to [`SPOOL_BYTES`]; all other uploads are read as they come.
 
-use super::{BodyReader, Cancel, PipelineError};
+use super::{BodyReader, Cancel, Grow, PipelineError};
 use ffmpeg_next::format::context::{Input, StreamIo};
 use ffmpeg_next::{Dictionary, Error, Packet, Stream, format, media};
 use std::fs::File;
@@ -12,6 +12,8 @@ use std::os::fd::FromRawFd;
 
 /// The largest MP4 with its index at the end.
 const SPOOL_BYTES: u64 = 64 << 20;
+/// Between two questions whether there is memory for more of it.
+const SPOOL_STEP: u64 = 1 << 20;
 /// How far into an MP4 its index or data must begin, or it is spooled to be safe.
 const PRELUDE_BYTES: usize = 64 << 10;
 /// Broken packets in a row after which the rest is given up.
@@ -21,19 +23,26 @@ const MOST_BROKEN: u32 = 1000;
 pub(super) struct Demuxer {
     input: Input,
     broken: u32,
+    /// Bytes of the upload that are kept in memory.
+    kept: u64,
 }
 
 impl Demuxer {
     /// Reads as much as it takes to know the tracks.
-    pub(super) fn open(mut upload: BodyReader, cancel: &Cancel) -> Result<Self, PipelineError> {
+    pub(super) fn open(mut upload: BodyReader, cancel: &Cancel, grow: Grow<'_>) -> Result<Self, PipelineError> {
         let (prelude, layout) = read_prelude(&mut upload).map_err(PipelineError::Spool)?;
         if prelude.is_empty() {
             return Err(PipelineError::Empty);
         }
         let upload = Cursor::new(prelude).chain(upload);
+        let mut kept = 0;
         let stream = match layout {
             Layout::Streamable => StreamIo::from_read(upload),
-            Layout::NeedsSeek => StreamIo::from_read_seek(spool(upload)?),
+            Layout::NeedsSeek => {
+                let file;
+                (file, kept) = spool(upload, grow)?;
+                StreamIo::from_read_seek(file)
+            }
         }
         .map_err(PipelineError::at("input"))?;
         let mut options = Dictionary::new();
@@ -43,7 +52,12 @@ impl Demuxer {
         let stop = cancel.clone();
         let input = format::input_from_stream_with_interrupt(stream, None, Some(options), move || stop.is_set())
             .map_err(PipelineError::Unreadable)?;
-        Ok(Self { input, broken: 0 })
+        Ok(Self { input, broken: 0, kept })
+    }
+
+    /// Bytes of the upload that are kept in memory while it is read.
+    pub(super) fn kept(&self) -> u64 {
+        self.kept
     }
 
     /// The track of a kind that a player would choose.
@@ -127,7 +141,8 @@ fn layout(head: &[u8]) -> Option<Layout> {
 }
 
 /// Copies the upload into anonymous memory. Runs on the codec's thread, as everything here.
-fn spool(upload: impl Read) -> Result<File, PipelineError> {
+/// With its length; `grow` is asked before each step.
+fn spool(upload: impl Read, grow: Grow<'_>) -> Result<(File, u64), PipelineError> {
     // SAFETY: the name is a C string; the call has no other precondition.
     let fd = unsafe { libc::memfd_create(c"upload".as_ptr(), libc::MFD_CLOEXEC) };
     if fd < 0 {
@@ -135,12 +150,23 @@ fn spool(upload: impl Read) -> Result<File, PipelineError> {
     }
     // SAFETY: `fd` was just made and belongs to nobody else.
     let mut file = unsafe { File::from_raw_fd(fd) };
-    let length = io::copy(&mut upload.take(SPOOL_BYTES + 1), &mut file).map_err(PipelineError::Spool)?;
-    if length > SPOOL_BYTES {
-        return Err(PipelineError::TooLargeToSpool(SPOOL_BYTES >> 20));
+    let mut upload = upload.take(SPOOL_BYTES + 1);
+    let mut length = 0;
+    loop {
+        if !grow(length + SPOOL_STEP) {
+            return Err(PipelineError::NoMemory);
+        }
+        let step = io::copy(&mut (&mut upload).take(SPOOL_STEP), &mut file).map_err(PipelineError::Spool)?;
+        length += step;
+        if length > SPOOL_BYTES {
+            return Err(PipelineError::TooLargeToSpool(SPOOL_BYTES >> 20));
+        }
+        if step < SPOOL_STEP {
+            break;
+        }
     }
     file.rewind().map_err(PipelineError::Spool)?;
-    Ok(file)
+    Ok((file, length))
 }
 
 #[cfg(test)]
@@ -186,9 +212,11 @@ mod tests {
 
     #[test]
     fn the_spool_is_bounded() {
-        assert!(matches!(spool(io::repeat(1)), Err(PipelineError::TooLargeToSpool(64))));
+        assert!(matches!(spool(io::repeat(1), &|_| true), Err(PipelineError::TooLargeToSpool(64))));
+        assert!(matches!(spool(io::repeat(1), &|bytes| bytes < 9 << 20), Err(PipelineError::NoMemory)));
         let mut text = String::new();
-        spool(&b"abc"[..]).expect("fits").read_to_string(&mut text).expect("rewound");
-        assert_eq!(text, "abc");
+        let (mut file, length) = spool(&b"abc"[..], &|_| true).expect("fits");
+        file.read_to_string(&mut text).expect("rewound");
+        assert_eq!((text.as_str(), length), ("abc", 3));
     }
 }

@@ -4,6 +4,8 @@
 //! own delay, one output fragment (two seconds) and the channels at both ends. Codecs run single-threaded: one
 //! stream costs one thread. Nothing here knows HTTP, and nothing touches the file system.
 
+mod cancel;
+mod cost;
 mod decode;
 mod demux;
 mod encode;
@@ -13,8 +15,10 @@ mod io;
 mod mux;
 mod track;
 
+pub(crate) use cancel::{Cancel, Why};
+pub(crate) use cost::{UNKNOWN, cost};
 pub(crate) use error::{PipelineError, UploadError};
-pub(crate) use io::{BodyReader, BodyWriter, Cancel, DEPTH, Output, Piece, PieceKind};
+pub(crate) use io::{BodyReader, BodyWriter, DEPTH, Output, Piece, PieceKind};
 
 use demux::Demuxer;
 use ffmpeg_next::media;
@@ -63,7 +67,10 @@ pub(crate) struct Settings {
 /// x264's presets that a shared machine can afford, fastest first.
 pub(crate) const PRESETS: [&str; 6] = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"];
 
-/// Transcodes one upload. Blocks; ends soon after `cancel` is set.
+/// Asks for room for so many bytes in all; false if there is none.
+pub(crate) type Grow<'a> = &'a dyn Fn(u64) -> bool;
+
+/// Transcodes one upload. Blocks; ends soon after `cancel` is set. `grow` is asked once the real need is known.
 ///
 /// # Errors
 /// Says what is wrong with the upload, or which step failed.
@@ -73,14 +80,17 @@ pub(crate) fn run(
     settings: Settings,
     cancel: &Cancel,
     frames: &Counter,
+    grow: Grow<'_>,
 ) -> Result<(), PipelineError> {
     let failure = upload.failure();
-    let result = transcode(upload, output, settings, cancel, frames);
+    let result = transcode(upload, output, settings, cancel, frames, grow);
     // A broken upload looks like a broken file from inside, and a client that left like either: say what came first.
     match failure.get() {
         Some(upload) => Err(PipelineError::Upload(upload.clone())),
-        None if result.is_err() && cancel.is_set() => Err(PipelineError::Cancelled),
-        None => result,
+        None => match (result, cancel.why()) {
+            (Err(_), Some(why)) => Err(PipelineError::Ended(why)),
+            (result, _) => result,
+        },
     }
 }
 
@@ -90,8 +100,9 @@ fn transcode(
     settings: Settings,
     cancel: &Cancel,
     frames: &Counter,
+    grow: Grow<'_>,
 ) -> Result<(), PipelineError> {
-    let mut input = Demuxer::open(upload, cancel)?;
+    let mut input = Demuxer::open(upload, cancel, &|kept| grow(kept.saturating_add(cost(&settings, UNKNOWN))))?;
     let mut muxer = Muxer::open(output, settings)?;
     let mut tracks = Vec::with_capacity(2);
     for kind in [media::Type::Video, media::Type::Audio] {
@@ -101,6 +112,9 @@ fn transcode(
             }
             continue;
         };
+        if kind == media::Type::Video && !grow(input.kept().saturating_add(cost(&settings, picture_size(&stream)))) {
+            return Err(PipelineError::NoMemory);
+        }
         match Track::open(&stream, input.origin(), settings, &mut muxer) {
             Ok(track) => tracks.push(track),
             // A picture without its sound is better than none.
@@ -128,4 +142,12 @@ fn transcode(
         return Err(PipelineError::NothingDecoded);
     }
     muxer.finish()
+}
+
+/// What the container says of the pictures' size.
+fn picture_size(stream: &ffmpeg_next::Stream<'_>) -> (u32, u32) {
+    let parameters = stream.parameters();
+    // SAFETY: the parameters live as long as the stream; the fields are plain integers.
+    let (width, height) = unsafe { ((*parameters.as_ptr()).width, (*parameters.as_ptr()).height) };
+    (width.unsigned_abs(), height.unsigned_abs())
 }

@@ -1,8 +1,10 @@
 //! Errors as problem documents (RFC 9457).
 
-use super::metrics::Cancellation;
+use super::admission::Full;
+use super::limits::{CONNECTIONS, RETRY_AFTER};
+use super::metrics::{Cancellation, Refused};
 use crate::faults::FaultError;
-use crate::pipeline::{PipelineError, UploadError};
+use crate::pipeline::{PipelineError, UploadError, Why};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -13,13 +15,14 @@ pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
     retry_after_s: Option<u32>,
+    limit: Option<&'static str>,
     cancelled: Option<Cancellation>,
 }
 
 impl Problem {
     /// With this status, for this reason.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after_s: None, cancelled: None }
+        Self { status, detail: detail.into(), retry_after_s: None, limit: None, cancelled: None }
     }
 
     /// Says when it is worth trying again.
@@ -27,24 +30,42 @@ impl Problem {
         self.retry_after_s = Some(seconds);
         self
     }
+
+    /// There are too many connections for this one to have a stream.
+    pub(super) fn connections() -> Self {
+        let detail = format!("more than {CONNECTIONS} connections: those beyond have no streams");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, detail).limit("connections").retry_after(RETRY_AFTER)
+    }
+
+    /// Names the limit that it is about.
+    fn limit(mut self, name: &'static str) -> Self {
+        self.limit = Some(name);
+        self
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({
+        let mut body = json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("Error"),
             "status": self.status.as_u16(),
             "detail": self.detail,
         });
+        if let Some(limit) = self.limit {
+            body["limit"] = limit.into();
+        }
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // For the request's span, which counts.
+        if let Some(limit) = self.limit {
+            response.extensions_mut().insert(Refused(limit));
+        }
         if let Some(cancelled) = self.cancelled {
-            // For the request's span, which counts it: hardly anybody is left to read the answer.
             response.extensions_mut().insert(cancelled);
         }
         response
@@ -60,13 +81,30 @@ impl From<PipelineError> for Problem {
             | PipelineError::Unsupported(_)
             | PipelineError::TooLargeToSpool(_)
             | PipelineError::NothingDecoded => StatusCode::UNPROCESSABLE_ENTITY,
-            PipelineError::Upload(UploadError::Idle(_)) => StatusCode::REQUEST_TIMEOUT,
+            PipelineError::Ended(Why::Gone | Why::Stopping) => StatusCode::SERVICE_UNAVAILABLE,
+            PipelineError::Ended(_) => StatusCode::REQUEST_TIMEOUT,
+            PipelineError::NoMemory => {
+                let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string());
+                return problem.limit("memory-budget").retry_after(RETRY_AFTER);
+            }
             PipelineError::Upload(UploadError::Broken(_)) => StatusCode::BAD_REQUEST,
             PipelineError::Cancelled | PipelineError::Spool(_) => StatusCode::SERVICE_UNAVAILABLE,
-            PipelineError::Unread(_) | PipelineError::Codec { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            PipelineError::Codec { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let broken = matches!(error, PipelineError::Upload(UploadError::Broken(_)));
-        Self { cancelled: broken.then_some(Cancellation::Disconnect), ..Self::new(status, error.to_string()) }
+        let cancelled = match &error {
+            PipelineError::Ended(why) => Some(Cancellation::from(*why)),
+            // Hardly anybody is left to read the answer.
+            PipelineError::Upload(UploadError::Broken(_)) => Some(Cancellation::Disconnect),
+            _ => None,
+        };
+        Self { cancelled, ..Self::new(status, error.to_string()) }
+    }
+}
+
+impl From<Full> for Problem {
+    fn from(full: Full) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, full.to_string());
+        problem.limit(full.limit()).retry_after(RETRY_AFTER)
     }
 }
 

@@ -9,9 +9,10 @@
 //! of the pipeline; `upload`; `codec_thread_died`; `_OTHER`.
 
 use super::body::BodyError;
-use super::metrics::{Cancellation, Metrics};
+use super::metrics::{Cancellation, Metrics, Refused};
+use super::stop::Stop;
 use super::{App, Peer};
-use crate::pipeline::{PipelineError, UploadError};
+use crate::pipeline::{Cancel, PipelineError, UploadError};
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::uri::Authority;
@@ -51,7 +52,8 @@ pub(super) async fn layer(State(app): State<App>, request: Request, next: Next) 
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let span = open(&app, &route, &request);
     let head_only = request.method() == Method::HEAD;
-    let mut exchange = Exchange { metrics: app.metrics, span, route, began: Instant::now(), whole: false };
+    let (metrics, stop) = (app.metrics, app.stop);
+    let mut exchange = Exchange { metrics, stop, span, route, began: Instant::now(), stream: None, whole: false };
     let response = next.run(request).instrument(exchange.span.clone()).await;
     exchange.answered(&response);
     exchange.whole = head_only || http_body::Body::is_end_stream(response.body());
@@ -113,19 +115,25 @@ fn version(version: Version) -> &'static str {
 /// A request until the last of it is gone; its end is told when it is dropped.
 struct Exchange {
     metrics: Metrics,
+    stop: Stop,
     span: Span,
     route: String,
     began: Instant,
+    /// What its answer is the result of.
+    stream: Option<Cancel>,
     /// All of the response was taken, or it broke off with an error of our own.
     whole: bool,
 }
 
 impl Exchange {
-    fn answered(&self, response: &Response) {
+    fn answered(&mut self, response: &Response) {
         let status = response.status();
         self.metrics.answered(&self.route, status.as_u16());
+        self.stream = response.extensions().get::<Cancel>().cloned();
         if response.extensions().get::<Overloaded>().is_some() {
             self.metrics.refused("guard");
+        } else if let Some(Refused(limit)) = response.extensions().get() {
+            self.metrics.refused(limit);
         }
         self.span.record("http.response.status_code", status.as_u16());
         match response.extensions().get::<Cancellation>() {
@@ -145,6 +153,15 @@ impl Exchange {
         }
     }
 
+    /// Nobody takes the rest: a deadline has cut the stream off, or the service's end, or its client is gone.
+    fn why_not_whole(&self) -> Cancellation {
+        match self.stream.as_ref().and_then(Cancel::why) {
+            Some(why) => why.into(),
+            None if self.stop.is_ending() => Cancellation::Shutdown,
+            None => Cancellation::Disconnect,
+        }
+    }
+
     fn failed(&self, kind: &str) {
         self.span.record("otel.status_code", "ERROR");
         self.span.record("error.type", kind);
@@ -156,7 +173,7 @@ impl Drop for Exchange {
         // The exemplar is the thread's context; and leaving the span is what sets its end time.
         let _entered = self.span.enter();
         if !self.whole {
-            self.cancelled(self.metrics.gone());
+            self.cancelled(self.why_not_whole());
         }
         self.metrics.ended(&self.route, self.began.elapsed());
     }
@@ -170,8 +187,8 @@ fn why_broken(error: &axum::Error) -> Result<Cancellation, &'static str> {
             Some(BodyError::Pipeline(PipelineError::Upload(UploadError::Broken(_)))) => {
                 return Ok(Cancellation::Disconnect);
             }
+            Some(BodyError::Pipeline(PipelineError::Ended(why))) => return Ok((*why).into()),
             Some(BodyError::Pipeline(PipelineError::Codec { step, .. })) => return Err(step),
-            Some(BodyError::Pipeline(PipelineError::Cancelled)) => return Err(Cancellation::Shutdown.name()),
             Some(BodyError::Pipeline(_)) => return Err("upload"),
             Some(_) => return Err("codec_thread_died"),
             None => cause = error.source(),
@@ -230,6 +247,8 @@ impl Drop for InSpan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::Why;
+    use std::time::Duration;
 
     #[test]
     fn made_up_methods_and_versions_have_few_names() {
@@ -248,6 +267,8 @@ mod tests {
         assert_eq!(why_broken(&wrapped(BodyError::Pipeline(codec))), Err("encode"));
         let left = PipelineError::Upload(UploadError::Broken("reset".into()));
         assert_eq!(why_broken(&wrapped(BodyError::Pipeline(left))), Ok(Cancellation::Disconnect));
+        let slow = PipelineError::Ended(Why::ReaderIdle(Duration::from_secs(60)));
+        assert_eq!(why_broken(&wrapped(BodyError::Pipeline(slow))), Ok(Cancellation::Idle));
         assert_eq!(why_broken(&axum::Error::new(std::fmt::Error)), Err("_OTHER"));
     }
 }

@@ -2,12 +2,15 @@
 
 #[cfg(target_arch = "x86_64")]
 mod context;
+mod deadlines;
+mod drain;
 mod faults;
 mod faults_fds;
 mod faults_held;
 mod formats;
 mod guarded;
 mod harness;
+mod limits;
 mod metrics;
 mod refusals;
 mod release;

@@ -111,7 +111,7 @@ async fn refusals_and_clients_that_leave_are_counted_by_reason() {
     sender.send(ts_with_sound().slice(..20_000)).await.expect("read");
     until(&service, "transcoder_codec_threads{state=\"busy\"}", 1.0).await;
     assert_eq!(answer(&http1(), post(&service, &[], whole("x"))).await.0, 429);
-    assert_eq!(service.metric("transcoder_refusals_total{reason=\"streams\"}").await, 1.0);
+    assert_eq!(service.metric("transcoder_refusals_total{reason=\"max-streams\"}").await, 1.0);
     let left = "transcoder_cancellations_total{reason=\"disconnect\"}";
     assert_eq!(service.metric(left).await, 0.0);
     open.abort();

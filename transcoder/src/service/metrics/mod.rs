@@ -14,7 +14,8 @@ mod queues;
 
 pub(crate) use queues::Watched;
 
-use super::limits::Streams;
+use super::App;
+use crate::pipeline::Why;
 use exemplar::Ids;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -25,7 +26,6 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use queues::Queues;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -55,7 +55,6 @@ struct State {
 
 /// Why a stream was ended before it had finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "a deadline is counted where it is kept")]
 pub(crate) enum Cancellation {
     /// The client is gone, or reset the stream.
     Disconnect,
@@ -85,6 +84,22 @@ impl Cancellation {
     }
 }
 
+impl From<Why> for Cancellation {
+    fn from(why: Why) -> Self {
+        match why {
+            Why::Gone => Self::Disconnect,
+            Why::Stopping => Self::Shutdown,
+            Why::UploadIdle(_) | Why::ReaderIdle(_) => Self::Idle,
+            Why::FirstByte(_) => Self::FirstByte,
+            Why::Total(_) => Self::Total,
+        }
+    }
+}
+
+/// On a response: the request was not admitted, because of this limit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused(pub(super) &'static str);
+
 /// Everything that is counted. A clone counts the same.
 #[derive(Clone)]
 pub(crate) struct Metrics {
@@ -101,12 +116,10 @@ pub(crate) struct Metrics {
     /// Bytes of results.
     pub(crate) sent: Counter,
     codec_busy: Gauge,
-    /// Codec threads that wait for one.
-    #[allow(dead_code, reason = "a thread that is made for one stream is never idle")]
-    pub(crate) codec_idle: Gauge,
+    codec_idle: Gauge,
     streams: Gauge,
     streams_max: Gauge,
-    stopping: Arc<AtomicBool>,
+    memory_reserved: Gauge,
     queues: Arc<Queues>,
 }
 
@@ -129,7 +142,7 @@ impl Metrics {
             codec_idle: thread("idle"),
             streams: Gauge::default(),
             streams_max: Gauge::default(),
-            stopping: Arc::default(),
+            memory_reserved: Gauge::default(),
             queues: Arc::default(),
         };
         for cancellation in Cancellation::ALL {
@@ -159,17 +172,12 @@ impl Metrics {
         to.register("sent_bytes", "Bytes of results", self.sent.clone());
         to.register("streams", "Streams in progress", self.streams.clone());
         to.register("streams_max", "Streams that may be in progress at once", self.streams_max.clone());
+        to.register("memory_reserved_bytes", "Memory reserved for streams", self.memory_reserved.clone());
     }
 
     /// A request was answered with this status.
     pub(super) fn answered(&self, route: &str, status: u16) {
         self.requests.get_or_create(&Answer { status, route: route.to_owned() }).inc();
-    }
-
-    /// A codec thread works on a stream until the answer is dropped.
-    pub(super) fn busy(&self) -> Busy {
-        self.codec_busy.inc();
-        Busy(self.codec_busy.clone())
     }
 
     /// A request's response has ended. Call it inside the request's span: the exemplar is what the thread publishes.
@@ -189,19 +197,7 @@ impl Metrics {
         self.refusals.get_or_create(&Reason { reason }).inc();
     }
 
-    /// From now on what is cut off is cut off by the service's end.
-    pub(super) fn stopping(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-    }
-
-    /// Why nobody takes the rest of a response, as far as that can be known from here.
-    pub(super) fn gone(&self) -> Cancellation {
-        let stopping = self.stopping.load(Ordering::Relaxed);
-        if stopping { Cancellation::Shutdown } else { Cancellation::Disconnect }
-    }
-
-    /// A stream was ended before it had finished. The request's span counts clients that left and the service's end
-    /// by itself; deadlines are counted where they are kept.
+    /// A stream was ended before it had finished. The request's span counts it, whatever the reason.
     pub(super) fn cancelled(&self, why: Cancellation) {
         self.cancellations.get_or_create(&Reason { reason: why.name() }).inc();
     }
@@ -216,21 +212,17 @@ impl Metrics {
     }
 
     /// The whole page, in OpenMetrics. Call it on the runtime whose tasks are to be counted.
-    fn render(&self, streams: &Streams) -> Result<String, std::fmt::Error> {
-        self.streams.set(streams.taken().try_into().unwrap_or(i64::MAX));
-        self.streams_max.set(streams.most().into());
+    fn render(&self, app: &App) -> Result<String, std::fmt::Error> {
+        let gauge = |gauge: &Gauge, value: u64| gauge.set(value.try_into().unwrap_or(i64::MAX));
+        gauge(&self.streams, app.streams.taken() as u64);
+        gauge(&self.streams_max, app.streams.most().into());
+        gauge(&self.memory_reserved, app.streams.reserved());
+        let (threads, busy) = app.pool.threads();
+        gauge(&self.codec_busy, busy as u64);
+        gauge(&self.codec_idle, threads.saturating_sub(busy) as u64);
         let mut page = String::with_capacity(16 << 10);
         text::encode(&mut page, &self.registry)?;
         Ok(page)
-    }
-}
-
-/// Counts a codec thread as busy.
-pub(crate) struct Busy(Gauge);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

@@ -17,7 +17,7 @@ pub(in crate::service) async fn page(State(app): State<App>, headers: HeaderMap)
     let accept = headers.get_all(header::ACCEPT);
     let openmetrics = wants_openmetrics(accept.iter().filter_map(|value| value.to_str().ok()));
     let answer = |media_type, page| ([(header::CONTENT_TYPE, media_type), (header::VARY, "accept")], page);
-    match app.metrics.render(&app.streams) {
+    match app.metrics.render(&app) {
         Ok(page) if openmetrics => answer(OPENMETRICS, page).into_response(),
         Ok(page) => answer(TEXT, to_text(&page)).into_response(),
         Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
