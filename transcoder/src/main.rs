@@ -90,7 +90,7 @@ async fn serve(args: Args, guard: LimitLayer) -> anyhow::Result<()> {
         client_share: args.client_share,
     };
     let app = App {
-        metrics: Metrics::new()?,
+        metrics: Metrics::new(),
         streams: Streams::new(limits),
         pool: Pool::new(args.max_streams),
         deadlines: Deadlines {

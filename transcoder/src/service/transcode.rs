@@ -58,10 +58,11 @@ pub(super) async fn transcode(
         Some(Output::Data(first)) => {
             app.metrics.first_byte(began.elapsed());
             Span::current().add_event("first_byte", Vec::new());
+            let cancel = output.cancel();
             let body = Transcoded::new(first.bytes, output, app.metrics.sent.clone());
             let body = faults::infect_result(Body::new(body));
             let media_type = HeaderValue::from_static(settings.container.media_type());
-            ([(header::CONTENT_TYPE, media_type)], body).into_response()
+            ([(header::CONTENT_TYPE, media_type)], Extension(cancel), body).into_response()
         }
         Some(Output::Failed(error)) => Problem::from(error).into_response(),
         Some(Output::Done) | None => {

@@ -11,6 +11,7 @@ mod formats;
 mod guarded;
 mod harness;
 mod limits;
+mod metrics;
 mod refusals;
 mod release;
 mod spans;
