@@ -23,7 +23,7 @@ pub(crate) use io::{BodyReader, BodyWriter, DEPTH, Output, Piece, PieceKind};
 use demux::Demuxer;
 use ffmpeg_next::media;
 use mux::Muxer;
-use prometheus::IntCounter;
+use prometheus_client::metrics::counter::Counter;
 use std::time::Duration;
 use track::Track;
 
@@ -91,7 +91,7 @@ pub(crate) fn run(
     output: BodyWriter,
     settings: Settings,
     cancel: &Cancel,
-    frames: &IntCounter,
+    frames: &Counter,
     grow: Grow<'_>,
 ) -> Result<(), PipelineError> {
     let failure = upload.failure();
@@ -111,7 +111,7 @@ fn transcode(
     output: BodyWriter,
     settings: Settings,
     cancel: &Cancel,
-    frames: &IntCounter,
+    frames: &Counter,
     grow: Grow<'_>,
 ) -> Result<(), PipelineError> {
     let mut input = Demuxer::open(upload, cancel, &|kept| grow(kept.saturating_add(cost(&settings, UNKNOWN))))?;

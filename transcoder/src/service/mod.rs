@@ -25,7 +25,7 @@ pub(crate) use metrics::Metrics;
 use admission::Streams;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use deadlines::Deadlines;
@@ -75,8 +75,8 @@ pub(crate) fn router(app: App, guard: LimitLayer, allow_fault_control: bool) -> 
         .layer(guard.route(ROUTE));
     let mut router = Router::new()
         .route(PATH, post(transcode::transcode).layer(layers))
+        .route("/metrics", get(metrics::page::page))
         .merge(hls::routes(&app))
-        .route("/metrics", get(page))
         .route("/healthz", get(health))
         .route("/livez", get(|| async { "ok\n" }));
     if allow_fault_control {
@@ -95,12 +95,5 @@ async fn health(State(app): State<App>) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
     } else {
         "ok\n".into_response()
-    }
-}
-
-async fn page(State(app): State<App>) -> Response {
-    match app.metrics.render(&app.streams) {
-        Ok(page) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response(),
-        Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

@@ -62,10 +62,11 @@ pub(super) async fn transcode(
             if delivery == Delivery::Hls {
                 return hls::answer(&app, &headers, &settings, first, output);
             }
+            let cancel = output.cancel();
             let body = Transcoded::new(first.bytes, output, app.metrics.sent.clone());
             let body = faults::infect_result(Body::new(body));
             let media_type = HeaderValue::from_static(settings.container.media_type());
-            ([(header::CONTENT_TYPE, media_type)], body).into_response()
+            ([(header::CONTENT_TYPE, media_type)], Extension(cancel), body).into_response()
         }
         Some(Output::Failed(error)) => Problem::from(error).into_response(),
         Some(Output::Done) | None => {

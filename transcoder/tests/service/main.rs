@@ -15,6 +15,7 @@ mod hls_live;
 mod hls_player;
 mod hls_sessions;
 mod limits;
+mod metrics;
 mod playlist;
 mod refusals;
 mod release;

@@ -75,11 +75,29 @@ impl Conditions {
     }
 }
 
+/// A fault and how strong it is.
+#[derive(Clone, Debug)]
+pub struct Dose {
+    /// The fault.
+    pub fault: Fault,
+    /// Its value.
+    pub value: String,
+}
+
+impl From<Fault> for Dose {
+    /// Its default.
+    fn from(fault: Fault) -> Self {
+        Self { value: fault.default.clone(), fault }
+    }
+}
+
 /// What was seen.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {
     /// The fault; none in the control.
     pub fault: Option<String>,
+    /// Its strength.
+    pub value: Option<String>,
     /// What it is declared to be diagnosed as.
     pub cause: Option<String>,
     /// What it does.
@@ -101,8 +119,10 @@ pub struct Run {
 }
 
 impl Run {
-    fn new(fault: Option<&Fault>) -> Self {
+    fn new(dose: Option<&Dose>) -> Self {
+        let fault = dose.map(|dose| &dose.fault);
         Self {
+            value: dose.map(|dose| dose.value.clone()),
             fault: fault.map(|fault| fault.name.clone()),
             cause: fault.map(|fault| fault.cause.clone()),
             description: fault.map(|fault| fault.description.clone()),
@@ -168,7 +188,7 @@ impl Run {
 ///
 /// # Errors
 /// The service or the load could not be started, the fault could not be switched on, or Ctrl-C was pressed.
-pub fn observe(fault: Option<&Fault>, conditions: &Conditions, mut progress: impl FnMut(&Run)) -> anyhow::Result<Run> {
+pub fn observe(dose: Option<&Dose>, conditions: &Conditions, mut progress: impl FnMut(&Run)) -> anyhow::Result<Run> {
     let options = TranscoderOptions {
         descriptors: Some(conditions.descriptors),
         data: Some(conditions.data_bytes),
@@ -182,15 +202,15 @@ pub fn observe(fault: Option<&Fault>, conditions: &Conditions, mut progress: imp
         log: load.log(),
         zero: Instant::now() + conditions.health,
     };
-    let mut run = Run::new(fault);
+    let mut run = Run::new(dose);
     let mut switched = false;
     let mut dead_since: Option<Instant> = None;
     let mut due = Instant::now();
     loop {
         if !switched && Instant::now() >= watch.zero {
             switched = true;
-            if let Some(fault) = fault {
-                service.fault_on(&fault.name, "").with_context(|| format!("switch {} on", fault.name))?;
+            if let Some(Dose { fault, value }) = dose {
+                service.fault_on(&fault.name, value).with_context(|| format!("switch {} on", fault.name))?;
             }
         }
         let sample = watch.look(service.pid());
@@ -278,7 +298,7 @@ mod tests {
         let tasks = |at: f64| if at < 0.0 { 5.0 } else { tasks_at_the_end };
         let samples = (-8..40).map(|at| f64::from(at) / 4.0);
         let samples = samples.map(|at| Sample { at, tasks: Some(tasks(at)), ..Sample::default() }).collect();
-        Run { samples, ..Run::new(fault.as_ref()) }
+        Run { samples, ..Run::new(fault.map(Dose::from).as_ref()) }
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Screen {
             print("\r\x1b[K");
         }
         let title = match &run.cause {
-            Some(cause) => format!("{} → {cause}", run.name()),
+            Some(cause) => format!("{}={} → {cause}", run.name(), run.value.as_deref().unwrap_or_default()),
             None => format!("{} (the control)", run.name()),
         };
         let (verdict, style) = verdict(run);
@@ -148,8 +148,7 @@ impl Screen {
         let health = sparkline::draw(&points, -conditions.health.as_secs_f64(), 0.0, top, HEALTH);
         let ill = sparkline::draw(&points, 0.0, end, top, CURVE - HEALTH);
         let levels = format!("{:>5.0} → {:<5.0}{:<4}", change.before, change.end, measure.unit());
-        let speed =
-            if change.grows { format!("{:+8.1}{}/s", change.per_second, measure.unit()) } else { String::new() };
+        let speed = measure.speed(change).map(|speed| format!("{speed:>11}")).unwrap_or_default();
         let kinds = if measure == Measure::Fds && change.grows { growing_kinds(run) } else { String::new() };
         format!(
             " {} {:<10}  {}{}{}  {}{} {}",
