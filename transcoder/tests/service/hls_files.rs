@@ -148,8 +148,7 @@ async fn segments_come_while_the_upload_goes_on() {
 /// Whoever takes what came for a whole stream must be able to see that it is none.
 #[tokio::test]
 async fn a_stream_that_breaks_off_has_no_end() {
-    let service = Service::start(&[]).await;
-    let baseline = service.holdings();
+    let service = Service::start(&["--drain-timeout", "300ms"]).await;
     let (sender, body) = streamed();
     let request = post(&service, &[("x-output-format", "hls")], body);
     let http = http1();
@@ -166,7 +165,27 @@ async fn a_stream_that_breaks_off_has_no_end() {
     assert_eq!(service.terminate().await.0, Some(0));
     let rest = response.into_body().collect().await;
     assert!(rest.is_err(), "{:?}", rest.map(http_body_util::Collected::to_bytes));
-    drop((sender, http, baseline));
+    drop((sender, http));
+}
+
+/// One segment and what the connection takes is all that a reader who stalls can cost, and not for long.
+#[tokio::test]
+async fn a_reader_that_stalls_is_broken_off() {
+    let service = Service::start(&["--idle-timeout", "1s"]).await;
+    let baseline = service.holdings();
+    let upload = video("ts", "-f lavfi -i testsrc2=size=640x360:rate=25:duration=6", QUICK);
+    for http in [http1(), http2_with_small_stream_windows()] {
+        let headers = [("x-output-format", "hls"), ("x-height", "480")];
+        let response = head(&http, post(&service, &headers, whole(upload.clone()))).await;
+        assert_eq!(response.status(), 200);
+        let start = std::time::Instant::now();
+        while service.metric("transcoder_streams").await > 0.0 {
+            assert!(start.elapsed() < DEADLINE, "it still waits for its reader");
+        }
+        assert!(response.into_body().collect().await.is_err(), "what was broken off must not look whole");
+        drop(http);
+    }
+    service.back_to(baseline).await;
 }
 
 #[tokio::test]

@@ -187,3 +187,23 @@ async fn viewers_who_pause_do_not_stop_the_stream() {
     assert_eq!(status(&viewer, &format!("{session}/segment-00001.m4s")).await, 404);
     assert!(frames_by_url(&url) > 50);
 }
+
+/// The end of the service does not wait for viewers, and not longer for an upload than was said.
+#[tokio::test]
+async fn the_end_of_the_service_is_the_end_of_sessions() {
+    let service = Service::start(&["--drain-timeout", "500ms"]).await;
+    let (http, viewer) = (http2(), http1());
+    let live = open(&service, &http, first(&clip(), 3.5, 7.0), &[]).await;
+    let next = playlist(&viewer, &live.playlist).await.segments.len() + 1;
+    let waiting = tokio::spawn({
+        let url = format!("{}?_HLS_msn={next}", live.playlist);
+        async move { viewer.request(get(&url)).await.is_ok_and(|answer| answer.status() == 200) }
+    });
+    let (code, took) = service.terminate().await;
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
+    broken_off(live.answer.into_body()).await;
+    // Either the last of the playlist or a connection that is closed.
+    waiting.await.expect("not panicked");
+    drop(live.sender);
+}
