@@ -1,7 +1,7 @@
 //! The first packets: read until it is clear which tracks there are and when they begin, and not one further.
 //!
-//! Invariant: bounded in bytes and, on the upload's clock, in time. Containers with a header need one packet of each
-//! track; a transport stream may name sound that comes late or never.
+//! Invariant: bounded in bytes and, on the upload's clock, in time. A transport stream may name sound that comes late
+//! or never.
 
 use super::PipelineError;
 use super::clock::Clock;
@@ -49,8 +49,9 @@ impl Prologue {
             packets.push_back(packet);
             let video = input.best(media::Type::Video, None);
             tracks = (video, input.best(media::Type::Audio, video));
-            let is_seen = |track: Option<usize>| track.is_none_or(|track| seen.contains(&track));
-            let complete = video.is_some() && is_seen(video) && is_seen(tracks.1);
+            // An index may tell when a track begins long before its first packet.
+            let is_known = |track: Option<usize>| track.is_none_or(|track| input.start(track).is_some());
+            let complete = video.is_some() && is_known(video) && is_known(tracks.1);
             if complete || bytes > MOST_BYTES || span.length() > longest {
                 break;
             }
