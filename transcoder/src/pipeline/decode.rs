@@ -69,7 +69,7 @@ enum Codec {
 
 impl Decoder {
     /// Opens the decoder of a track, with so many threads.
-    pub(super) fn open(stream: &Stream<'_>, threads: usize) -> Result<Self, PipelineError> {
+    pub(super) fn open(stream: &Stream<'_>, threads: u32) -> Result<Self, PipelineError> {
         let parameters = stream.parameters();
         let id = parameters.id();
         if !is_taken(id) {
@@ -79,7 +79,7 @@ impl Decoder {
             codec::context::Context::from_parameters(parameters).map_err(PipelineError::at("decoder parameters"))?;
         context.set_time_base(stream.time_base());
         let kind = if threads > 1 { threading::Type::Frame } else { threading::Type::None };
-        context.set_threading(threading::Config { kind, count: threads, ..Default::default() });
+        context.set_threading(threading::Config { kind, count: threads as usize, ..Default::default() });
         let planes = Box::<Planes>::default();
         let medium = context.medium();
         if medium == media::Type::Video {

@@ -17,9 +17,9 @@ pub(super) enum Encoder {
 }
 
 /// Slices of one picture at a time: threads that add no delay.
-fn threads(count: usize) -> threading::Config {
+fn threads(count: u32) -> threading::Config {
     let kind = if count > 1 { threading::Type::Slice } else { threading::Type::None };
-    threading::Config { kind, count, safe: false }
+    threading::Config { kind, count: count as usize, safe: false }
 }
 
 impl Encoder {

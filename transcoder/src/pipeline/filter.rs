@@ -67,7 +67,7 @@ pub(super) struct Filter {
     shape: Shape,
     target: Target,
     time_base: Rational,
-    threads: usize,
+    threads: u32,
 }
 
 impl Filter {
@@ -76,7 +76,7 @@ impl Filter {
         shape: Shape,
         target: Target,
         time_base: Rational,
-        threads: usize,
+        threads: u32,
     ) -> Result<Self, PipelineError> {
         let unsupported = |error| PipelineError::Unsupported(format!("{shape:?}: {error}"));
         if !shape.is_sane() {
@@ -122,7 +122,7 @@ impl Filter {
     }
 }
 
-fn build(shape: Shape, target: Target, time_base: Rational, threads: usize) -> Result<Graph, Error> {
+fn build(shape: Shape, target: Target, time_base: Rational, threads: u32) -> Result<Graph, Error> {
     let mut graph = Graph::new();
     // SAFETY: the graph was just allocated and has no filters yet; the field is a plain integer.
     unsafe { (*graph.as_mut_ptr()).nb_threads = i32::try_from(threads).unwrap_or(1) };

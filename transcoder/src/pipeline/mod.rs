@@ -73,7 +73,7 @@ pub(crate) struct Settings {
     /// The longest fragment: what a viewer of fragmented MP4 waits for.
     pub(crate) part: Duration,
     /// Threads that decoder, filter and encoder may each use beside the stream's own; 1: none.
-    pub(crate) threads: usize,
+    pub(crate) threads: u32,
 }
 
 /// What decides about the picture's size in bytes.

@@ -135,6 +135,9 @@ impl Muxer {
         options.set("flush_packets", "0");
         // A track that says nothing holds the other up for so many microseconds of it.
         options.set("max_interleave_delta", "1000000");
+        // Between a transport stream's clock and its packets, as the `ffmpeg` command has it: room for decoders, and
+        // for frames of sound to share packets.
+        options.set("max_delay", "700000");
         if matches!(self.way, Way::Boxes(_)) {
             // Times are written as they are: neither moved to begin with zero nor counted from each track's first.
             options.set("movflags", "frag_custom+empty_moov+default_base_moof+frag_discont");
@@ -173,7 +176,7 @@ impl Muxer {
         boxes.sound += packet.size();
         let much = boxes.sound > MOST_SOUND;
         self.write_now(&packet)?;
-        if much { self.relieve() } else { Ok(()) }
+        if much { self.relieve(false) } else { Ok(()) }
     }
 
     /// A picture begins: the one before it has ended.
@@ -201,30 +204,30 @@ impl Muxer {
         let part = boxes.part + ROUNDING;
         let fits = |open: &Open, end: i64| end.saturating_sub(open.begin) as f64 * f64::from(clock) <= part;
         if boxes.open.as_ref().is_some_and(|open| packet.is_key() || !fits(open, end)) {
-            self.cut()?;
+            self.cut(packet.is_key())?;
         }
         self.write_now(packet)?;
         let Way::Boxes(boxes) = &mut self.way else { return Ok(()) };
         let open = boxes.open.get_or_insert(Open { begin, end, independent: packet.is_key() });
         open.end = end;
-        if last || !fits(open, end.saturating_add(length)) { self.cut() } else { Ok(()) }
+        if last || !fits(open, end.saturating_add(length)) { self.cut(last) } else { Ok(()) }
     }
 
-    /// The picture stays away and the sound piles up: sends what there is.
-    fn relieve(&mut self) -> Result<(), PipelineError> {
+    /// Sends what there is: the picture stays away and the sound piles up, or this is the end.
+    fn relieve(&mut self, end: bool) -> Result<(), PipelineError> {
         let Way::Boxes(boxes) = &mut self.way else { return Ok(()) };
         if let Some(waiting) = boxes.waiting.take() {
-            self.place(&waiting, false)?;
+            self.place(&waiting, end)?;
         }
-        self.cut()
+        self.cut(end)
     }
 
     fn write_now(&mut self, packet: &Packet) -> Result<(), PipelineError> {
         packet.write(&mut self.output).map(drop).map_err(PipelineError::at("mux"))
     }
 
-    /// Ends the open fragment and sends it; without a picture it is sound alone.
-    fn cut(&mut self) -> Result<(), PipelineError> {
+    /// Ends the open fragment and sends it; without a picture it is sound alone. `last`: a key frame follows, or nothing.
+    fn cut(&mut self, last: bool) -> Result<(), PipelineError> {
         // SAFETY: the context is open; without a packet the call only ends the fragment.
         let error = unsafe { ffi::av_write_frame(self.output.as_mut_ptr(), std::ptr::null_mut()) };
         if error < 0 {
@@ -239,7 +242,7 @@ impl Muxer {
         }
         let clock = boxes.video.map_or(0.0, |(_, clock)| f64::from(clock));
         let seconds = open.as_ref().map_or(0.0, |open| open.end.saturating_sub(open.begin) as f64 * clock);
-        let kind = PieceKind::Fragment { seconds, independent: open.is_some_and(|open| open.independent) };
+        let kind = PieceKind::Fragment { seconds, independent: open.is_some_and(|open| open.independent), last };
         boxes.writer.piece(bytes, kind).map_err(broken)
     }
 
@@ -263,7 +266,7 @@ impl Muxer {
 
     /// Writes what is left.
     pub(super) fn finish(mut self) -> Result<(), PipelineError> {
-        self.relieve()?;
+        self.relieve(true)?;
         self.output.write_trailer().map_err(PipelineError::at("output trailer"))?;
         self.flush()?;
         if let Way::Boxes(boxes) = &mut self.way {
