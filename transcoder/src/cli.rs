@@ -1,6 +1,6 @@
 //! The command line. A value that makes no sense is named, and the exit code is 2.
 
-use crate::faults::Dose;
+use crate::faults::{self, Dose};
 use clap::Parser;
 use std::net::SocketAddr;
 
@@ -17,8 +17,8 @@ pub(crate) struct Args {
     /// Report open requests to this Snowshed agent and obey its limit, as in http://127.0.0.1:9470
     #[arg(long, value_name = "URL")]
     pub(crate) guard: Option<String>,
-    /// Start with a disease: tempfile_fd_leak[=RATIO], loop_stall[=MILLISECONDS]; may be given again
-    #[arg(long, value_name = "NAME[=VALUE]")]
+    // What it says comes from the faults themselves.
+    #[arg(long, value_name = "NAME[=VALUE]", help = faults::names_help(), long_help = faults::help())]
     pub(crate) fault: Vec<Dose>,
     /// Streams at once, each on a thread of its own; over it requests are answered 429
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]

@@ -82,6 +82,7 @@ async fn serve(args: Args, guard: LimitLayer) -> anyhow::Result<()> {
     let address = listener.local_addr().context("listening address")?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let app = App { metrics: Metrics::new()?, streams: Streams::new(args.max_streams), port: address.port() };
+    faults::listening_on(address);
     for dose in args.fault {
         dose.give();
     }

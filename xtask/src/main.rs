@@ -22,6 +22,8 @@ enum Task {
     Ebpf(xtask::ebpf::Args),
     /// Drive the transcoder with streaming uploads of real video
     Load(xtask::load::Args),
+    /// Measure the transcoder against the ffmpeg command and its own targets
+    Bench(xtask::bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Task::Test(args) => xtask::test::run(&args),
         Task::Ebpf(args) => xtask::ebpf::run(&args),
         Task::Load(args) => xtask::load::run(&args),
+        Task::Bench(args) => xtask::bench::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

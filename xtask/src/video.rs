@@ -1,7 +1,7 @@
 //! Real test videos, made by the `ffmpeg` command and kept under the target folder, and looks at others by `ffprobe`.
 //!
-//! Cost: under a second of encoding for each clip, once. The picture and the tone are synthetic, but each clip goes
-//! through real encoders and muxers.
+//! Cost: under a second of encoding for each small clip and some seconds for the large ones, once. The picture and the
+//! tone are synthetic, but each clip goes through real encoders and muxers.
 
 use crate::process;
 use anyhow::{Context as _, bail};
@@ -14,7 +14,7 @@ use std::{
 };
 
 /// A clip of a known shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Clip {
     /// H.264 and AAC in fragmented MP4.
     Fragmented,
@@ -22,23 +22,82 @@ pub enum Clip {
     Transport,
     /// H.264 alone in fragmented MP4.
     Silent,
+    /// H.264 and AAC in Matroska.
+    Matroska,
     /// H.264 and AAC in MP4 whose index comes last.
     IndexLast,
     /// Begins as fragmented MP4, then noise.
     Broken,
+    /// 1080 lines with detail and grain in fragmented MP4, as the benchmark needs it.
+    Hd,
+    /// 360 lines of the same.
+    Sd,
+    /// Two and a half minutes in fragmented MP4, for streams that go on while something else is measured.
+    Long,
 }
+
+/// Picture and length of a clip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Pixels across.
+    pub width: u32,
+    /// Lines.
+    pub height: u32,
+    /// Pictures a second.
+    pub rate: u32,
+    /// Length.
+    pub seconds: u32,
+}
+
+impl Shape {
+    /// Pictures in all.
+    #[must_use]
+    pub fn frames(self) -> u64 {
+        u64::from(self.rate) * u64::from(self.seconds)
+    }
+
+    /// Length.
+    #[must_use]
+    pub fn length(self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+}
+
+const SMALL: Shape = Shape { width: 320, height: 180, rate: 15, seconds: 4 };
 
 impl Clip {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Fragmented, Self::Transport, Self::Silent, Self::IndexLast, Self::Broken];
+    pub const ALL: [Self; 9] = [
+        Self::Fragmented,
+        Self::Transport,
+        Self::Silent,
+        Self::Matroska,
+        Self::IndexLast,
+        Self::Broken,
+        Self::Hd,
+        Self::Sd,
+        Self::Long,
+    ];
 
-    /// Length of each clip.
-    pub const LENGTH: Duration = Duration::from_secs(SECONDS as u64);
+    /// Picture and length.
+    #[must_use]
+    pub fn shape(self) -> Shape {
+        match self {
+            Self::Hd => Shape { width: 1920, height: 1080, rate: 30, seconds: 5 },
+            Self::Sd => Shape { width: 640, height: 360, rate: 30, seconds: 8 },
+            Self::Long => Shape { seconds: 150, ..SMALL },
+            _ => SMALL,
+        }
+    }
 
     /// The media type to declare.
     #[must_use]
     pub fn content_type(self) -> &'static str {
-        if self == Self::Transport { "video/mp2t" } else { "video/mp4" }
+        match self {
+            Self::Transport => "video/mp2t",
+            Self::Matroska => "video/x-matroska",
+            _ => "video/mp4",
+        }
     }
 
     fn file_name(self) -> &'static str {
@@ -46,8 +105,12 @@ impl Clip {
             Self::Fragmented => "fragmented.mp4",
             Self::Transport => "transport.ts",
             Self::Silent => "silent.mp4",
+            Self::Matroska => "matroska.mkv",
             Self::IndexLast => "index-last.mp4",
             Self::Broken => "broken.mp4",
+            Self::Hd => "hd.mp4",
+            Self::Sd => "sd.mp4",
+            Self::Long => "long.mp4",
         }
     }
 
@@ -85,16 +148,28 @@ impl Clip {
             rand::rngs::StdRng::seed_from_u64(1).fill_bytes(noise);
             return fs::write(path, bytes).with_context(|| format!("write {}", path.display()));
         }
-        let picture = format!("testsrc2=size=320x180:rate=15:duration={SECONDS}");
-        let tone = format!("sine=frequency=440:sample_rate=48000:duration={SECONDS}");
+        let Shape { width, height, rate, seconds } = self.shape();
         let mut ffmpeg = Command::new("ffmpeg");
-        ffmpeg.args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", &picture]);
+        ffmpeg.args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i"]);
+        if matches!(self, Self::Hd | Self::Sd) {
+            // Fine structure that moves, lines and text, and grain: encoders have to work as on a camera's picture.
+            ffmpeg.arg(format!(
+                "mandelbrot=size=640x360:rate={rate}:maxiter=400[a];testsrc2=size=640x360:rate={rate}[b];\
+                 [a][b]blend=all_mode=average,scale={width}:{height},noise=alls=4:allf=t:all_seed=1,\
+                 trim=duration={seconds}"
+            ));
+        } else {
+            ffmpeg.arg(format!("testsrc2=size={width}x{height}:rate={rate}:duration={seconds}"));
+        }
         if self != Self::Silent {
+            let tone = format!("sine=frequency=440:sample_rate=48000:duration={seconds}");
             ffmpeg.args(["-f", "lavfi", "-i", &tone, "-c:a", "aac", "-b:a", "64k"]);
         }
-        ffmpeg.args(["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-g", "15", "-threads", "1"]);
+        ffmpeg.args(["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p"]);
+        ffmpeg.args(["-g", &rate.to_string(), "-threads", "1"]);
         match self {
             Self::Transport => ffmpeg.args(["-f", "mpegts"]),
+            Self::Matroska => ffmpeg.args(["-f", "matroska"]),
             Self::IndexLast => ffmpeg.args(["-f", "mp4"]),
             // Pieces of a fifth of a second, as a live encoder sends them.
             _ => ffmpeg.args(["-f", "mp4", "-frag_duration", "200000", "-movflags", "empty_moov+default_base_moof"]),
@@ -102,8 +177,6 @@ impl Clip {
         run(ffmpeg.arg(path), "ffmpeg").map(drop)
     }
 }
-
-const SECONDS: u32 = 4;
 
 /// What `ffprobe` finds in a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,8 +233,8 @@ mod tests {
                 continue;
             }
             let probed = probed.unwrap();
-            assert_eq!(probed.frames, u64::from(15 * SECONDS), "{clip:?}");
-            assert_eq!(probed.height, Some(180), "{clip:?}");
+            assert_eq!(probed.frames, clip.shape().frames(), "{clip:?}");
+            assert_eq!(probed.height, Some(clip.shape().height.into()), "{clip:?}");
             assert_eq!(probed.codecs.iter().any(|codec| codec == "aac"), clip != Clip::Silent, "{clip:?}");
         }
     }

@@ -3,8 +3,10 @@
 //! A careless implementation spools each upload to disk, with side files for sound, picture and index, and keeps the
 //! handles "for later" in a global list. The first byte of the answer waits for the whole upload, and every request
 //! leaves four file descriptors behind, until `RLIMIT_NOFILE` ends it. The files are unlinked from the start, so the
-//! disk space is held by the descriptors alone.
+//! disk space is held by the descriptors alone. At most [`MOST`] are kept.
 
+use super::hoard::Hoard;
+use super::share::Share;
 use super::{Fault, Infected, Switch};
 use axum::body::Body;
 use bytes::Bytes;
@@ -15,8 +17,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// Bytes that are read back at once.
@@ -25,11 +26,13 @@ const PIECE: usize = 64 << 10;
 /// What each request opens.
 const FILES: [&str; 4] = ["upload", "sound", "picture", "index"];
 
+/// Files that are kept at most.
+const MOST: usize = 1 << 20;
+
 static SWITCH: Switch = Switch::off();
+static SHARE: Share = Share::new();
 /// The disease: nothing ever takes anything out of it.
-static KEPT_FOR_LATER: Mutex<Vec<Arc<File>>> = Mutex::new(Vec::new());
-/// Requests seen, to infect an exact share of them.
-static SEEN: AtomicU64 = AtomicU64::new(0);
+static KEPT_FOR_LATER: Hoard<Arc<File>> = Hoard::new(MOST);
 
 pub(super) struct TempfileFdLeak;
 
@@ -42,10 +45,6 @@ impl Fault for TempfileFdLeak {
         "fd_leak"
     }
 
-    fn default_value(&self) -> &'static str {
-        "1"
-    }
-
     fn describe(&self) -> &'static str {
         "requests spool their upload to unlinked temporary files that stay open; the value is the share of requests"
     }
@@ -54,27 +53,16 @@ impl Fault for TempfileFdLeak {
         &SWITCH
     }
 
-    fn parse(&self, value: &str) -> Result<f64, String> {
-        let ratio = value.parse::<f64>().ok().filter(|ratio| *ratio > 0.0 && *ratio <= 1.0);
-        ratio.ok_or_else(|| "a ratio over 0, at most 1".into())
-    }
-
-    fn infect(&self, ratio: f64, upload: Body) -> Infected {
-        let seen = SEEN.fetch_add(1, Ordering::Relaxed) as f64;
-        // Infects whenever the running total passes a whole number: exact over any window.
-        if ((seen + 1.0) * ratio).floor() <= (seen * ratio).floor() {
+    fn infect(&self, share: f64, upload: Body) -> Infected {
+        if !SHARE.takes(share) {
             return Box::pin(async { Ok(upload) });
         }
         Box::pin(spool_upload(upload))
     }
 
     fn heal(&self) {
-        drop(std::mem::take(&mut *kept()));
+        KEPT_FOR_LATER.give_back();
     }
-}
-
-fn kept() -> std::sync::MutexGuard<'static, Vec<Arc<File>>> {
-    KEPT_FOR_LATER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The whole upload goes to disk first; then it is read from there.
@@ -106,7 +94,7 @@ fn open_upload_spool_files() -> io::Result<Arc<File>> {
         files.push(Arc::new(tempfile::tempfile()?));
     }
     let upload = files.first().cloned().ok_or(io::ErrorKind::NotFound)?;
-    kept().append(&mut files);
+    files.into_iter().for_each(|file| KEPT_FOR_LATER.keep(file));
     Ok(upload)
 }
 
@@ -138,12 +126,6 @@ impl http_body::Body for Spooled {
     }
 }
 
-/// Files that are kept, for the tests.
-#[cfg(test)]
-fn kept_files() -> usize {
-    kept().len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,8 +138,8 @@ mod tests {
         let spooled = spool_upload(upload).await.expect("spooled").collect().await.expect("read back").to_bytes();
         assert_eq!(spooled.len(), 200_000);
         assert!(spooled.chunks(5000).zip(0..).all(|(piece, byte)| piece.iter().all(|b| *b == byte)));
-        assert_eq!(kept_files(), 4);
+        assert_eq!(KEPT_FOR_LATER.len(), 4);
         TempfileFdLeak.heal();
-        assert_eq!(kept_files(), 0);
+        assert_eq!(KEPT_FOR_LATER.len(), 0);
     }
 }

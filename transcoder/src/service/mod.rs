@@ -58,6 +58,7 @@ pub(crate) fn router(app: App, guard: LimitLayer, allow_fault_control: bool) -> 
         .route("/livez", get(|| async { "ok\n" }));
     if allow_fault_control {
         let faults = get(faults_api::get).put(faults_api::put).delete(faults_api::delete);
+        router = router.route("/faults", get(faults_api::list));
         router = router.route("/faults/{name}", faults.layer(DefaultBodyLimit::max(faults_api::VALUE_BYTES)));
     }
     router

@@ -70,6 +70,7 @@ impl From<FaultError> for Problem {
         let status = match error {
             FaultError::Unknown(_) => StatusCode::NOT_FOUND,
             FaultError::Value { .. } => StatusCode::BAD_REQUEST,
+            FaultError::Missing { .. } => StatusCode::CONFLICT,
         };
         Self::new(status, error.to_string())
     }

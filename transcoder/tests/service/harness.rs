@@ -47,8 +47,13 @@ impl Service {
     /// The same with a soft limit of open files, as `ulimit -n` takes it.
     pub(crate) async fn start_limited(open_files: &str, arguments: &[&str]) -> Self {
         let limit = if open_files == "unlimited" { String::new() } else { format!("ulimit -n {open_files}; ") };
-        let mut child = tokio::process::Command::new("sh")
-            .args(["-c", &format!("{limit}exec \"$@\""), "sh", BINARY, "--listen", "127.0.0.1:0"])
+        Self::start_after(&limit, arguments).await
+    }
+
+    /// The same after these words to a shell, as in `PATH=/nowhere; `.
+    pub(crate) async fn start_after(words: &str, arguments: &[&str]) -> Self {
+        let mut child = tokio::process::Command::new("/bin/sh")
+            .args(["-c", &format!("{words}exec \"$@\""), "sh", BINARY, "--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -3,6 +3,8 @@
 #[cfg(target_arch = "x86_64")]
 mod context;
 mod faults;
+mod faults_fds;
+mod faults_held;
 mod formats;
 mod guarded;
 mod harness;

@@ -1,56 +1,34 @@
 //! One simulated client: a connection that its requests share, and what happens to a request on it.
 
 use super::{
-    body::{Paced, Watcher},
+    connection::{Connection, head},
     plan::Plan,
     record::Record,
+    upload::{Course, upload},
 };
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
-use hyper::{Request, Response, body::Incoming, client::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use std::{net::SocketAddr, time::Duration};
-use tokio::{net::TcpStream, sync::Mutex, time::Instant};
+use h2::RecvStream;
+use http::{Response, StatusCode};
+use std::{net::SocketAddr, pin::pin, time::Duration};
+use tokio::{sync::Mutex, time::Instant};
 
-/// A client that waits longer for a connection has none.
-const CONNECT: Duration = Duration::from_secs(3);
-/// What a slow reader waits after each piece.
-const SLOW_PAUSE: Duration = Duration::from_millis(150);
 /// The longest answer that is kept for verification.
 const KEPT: usize = 8 << 20;
 
 /// A client with at most one connection, made when it is first needed and again when it broke.
 #[derive(Default)]
 pub(super) struct Client {
-    connection: Mutex<Option<http2::SendRequest<Paced>>>,
+    connection: Mutex<Option<Connection>>,
 }
 
 impl Client {
-    async fn connection(&self, address: SocketAddr) -> anyhow::Result<http2::SendRequest<Paced>> {
+    async fn connection(&self, address: SocketAddr) -> anyhow::Result<Connection> {
         let mut held = self.connection.lock().await;
-        if let Some(sender) = held.as_ref().filter(|sender| !sender.is_closed()) {
-            return Ok(sender.clone());
+        if let Some(connection) = held.as_ref().filter(|connection| !connection.is_closed()) {
+            return Ok(connection.clone());
         }
-        let connect = async {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            // Room for every stream of the connection: a slow reader must not hold up the others.
-            let handshake = http2::Builder::new(TokioExecutor::new())
-                .initial_stream_window_size(256 << 10)
-                .initial_connection_window_size(32 << 20)
-                .handshake(TokioIo::new(stream))
-                .await?;
-            anyhow::Ok(handshake)
-        };
-        let (sender, driver) =
-            tokio::time::timeout(CONNECT, connect).await.map_err(|_| anyhow!("connect: timeout"))??;
-        tokio::spawn(async move {
-            // Each request on it learns of its own failure.
-            driver.await.ok();
-        });
-        *held = Some(sender.clone());
-        Ok(sender)
+        Ok(held.insert(Connection::open(address).await?).clone())
     }
 }
 
@@ -61,46 +39,66 @@ pub(super) struct Order {
     pub(super) span_id: String,
     /// Go away after this long.
     pub(super) abort_after: Option<Duration>,
+    /// Stop sending after this share of the upload.
+    pub(super) stalls_at: Option<f64>,
     pub(super) slow: bool,
     pub(super) keep: bool,
 }
 
-/// Sends one request, with its retries, and fills in its record; gives the answer's body if it is to be kept.
+/// What came of a request, apart from its record.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// The answer's media type and body, if it is to be kept.
+    pub(super) kept: Option<(String, Bytes)>,
+    /// How long the service asked to wait when it refused the last attempt.
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// Sends one request, with its retries, and fills in its record. `refused` is told of every 429 and how long it took.
 pub(super) async fn exchange(
     client: &Client,
     plan: &Plan,
     video: &Bytes,
     order: &Order,
     record: &mut Record,
-) -> Option<Bytes> {
+    refused: impl Fn(f64),
+) -> Outcome {
     let whole = async {
+        let mut due = order.due;
         loop {
             record.attempts += 1;
-            let (retry_after, kept) = attempt(client, plan, video, order, record).await?;
-            match retry_after {
-                Some(wait) if record.attempts <= plan.retries => tokio::time::sleep(wait).await,
-                _ => return anyhow::Ok(kept),
+            let outcome = attempt(client, plan, video, order, due, record).await?;
+            let Some(wait) = outcome.retry_after else { return anyhow::Ok(outcome) };
+            refused(record.head_ms.unwrap_or_default());
+            if record.attempts > plan.retries {
+                return Ok(outcome);
             }
+            tokio::time::sleep(wait).await;
+            due = Instant::now();
         }
     };
-    let bound = order.abort_after.unwrap_or(plan.timeout);
-    let kept = match tokio::time::timeout(bound, whole).await {
-        Ok(Ok(kept)) => kept,
+    let bound = order.abort_after.unwrap_or(plan.timeout).saturating_sub(order.due.elapsed());
+    let outcome = match tokio::time::timeout(bound, whole).await {
+        Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => {
             record.error = Some(format!("{error:#}"));
-            None
+            Outcome::default()
         }
         Err(_) if order.abort_after.is_some() => {
             record.aborted = true;
-            None
+            Outcome::default()
         }
         Err(_) => {
-            record.error = Some(format!("timeout after {:.0} s", bound.as_secs_f64()));
-            None
+            record.error = Some(format!("timeout after {:.0} s", plan.timeout.as_secs_f64()));
+            Outcome::default()
         }
     };
+    record.stalled = order.stalls_at.is_some() && outcome.retry_after.is_none() && !record.aborted;
     record.total_ms = milliseconds_since(order.due);
-    kept
+    if record.is_good() {
+        record.frames = plan.clip.shape().frames();
+    }
+    outcome
 }
 
 async fn attempt(
@@ -108,31 +106,54 @@ async fn attempt(
     plan: &Plan,
     video: &Bytes,
     order: &Order,
+    due: Instant,
     record: &mut Record,
-) -> anyhow::Result<(Option<Duration>, Option<Bytes>)> {
-    let mut sender = client.connection(plan.address).await?;
-    sender.ready().await.context("connection")?;
-    let watcher = Watcher::default();
-    let length = crate::video::Clip::LENGTH.div_f64(plan.pace);
-    let request = Request::post(format!("http://{}/api/v1/transcode", plan.address))
-        .header("content-type", plan.clip.content_type())
-        .header("x-output-format", &plan.format)
-        .header("traceparent", format!("00-{}-{}-01", order.trace_id, order.span_id))
-        .body(Paced::new(video.clone(), length, &watcher))
-        .context("request")?;
-    let response = sender.send_request(request).await.context("request")?;
-    record.status = Some(response.status().as_u16());
-    let retry_after = retry_after(&response);
-    let kept = receive(response, order, record).await?;
-    Ok((retry_after, kept))
+) -> anyhow::Result<Outcome> {
+    let connection = client.connection(plan.address).await?;
+    let parent = format!("00-{}-{}-01", order.trace_id, order.span_id);
+    let mut headers = vec![
+        ("content-type", plan.clip.content_type()),
+        ("x-output-format", plan.format.as_str()),
+        ("traceparent", parent.as_str()),
+    ];
+    let height = plan.height.map(|height| height.to_string());
+    headers.extend(height.as_deref().map(|height| ("x-height", height)));
+    headers.extend(plan.preset.as_deref().map(|preset| ("x-preset", preset)));
+    let head = head(plan.address, &headers).context("request")?;
+    let (response, mut stream) = connection.begin(head).await.context("connection")?;
+    if record.attempts == 1 {
+        record.lag_ms = milliseconds_since(order.due);
+    }
+    let course = Course { length: plan.clip.shape().length().div_f64(plan.pace), stalls_at: order.stalls_at };
+    let mut sending = pin!(upload(&mut stream, video.clone(), course));
+    let answering = async {
+        let response = response.await.context("request")?;
+        record.status = Some(response.status().as_u16());
+        record.head_ms = Some(milliseconds_since(due));
+        let retry_after = retry_after(&response)?;
+        let kept = receive(response, plan, order, record).await?;
+        Ok(Outcome { kept, retry_after })
+    };
+    let mut answering = pin!(answering);
+    // An upload that the service wants no more of is explained by the answer.
+    tokio::select! {
+        outcome = &mut answering => return outcome,
+        _ = &mut sending => {}
+    }
+    answering.await
 }
 
-async fn receive(response: Response<Incoming>, order: &Order, record: &mut Record) -> anyhow::Result<Option<Bytes>> {
+async fn receive(
+    response: Response<RecvStream>,
+    plan: &Plan,
+    order: &Order,
+    record: &mut Record,
+) -> anyhow::Result<Option<(String, Bytes)>> {
     let good = response.status().is_success();
     let mut kept = (order.keep && good).then(BytesMut::new);
-    let mut body = response.into_body();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.context("answer")?.into_data() else { continue };
+    let (head, mut body) = response.into_parts();
+    while let Some(data) = body.data().await {
+        let data = data.context("answer")?;
         if good && record.first_byte_ms.is_none() && !data.is_empty() {
             record.first_byte_ms = Some(milliseconds_since(order.due));
         }
@@ -142,22 +163,26 @@ async fn receive(response: Response<Incoming>, order: &Order, record: &mut Recor
             full => *full = None,
         }
         if order.slow {
-            tokio::time::sleep(SLOW_PAUSE).await;
+            tokio::time::sleep(Duration::from_secs_f64(data.len() as f64 / plan.slow_rate)).await;
         }
+        // Only now may the service send as much again.
+        body.flow_control().release_capacity(data.len()).context("answer")?;
     }
     if good && record.bytes == 0 {
         bail!("answer: empty");
     }
-    Ok(kept.map(BytesMut::freeze))
+    let media_type = head.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Ok(kept.map(|body| (media_type.to_owned(), body.freeze())))
 }
 
 /// How long a 429 asks to wait; at most a minute is honoured.
-fn retry_after(response: &Response<Incoming>) -> Option<Duration> {
-    if response.status() != hyper::StatusCode::TOO_MANY_REQUESTS {
-        return None;
+fn retry_after(response: &Response<RecvStream>) -> anyhow::Result<Option<Duration>> {
+    if response.status() != StatusCode::TOO_MANY_REQUESTS {
+        return Ok(None);
     }
     let told = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    Some(Duration::from_secs(told.unwrap_or(1).min(60)))
+    let seconds = told.context("429 without Retry-After")?;
+    Ok(Some(Duration::from_secs(seconds.min(60))))
 }
 
 fn milliseconds_since(due: Instant) -> f64 {

@@ -11,14 +11,21 @@ pub struct Plan {
     pub address: SocketAddr,
     /// What is uploaded.
     pub clip: Clip,
-    /// What is asked for: `fmp4` or `ts`.
+    /// What is asked for: `fmp4`, `ts` or `hls`.
     pub format: String,
+    /// Lines of the result; without, the service decides.
+    pub height: Option<u32>,
+    /// x264's preset; without, the service decides.
+    pub preset: Option<String>,
     /// Upload speed as a multiple of the speed at which the video plays.
     pub pace: f64,
     /// Requests a second on average, whatever becomes of the earlier ones (open loop).
     pub rate: Option<f64>,
-    /// At most this many at once; without a rate, always this many (closed loop).
+    /// At most this many at once; without a rate, always this many (closed loop), where one that is refused waits as
+    /// long as it is told before the next takes its place.
     pub concurrency: Option<usize>,
+    /// Ends after this many requests, if not before.
+    pub requests: Option<usize>,
     /// How long requests are begun.
     pub length: Duration,
     /// How long the last ones may take after that.
@@ -31,11 +38,15 @@ pub struct Plan {
     pub aborting: f64,
     /// Share of requests whose client reads the answer slowly, 0 to 1.
     pub slow: f64,
+    /// Bytes a second that such a client takes.
+    pub slow_rate: f64,
+    /// Share of requests whose client stops sending in the middle of the upload and stays, 0 to 1.
+    pub stalled: f64,
     /// How often a request answered with 429 is tried again, after the time that the answer asks for.
     pub retries: u32,
     /// Where arrivals, trace ids and shares come from.
     pub seed: u64,
-    /// How many of the answers are decoded at the end to see whether they are videos.
+    /// How many of the answers, from all over the run, are decoded at the end to see whether every picture is there.
     pub verify: usize,
     /// Where each request is written down.
     pub log: Option<PathBuf>,
@@ -49,15 +60,20 @@ impl Plan {
             address,
             clip: Clip::Fragmented,
             format: "fmp4".into(),
+            height: None,
+            preset: None,
             pace: 1.0,
             rate: Some(2.0),
             concurrency: None,
+            requests: None,
             length: Duration::from_secs(10),
             drain: Duration::from_secs(10),
             clients: 4,
             timeout: Duration::from_secs(30),
             aborting: 0.0,
             slow: 0.0,
+            slow_rate: 32_768.0,
+            stalled: 0.0,
             retries: 0,
             seed: 1,
             verify: 3,
@@ -73,13 +89,15 @@ impl Plan {
         if !self.rate.is_none_or(positive) {
             bail!("load: --rate must be a positive number");
         }
-        if !positive(self.pace) {
-            bail!("load: --pace must be a positive number");
+        for (name, value) in [("--pace", self.pace), ("--slow-rate", self.slow_rate)] {
+            if !positive(value) {
+                bail!("load: {name} must be a positive number");
+            }
         }
         if self.concurrency == Some(0) || self.clients == 0 {
             bail!("load: --concurrency and --clients must be at least 1");
         }
-        for (name, share) in [("--aborting", self.aborting), ("--slow", self.slow)] {
+        for (name, share) in [("--aborting", self.aborting), ("--slow", self.slow), ("--stalled", self.stalled)] {
             if !(0.0..=1.0).contains(&share) {
                 bail!("load: {name} is a share and lies between 0 and 1");
             }

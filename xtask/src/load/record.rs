@@ -1,7 +1,8 @@
 //! What became of each request: the load generator's own log, which is the truth that claims are held against.
 //!
-//! Bounded: at most 200,000 requests; those beyond are counted and not kept.
+//! Bounded: at most 200,000 requests are kept; those beyond are counted, are in the figures and on file, and are not kept.
 
+use super::summary::{Summary, Tally};
 use anyhow::Context as _;
 use serde::Serialize;
 use std::{
@@ -27,6 +28,10 @@ pub struct Record {
     pub ended: f64,
     /// The HTTP status, if an answer came.
     pub status: Option<u16>,
+    /// From the moment it was due until the client sent it (its first attempt).
+    pub lag_ms: f64,
+    /// From the moment it was due, or was to be tried again, to the head of the last answer.
+    pub head_ms: Option<f64>,
     /// From the moment it was due to the first byte of the body.
     pub first_byte_ms: Option<f64>,
     /// From the moment it was due to its end.
@@ -39,6 +44,10 @@ pub struct Record {
     pub aborted: bool,
     /// The client read slowly on purpose.
     pub slow: bool,
+    /// The client stopped sending on purpose.
+    pub stalled: bool,
+    /// Pictures that a good answer holds, as its upload did.
+    pub frames: u64,
     /// What went wrong.
     pub error: Option<String>,
 }
@@ -47,7 +56,7 @@ impl Record {
     /// The client got all it asked for.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.status == Some(200) && self.error.is_none() && !self.aborted
+        self.status == Some(200) && self.error.is_none() && !self.aborted && !self.stalled
     }
 }
 
@@ -63,6 +72,7 @@ struct Inner {
     open: HashMap<String, f64>,
     ended: Vec<Record>,
     beyond: u64,
+    tally: Tally,
     file: Option<BufWriter<File>>,
     failed: Option<std::io::Error>,
 }
@@ -94,11 +104,23 @@ impl Log {
                 inner.failed.get_or_insert(error);
             }
         }
+        inner.tally.add(&record);
         if inner.ended.len() < MOST {
             inner.ended.push(record);
         } else {
             inner.beyond += 1;
         }
+    }
+
+    /// Writes down that an attempt was refused with 429, this long after it was due.
+    pub(super) fn refused(&self, after_ms: f64) {
+        self.lock().tally.refused(after_ms);
+    }
+
+    /// The figures so far, over this many seconds.
+    #[must_use]
+    pub fn summary(&self, seconds: f64) -> Summary {
+        self.lock().tally.summary(seconds)
     }
 
     /// Writes down a request that was due and for which the client had no room to the end.

@@ -62,8 +62,13 @@ pub fn cpu_seconds(pid: u32) -> Option<f64> {
 /// Resident memory, in bytes.
 #[must_use]
 pub fn resident(pid: u32) -> Option<u64> {
-    let kilobytes: u64 = status_field(pid, "VmRSS:")?.trim_end_matches(" kB").trim().parse().ok()?;
-    Some(kilobytes * 1024)
+    bytes_field(pid, "VmRSS:")
+}
+
+/// The most resident memory that the program ever had, in bytes. (A `rusage` would count what its starter had too.)
+#[must_use]
+pub fn peak_resident(pid: u32) -> Option<u64> {
+    bytes_field(pid, "VmHWM:")
 }
 
 /// The ids of its threads.
@@ -115,6 +120,11 @@ pub fn settings() -> Vec<(String, String)> {
     all
 }
 
+fn bytes_field(pid: u32, field: &str) -> Option<u64> {
+    let kilobytes: u64 = status_field(pid, field)?.trim_end_matches(" kB").trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
 fn status_field(pid: u32, field: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix(field)).map(|value| value.trim().to_owned())
@@ -148,6 +158,7 @@ mod tests {
         let pid = std::process::id();
         assert!(is_alive(pid) && !is_alive(u32::MAX));
         assert!(resident(pid).unwrap() > 0);
+        assert!(peak_resident(pid).unwrap() >= resident(pid).unwrap() / 2);
         assert!(cpu_seconds(pid).unwrap() >= 0.0);
         assert!(threads(pid).contains(&pid));
         assert_eq!(namespaced_pid(pid), Some(pid));

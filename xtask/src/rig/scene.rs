@@ -35,7 +35,7 @@ impl Scene {
             otlp: Some(ports.otlp_url()),
             guard: Some(ports.guard_url()),
             descriptors: Some(1024),
-            mark: None,
+            ..TranscoderOptions::default()
         };
         let service = Transcoder::start(folder.path(), &options)?;
         let objective = folder.path().join("slo.yaml");

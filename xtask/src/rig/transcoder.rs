@@ -21,6 +21,10 @@ pub struct TranscoderOptions {
     pub descriptors: Option<u64>,
     /// A variable of its environment, by which it can be found later.
     pub mark: Option<(String, String)>,
+    /// Another binary than this workspace's.
+    pub program: Option<PathBuf>,
+    /// More of its command line.
+    pub arguments: Vec<String>,
 }
 
 /// A fault as the service declares it.
@@ -49,9 +53,12 @@ impl Transcoder {
         let temporary = folder.join("transcoder-tmp");
         std::fs::create_dir_all(&temporary).with_context(|| format!("create {}", temporary.display()))?;
         let temporary = temporary.canonicalize().context("temporary folder")?;
-        let program = process::binary("snowshed-transcoder", "snowshed-transcoder")?;
+        let program = match &options.program {
+            Some(program) => program.clone(),
+            None => process::binary("snowshed-transcoder", "snowshed-transcoder")?,
+        };
         let mut spawn = Spawn::new("transcoder", program).args(["--listen", "127.0.0.1:0", "--allow-fault-control"]);
-        spawn = spawn.env("TMPDIR", &temporary);
+        spawn = spawn.env("TMPDIR", &temporary).args(&options.arguments);
         if let Some(url) = &options.otlp {
             spawn = spawn.args(["--otlp", url]);
         }
