@@ -11,6 +11,8 @@ use ffmpeg_next::{Packet, Rational, Rescale};
 const LEAP: i64 = 10_000_000;
 /// A leap in a file with an index, whose pauses are meant: a slide show, a recorded screen.
 const LEAP_IN_FILE: i64 = 120_000_000;
+/// How far a transport stream's track may run back before that is a leap, in microseconds.
+const BACK: i64 = 500_000;
 /// A picture's way between decoding and showing is not longer, in microseconds.
 const REORDER: i64 = 10_000_000;
 
@@ -27,6 +29,7 @@ struct Hand {
 #[derive(Debug)]
 pub(super) struct Clock {
     leap: i64,
+    back: i64,
     hands: [Hand; 2],
 }
 
@@ -34,7 +37,8 @@ impl Clock {
     /// Begins with zero at `origin`. `pauses`: whether long pauses are meant.
     pub(super) fn new(origin: i64, pauses: bool) -> Self {
         let hand = Hand { offset: origin.saturating_neg(), next: None };
-        Self { leap: if pauses { LEAP_IN_FILE } else { LEAP }, hands: [hand, hand] }
+        let (leap, back) = if pauses { (LEAP_IN_FILE, LEAP_IN_FILE) } else { (LEAP, BACK) };
+        Self { leap, back, hands: [hand, hand] }
     }
 
     /// Sets a packet's times right. `track` is 0 or 1.
@@ -56,17 +60,27 @@ impl Clock {
     /// What is to be added to this packet's time.
     fn offset(&mut self, track: usize, time: i64, duration: i64) -> i64 {
         let (own, other) = (self.hands[track & 1], self.hands[1 - (track & 1)]);
-        let near = |offset: i64, expected: Option<i64>| {
-            expected.is_none_or(|expected| distance(time.saturating_add(offset), expected) <= self.leap)
+        let near = |offset: i64, expected: i64| distance(time.saturating_add(offset), expected) <= self.leap;
+        // A track may pause, but its own time does not run back.
+        let goes_on = |offset: i64, expected: i64| {
+            near(offset, expected) && time.saturating_add(offset) >= expected.saturating_sub(self.back)
         };
-        // A track's first packet is measured by its neighbour.
-        let expected = own.next.or(other.next);
-        let stays =
-            near(own.offset, expected) || (own.next.is_some() && other.next.is_some() && near(own.offset, other.next));
-        let offset = match expected {
-            _ if stays => own.offset,
-            _ if near(other.offset, expected) => other.offset,
-            expected => expected.unwrap_or(0).saturating_sub(time),
+        let offset = match (own.next, other.next) {
+            (None, None) => own.offset,
+            // A track's first packet is measured by its neighbour.
+            (None, Some(there)) => match [own.offset, other.offset].into_iter().find(|offset| near(*offset, there)) {
+                Some(offset) => offset,
+                None => there.saturating_sub(time),
+            },
+            (Some(here), there) => {
+                let filled = there.is_some_and(|there| near(own.offset, there)) && time.saturating_add(own.offset) >= here;
+                let offsets = [own.offset, other.offset];
+                match offsets.into_iter().find(|offset| goes_on(*offset, here)) {
+                    _ if filled => own.offset,
+                    Some(offset) => offset,
+                    None => here.saturating_sub(time),
+                }
+            }
         };
         let next = time.saturating_add(offset).saturating_add(duration.clamp(0, self.leap));
         self.hands[track & 1] = Hand { offset, next: Some(next) };
@@ -99,7 +113,7 @@ mod tests {
     #[test]
     fn leaps_are_taken_out_in_both_directions() {
         let year = 365 * 24 * 3600 * S;
-        for leap in [year, -year, 20 * S, -20 * S, i64::MAX / 2, i64::MIN / 2] {
+        for leap in [year, -year, 20 * S, -20 * S, -S, i64::MAX / 2, i64::MIN / 2] {
             let mut clock = Clock::new(0, false);
             let times = [0, FRAME, leap, leap.saturating_add(FRAME)];
             assert_eq!(told(&mut clock, &times), [0, FRAME, 2 * FRAME, 3 * FRAME], "{leap}");
