@@ -12,8 +12,11 @@ mod telemetry;
 use anyhow::Context;
 use clap::Parser;
 use cli::Args;
-use service::limits::Streams;
-use service::{App, Metrics};
+use service::admission::{Limits, Streams};
+use service::deadlines::Deadlines;
+use service::pool::Pool;
+use service::stop::Stop;
+use service::{App, Metrics, budget};
 use snowshed_guard::{Guard, GuardConfig, LimitLayer};
 use std::io::Write;
 use std::process::ExitCode;
@@ -81,7 +84,23 @@ async fn serve(args: Args, guard: LimitLayer) -> anyhow::Result<()> {
         .map_err(refused(format_args!("--listen {}", args.listen)))?;
     let address = listener.local_addr().context("listening address")?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let app = App { metrics: Metrics::new()?, streams: Streams::new(args.max_streams), port: address.port() };
+    let limits = Limits {
+        streams: args.max_streams,
+        memory: args.memory_budget.unwrap_or_else(budget::of_this_machine),
+        client_share: args.client_share,
+    };
+    let app = App {
+        metrics: Metrics::new()?,
+        streams: Streams::new(limits),
+        pool: Pool::new(args.max_streams),
+        deadlines: Deadlines {
+            idle: args.idle_timeout,
+            first_byte: args.first_byte_timeout,
+            total: args.total_timeout,
+        },
+        stop: Stop::new(),
+        port: address.port(),
+    };
     faults::listening_on(address);
     for dose in args.fault {
         dose.give();
@@ -89,12 +108,12 @@ async fn serve(args: Args, guard: LimitLayer) -> anyhow::Result<()> {
     let router = service::router(app.clone(), guard, args.allow_fault_control);
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush()).context("standard output")?;
-    let stop = async {
+    let asked = async || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     };
-    service::server::serve(listener, router, app, stop).await;
+    service::server::serve(listener, router, app, args.drain_timeout, asked).await;
     Ok(())
 }

@@ -73,7 +73,8 @@ impl Clock {
                 None => there.saturating_sub(time),
             },
             (Some(here), there) => {
-                let filled = there.is_some_and(|there| near(own.offset, there)) && time.saturating_add(own.offset) >= here;
+                let filled =
+                    there.is_some_and(|there| near(own.offset, there)) && time.saturating_add(own.offset) >= here;
                 let offsets = [own.offset, other.offset];
                 match offsets.into_iter().find(|offset| goes_on(*offset, here)) {
                     _ if filled => own.offset,

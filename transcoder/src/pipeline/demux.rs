@@ -6,7 +6,7 @@
 
 use super::container::{self, Kind};
 use super::intake::{Allowance, BEFORE_PICTURE, Intake};
-use super::{BodyReader, Cancel, PipelineError, decode};
+use super::{BodyReader, Cancel, Grow, PipelineError, decode};
 use ffmpeg_next::format::context::{Input, StreamIo};
 use ffmpeg_next::util::interrupt;
 use ffmpeg_next::{Dictionary, Error, Packet, Rational, Rescale, Stream, ffi, media};
@@ -24,11 +24,13 @@ pub(super) struct Demuxer {
     allowance: Allowance,
     cancel: Cancel,
     broken: u32,
+    /// Bytes of the upload that are kept in memory.
+    kept: u64,
 }
 
 impl Demuxer {
-    /// Reads the container's header.
-    pub(super) fn open(upload: BodyReader, cancel: &Cancel) -> Result<Self, PipelineError> {
+    /// Reads the container's header. `grow` is asked before more of the upload is kept.
+    pub(super) fn open(upload: BodyReader, cancel: &Cancel, grow: Grow<'_>) -> Result<Self, PipelineError> {
         let mut intake = Intake::new(upload, cancel.clone());
         let allowance = intake.allowance();
         let (prelude, kind) = container::recognise(&mut intake).map_err(PipelineError::Spool)?;
@@ -37,8 +39,13 @@ impl Demuxer {
         }
         let kind = kind.ok_or(PipelineError::Unrecognised)?;
         let intake = intake.again(prelude);
+        let mut kept = 0;
         let stream = match kind {
-            Kind::Mp4 { spooled: true } => StreamIo::from_read_seek(intake.spool()?),
+            Kind::Mp4 { spooled: true } => {
+                let file;
+                (file, kept) = intake.spool(grow)?;
+                StreamIo::from_read_seek(file)
+            }
             _ => StreamIo::from_read(intake),
         }
         .map_err(PipelineError::at("input"))?;
@@ -46,7 +53,12 @@ impl Demuxer {
             _ if allowance.is_used_up() => PipelineError::NoPictureYet(BEFORE_PICTURE >> 20),
             error => PipelineError::Unreadable(error),
         })?;
-        Ok(Self { input, kind, allowance, cancel: cancel.clone(), broken: 0 })
+        Ok(Self { input, kind, allowance, cancel: cancel.clone(), broken: 0, kept })
+    }
+
+    /// Bytes of the upload that are kept in memory while it is read.
+    pub(super) fn kept(&self) -> u64 {
+        self.kept
     }
 
     /// What it is.

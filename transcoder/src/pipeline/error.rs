@@ -1,13 +1,11 @@
 //! What can be wrong with an upload, and what can fail on the way.
 
+use super::Why;
 use std::io;
 
 /// Why no more of an upload came.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UploadError {
-    /// Nothing arrived for too long.
-    #[error("nothing arrived for {0} s")]
-    Idle(u64),
     /// The transfer broke.
     #[error("the transfer broke: {0}")]
     Broken(String),
@@ -16,9 +14,15 @@ pub(crate) enum UploadError {
 /// Why a stream ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PipelineError {
-    /// The client is gone, or the service is stopping.
+    /// It was told to end; [`run`](super::run) says why.
     #[error("cancelled")]
     Cancelled,
+    /// The client is gone, a deadline has passed, or the service is stopping.
+    #[error("{0}")]
+    Ended(Why),
+    /// It would take more memory than the service may use.
+    #[error("the stream needs more memory than is left of --memory-budget")]
+    NoMemory,
     /// The upload did not arrive.
     #[error("upload: {0}")]
     Upload(UploadError),
@@ -46,9 +50,6 @@ pub(crate) enum PipelineError {
     /// Tracks were found, but not one picture.
     #[error("the upload has a video track, but no picture could be decoded")]
     NothingDecoded,
-    /// The response's reader stopped reading.
-    #[error("the client did not read for {0} s")]
-    Unread(u64),
     /// The memory for the spool could not be had.
     #[error("spool: {0}")]
     Spool(#[source] io::Error),

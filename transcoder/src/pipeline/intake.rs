@@ -1,7 +1,7 @@
 //! The upload on its way into the demuxer: it ends when nobody wants the result any more, and may not be read without
 //! end before it has shown a picture.
 
-use super::{BodyReader, Cancel, PipelineError};
+use super::{BodyReader, Cancel, Grow, PipelineError};
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek};
 use std::os::fd::FromRawFd;
@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The largest MP4 with its index at the end.
 const SPOOL_BYTES: u64 = 64 << 20;
+/// Between two questions whether there is memory for more of it.
+const SPOOL_STEP: u64 = 1 << 20;
 /// What may be read before the first picture: an endless header is no video. The index of ten hours has about as much.
 pub(super) const BEFORE_PICTURE: u64 = 16 << 20;
 
@@ -56,11 +58,11 @@ impl Intake {
         self.allowance.clone()
     }
 
-    /// Copies all of it into anonymous memory. Runs on the codec's thread, as everything here.
-    pub(super) fn spool(self) -> Result<File, PipelineError> {
+    /// Copies all of it into anonymous memory; with its length. Runs on the codec's thread, as everything here.
+    pub(super) fn spool(self, grow: Grow<'_>) -> Result<(File, u64), PipelineError> {
         // Bounded by itself.
         self.allowance.lift();
-        spool(self)
+        spool(self, grow)
     }
 }
 
@@ -85,7 +87,7 @@ impl Read for Intake {
     }
 }
 
-fn spool(upload: impl Read) -> Result<File, PipelineError> {
+fn spool(upload: impl Read, grow: Grow<'_>) -> Result<(File, u64), PipelineError> {
     // SAFETY: the name is a C string; the call has no other precondition.
     let fd = unsafe { libc::memfd_create(c"upload".as_ptr(), libc::MFD_CLOEXEC) };
     if fd < 0 {
@@ -93,38 +95,53 @@ fn spool(upload: impl Read) -> Result<File, PipelineError> {
     }
     // SAFETY: `fd` was just made and belongs to nobody else.
     let mut file = unsafe { File::from_raw_fd(fd) };
-    let length = io::copy(&mut upload.take(SPOOL_BYTES + 1), &mut file).map_err(PipelineError::Spool)?;
-    if length > SPOOL_BYTES {
-        return Err(PipelineError::TooLargeToSpool(SPOOL_BYTES >> 20));
+    let mut upload = upload.take(SPOOL_BYTES + 1);
+    let mut length = 0;
+    loop {
+        if !grow(length + SPOOL_STEP) {
+            return Err(PipelineError::NoMemory);
+        }
+        let step = io::copy(&mut (&mut upload).take(SPOOL_STEP), &mut file).map_err(PipelineError::Spool)?;
+        length += step;
+        if length > SPOOL_BYTES {
+            return Err(PipelineError::TooLargeToSpool(SPOOL_BYTES >> 20));
+        }
+        if step < SPOOL_STEP {
+            break;
+        }
     }
     file.rewind().map_err(PipelineError::Spool)?;
-    Ok(file)
+    Ok((file, length))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Why;
     use super::*;
     use tokio::sync::mpsc;
 
-    fn upload(pieces: usize, bytes: usize) -> BodyReader {
+    fn intake(pieces: usize, bytes: usize, cancel: &Cancel) -> Intake {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         let (tx, rx) = mpsc::channel(pieces);
         for _ in 0..pieces {
             tx.try_send(Ok(vec![1; bytes].into())).expect("room");
         }
-        BodyReader::new(rx)
+        Intake::new(BodyReader::new(rx, runtime.handle().clone(), cancel.clone()), cancel.clone())
     }
 
     #[test]
     fn the_spool_is_bounded() {
-        assert!(matches!(spool(io::repeat(1)), Err(PipelineError::TooLargeToSpool(64))));
+        assert!(matches!(spool(io::repeat(1), &|_| true), Err(PipelineError::TooLargeToSpool(64))));
+        assert!(matches!(spool(io::repeat(1), &|bytes| bytes < 9 << 20), Err(PipelineError::NoMemory)));
         let mut text = String::new();
-        spool(&b"abc"[..]).expect("fits").read_to_string(&mut text).expect("rewound");
-        assert_eq!(text, "abc");
+        let (mut file, length) = spool(&b"abc"[..], &|_| true).expect("fits");
+        file.read_to_string(&mut text).expect("rewound");
+        assert_eq!((text.as_str(), length), ("abc", 3));
     }
 
     #[test]
     fn no_more_than_the_allowance_until_it_is_lifted() {
-        let mut intake = Intake::new(upload(17, 1 << 20), Cancel::default());
+        let mut intake = intake(17, 1 << 20, &Cancel::default());
         let allowance = intake.allowance();
         let mut read = Vec::new();
         let error = intake.read_to_end(&mut read).expect_err("used up");
@@ -137,11 +154,11 @@ mod tests {
     #[test]
     fn bytes_read_ahead_come_first_and_a_cancelled_upload_ends() {
         let cancel = Cancel::default();
-        let mut intake = Intake::new(upload(1, 2), cancel.clone()).again(b"ab".to_vec());
+        let mut intake = intake(1, 2, &cancel).again(b"ab".to_vec());
         let mut read = Vec::new();
         intake.read_to_end(&mut read).expect("read");
         assert_eq!(read, b"ab\x01\x01");
-        cancel.set();
+        cancel.set(Why::Gone);
         assert!(intake.read(&mut [0]).is_err());
     }
 }

@@ -1,50 +1,31 @@
 //! The two ends of a pipeline: a blocking reader and a blocking writer over bounded channels.
 //!
 //! Invariant: between client and codec there are at most [`DEPTH`] pieces in each direction, so a slow side holds the
-//! other up instead of filling memory. Neither end waits for ever: the upload has an idle timeout where it is
-//! received, the output has one here.
+//! other up instead of filling memory. Both ends stop waiting as soon as the pipeline is cancelled.
 
-use super::{PipelineError, UploadError};
+use super::{Cancel, PipelineError, UploadError};
 use bytes::{Buf, Bytes};
 use std::io::{self, Read, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 /// Pieces in flight in each direction.
 pub(crate) const DEPTH: usize = 8;
-/// How long a client may stop reading before its stream is ended.
-const UNREAD: Duration = Duration::from_secs(60);
-
-/// Tells a pipeline that nobody wants its output any more.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Ends the pipeline soon.
-    pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it should end.
-    pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// The upload, as it arrives.
 pub(crate) struct BodyReader {
     pieces: mpsc::Receiver<Result<Bytes, UploadError>>,
+    runtime: Handle,
+    cancel: Cancel,
     current: Bytes,
     failure: Arc<OnceLock<UploadError>>,
 }
 
 impl BodyReader {
     /// Reads what is sent; the end of the channel is the end of the upload.
-    pub(crate) fn new(pieces: mpsc::Receiver<Result<Bytes, UploadError>>) -> Self {
-        Self { pieces, current: Bytes::new(), failure: Arc::default() }
+    pub(crate) fn new(pieces: mpsc::Receiver<Result<Bytes, UploadError>>, runtime: Handle, cancel: Cancel) -> Self {
+        Self { pieces, runtime, cancel, current: Bytes::new(), failure: Arc::default() }
     }
 
     /// Where a failed upload will say why: the demuxer only sees an I/O error.
@@ -56,7 +37,18 @@ impl BodyReader {
 impl Read for BodyReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
-            match self.pieces.blocking_recv() {
+            if self.cancel.is_set() {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            let next = match self.pieces.try_recv() {
+                Ok(piece) => Some(piece),
+                Err(mpsc::error::TryRecvError::Disconnected) => None,
+                Err(mpsc::error::TryRecvError::Empty) => {
+                    let arrived = self.cancel.wait(&self.runtime, self.pieces.recv());
+                    arrived.ok_or(io::ErrorKind::ConnectionAborted)?
+                }
+            };
+            match next {
                 Some(Ok(piece)) => self.current = piece,
                 Some(Err(error)) => {
                     let error = self.failure.get_or_init(|| error).clone();
@@ -120,7 +112,7 @@ pub(crate) struct BodyWriter {
 }
 
 impl BodyWriter {
-    /// Sends to `pieces`; waits on `runtime`'s timer when the client is slow.
+    /// Sends to `pieces`; waits when the client is slow.
     pub(crate) fn new(pieces: mpsc::Sender<Output>, runtime: Handle, cancel: Cancel) -> Self {
         Self { pieces, runtime, cancel }
     }
@@ -149,11 +141,9 @@ impl BodyWriter {
             Err(mpsc::error::TrySendError::Full(piece)) => piece,
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
         };
-        let sent = self.runtime.block_on(async { tokio::time::timeout(UNREAD, self.pieces.send(piece)).await });
-        match sent {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
-            Err(_) => Err(io::Error::other(PipelineError::Unread(UNREAD.as_secs()))),
+        match self.cancel.wait(&self.runtime, self.pieces.send(piece)) {
+            Some(Ok(())) => Ok(()),
+            None | Some(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 }
@@ -172,19 +162,22 @@ impl Write for BodyWriter {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Why;
     use super::*;
 
     #[test]
     fn reads_across_pieces_and_remembers_why_it_failed() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         let (tx, rx) = mpsc::channel(4);
-        for piece in [Ok("ab".into()), Ok(Bytes::new()), Ok("cde".into()), Err(UploadError::Idle(30))] {
+        let broken = UploadError::Broken("reset".into());
+        for piece in [Ok("ab".into()), Ok(Bytes::new()), Ok("cde".into()), Err(broken.clone())] {
             tx.try_send(piece).expect("room");
         }
-        let mut reader = BodyReader::new(rx);
+        let mut reader = BodyReader::new(rx, runtime.handle().clone(), Cancel::default());
         let mut text = Vec::new();
         assert!(reader.read_to_end(&mut text).is_err());
         assert_eq!(text, b"abcde");
-        assert_eq!(reader.failure().get(), Some(&UploadError::Idle(30)));
+        assert_eq!(reader.failure().get(), Some(&broken));
     }
 
     #[test]
@@ -196,7 +189,25 @@ mod tests {
         assert_eq!(writer.write(b"x").ok(), Some(1));
         drop(rx);
         assert_eq!(writer.write(b"y").map_err(|error| error.kind()), Err(io::ErrorKind::BrokenPipe));
-        cancel.set();
+        cancel.set(Why::Gone);
         assert!(writer.write(b"").is_err());
+    }
+
+    /// Nobody sends and nobody reads: only the cancellation ends these waits.
+    #[test]
+    fn both_ends_stop_waiting_when_they_are_cancelled() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+        let cancel = Cancel::default();
+        let (uploading, upload) = mpsc::channel(1);
+        let (full, unread) = mpsc::channel(1);
+        let mut reader = BodyReader::new(upload, runtime.handle().clone(), cancel.clone());
+        let mut writer = BodyWriter::new(full, runtime.handle().clone(), cancel.clone());
+        assert!(writer.write(b"fills it").is_ok());
+        let reads = std::thread::spawn(move || reader.read(&mut [0; 9]).map_err(|error| error.kind()));
+        let writes = std::thread::spawn(move || writer.write(b"waits").map_err(|error| error.kind()));
+        cancel.set(Why::Gone);
+        assert_eq!(reads.join().expect("not panicked"), Err(io::ErrorKind::ConnectionAborted));
+        assert_eq!(writes.join().expect("not panicked"), Err(io::ErrorKind::BrokenPipe));
+        drop((uploading, unread));
     }
 }

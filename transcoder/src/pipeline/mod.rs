@@ -8,8 +8,10 @@
 //! What an upload is, its content decides, and each thing as late as it can be: the tracks when their first packets
 //! are there, the output's shape when the first picture is decoded.
 
+mod cancel;
 mod clock;
 mod container;
+mod cost;
 mod decode;
 mod demux;
 mod encode;
@@ -24,8 +26,10 @@ mod prologue;
 mod sound;
 mod turn;
 
+pub(crate) use cancel::{Cancel, Why};
+pub(crate) use cost::{UNKNOWN, cost};
 pub(crate) use error::{PipelineError, UploadError};
-pub(crate) use io::{BodyReader, BodyWriter, Cancel, DEPTH, Output, Piece, PieceKind};
+pub(crate) use io::{BodyReader, BodyWriter, DEPTH, Output, Piece, PieceKind};
 
 use demux::Demuxer;
 use ffmpeg_next::Packet;
@@ -88,7 +92,10 @@ pub(crate) enum Quality {
 /// x264's presets that a shared machine can afford, fastest first.
 pub(crate) const PRESETS: [&str; 6] = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"];
 
-/// Transcodes one upload. Blocks; ends soon after `cancel` is set.
+/// Asks for room for so many bytes in all; false if there is none.
+pub(crate) type Grow<'a> = &'a dyn Fn(u64) -> bool;
+
+/// Transcodes one upload. Blocks; ends soon after `cancel` is set. `grow` is asked once the real need is known.
 ///
 /// # Errors
 /// Says what is wrong with the upload, or which step failed.
@@ -98,14 +105,17 @@ pub(crate) fn run(
     settings: Settings,
     cancel: &Cancel,
     frames: &IntCounter,
+    grow: Grow<'_>,
 ) -> Result<(), PipelineError> {
     let failure = upload.failure();
-    let result = transcode(upload, output, settings, cancel, frames);
+    let result = transcode(upload, output, settings, cancel, frames, grow);
     // A broken upload looks like a broken file from inside, and a client that left like either: say what came first.
     match failure.get() {
         Some(upload) => Err(PipelineError::Upload(upload.clone())),
-        None if result.is_err() && cancel.is_set() => Err(PipelineError::Cancelled),
-        None => result,
+        None => match (result, cancel.why()) {
+            (Err(_), Some(why)) => Err(PipelineError::Ended(why)),
+            (result, _) => result,
+        },
     }
 }
 
@@ -115,9 +125,10 @@ fn transcode(
     settings: Settings,
     cancel: &Cancel,
     frames: &IntCounter,
+    grow: Grow<'_>,
 ) -> Result<(), PipelineError> {
     memory::bound_allocations();
-    let mut input = Demuxer::open(upload, cancel)?;
+    let mut input = Demuxer::open(upload, cancel, &|kept| grow(kept.saturating_add(cost(&settings, UNKNOWN))))?;
     let Prologue { mut packets, video, sound, mut clock } = Prologue::read(&mut input)?;
     let stream = input.track(video).ok_or(PipelineError::NoVideo)?;
     let base = stream.time_base();
@@ -127,8 +138,10 @@ fn transcode(
         sound: None,
         muxer: Muxer::open(output, settings)?,
         early: Vec::new(),
+        settings,
         cancel,
         frames,
+        grow,
     };
     loop {
         let packet = match packets.pop_front() {
@@ -158,8 +171,10 @@ struct Work<'a> {
     muxer: Muxer,
     /// Sound that came before the first picture. The demuxer's allowance bounds it.
     early: Vec<Packet>,
+    settings: Settings,
     cancel: &'a Cancel,
     frames: &'a IntCounter,
+    grow: Grow<'a>,
 }
 
 impl Work<'_> {
@@ -184,6 +199,9 @@ impl Work<'_> {
     }
 
     fn begin(&mut self, input: &Demuxer, sound: Option<usize>) -> Result<(), PipelineError> {
+        if !(self.grow)(input.kept().saturating_add(cost(&self.settings, self.picture.size()))) {
+            return Err(PipelineError::NoMemory);
+        }
         self.picture.begin(&mut self.muxer)?;
         if let Some(stream) = sound.and_then(|sound| input.track(sound)) {
             match Sound::open(&stream, &mut self.muxer) {

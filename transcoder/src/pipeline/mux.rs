@@ -280,9 +280,6 @@ impl Muxer {
 }
 
 /// The reader is gone or too slow.
-fn broken(error: io::Error) -> PipelineError {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<PipelineError>()) {
-        Some(PipelineError::Unread(seconds)) => PipelineError::Unread(*seconds),
-        _ => PipelineError::Cancelled,
-    }
+fn broken(_: io::Error) -> PipelineError {
+    PipelineError::Cancelled
 }

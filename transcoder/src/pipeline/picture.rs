@@ -128,6 +128,14 @@ impl Picture {
         self.made.is_some()
     }
 
+    /// Width and height of the picture that was decoded.
+    pub(super) fn size(&self) -> (u32, u32) {
+        match Shape::of_picture(&self.decoded) {
+            Shape::Video { width, height, .. } => (width.unsigned_abs(), height.unsigned_abs()),
+            Shape::Audio { .. } => (0, 0),
+        }
+    }
+
     /// Makes the output's track for the picture that was decoded.
     pub(super) fn begin(&mut self, muxer: &mut Muxer) -> Result<(), PipelineError> {
         let shape = Shape::of_picture(&self.decoded);

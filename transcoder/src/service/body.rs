@@ -1,45 +1,65 @@
 //! The response body: what the codec thread has made, in order.
 //!
 //! Invariant: dropping it (the client is gone, the stream was reset) ends the codec thread within milliseconds. An
-//! error in the middle breaks the transfer off, so that nobody takes a torso for the whole.
+//! error in the middle breaks the transfer off, so that nobody takes a torso for the whole. It leaves in frames of at
+//! most [`FRAME`], so that what a slow reader takes is seen, and little waits behind a window that is closed.
 
-use crate::pipeline::{Cancel, Output, PipelineError};
+use super::deadlines::Clocks;
+use super::limits::FRAME;
+use super::stream::Owner;
+use super::transfer;
+use crate::pipeline::{Output, PipelineError, Why};
 use bytes::Bytes;
 use http_body::Frame;
 use prometheus::IntCounter;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
+use tracing::Span;
 
-/// The receiving end of a codec thread's output; dropping it cancels the thread.
+/// The receiving end of a stream; dropping it ends the stream.
 pub(super) struct Receiver {
     pieces: mpsc::Receiver<Output>,
-    cancel: Cancel,
+    owner: Arc<Owner>,
 }
 
 impl Receiver {
-    /// Of this channel, which `cancel` belongs to.
-    pub(super) fn new(pieces: mpsc::Receiver<Output>, cancel: Cancel) -> Self {
-        Self { pieces, cancel }
+    /// Of this channel, which belongs to `owner`.
+    pub(super) fn new(pieces: mpsc::Receiver<Output>, owner: Arc<Owner>) -> Self {
+        Self { pieces, owner }
     }
 
-    /// The first piece, or how it ended without any; `None` if the thread died.
+    /// The next piece, or how it ended; `None` if the thread died. A stream that was ended from outside says so at
+    /// once, however long its codec takes to notice.
     pub(super) async fn next(&mut self) -> Option<Output> {
-        self.pieces.recv().await
+        let next = tokio::select! {
+            biased;
+            next = self.pieces.recv() => next,
+            why = self.owner.cancel.cancelled() => Some(Output::Failed(PipelineError::Ended(why))),
+        };
+        if let Some(Output::Data(_)) = next {
+            self.owner.clocks.first_byte();
+        }
+        next
     }
 }
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.cancel.set();
+        self.owner.cancel.set(Why::Gone);
     }
 }
 
+type Ending = Pin<Box<dyn Future<Output = Why> + Send>>;
+
 /// The rest of a stream, after its first piece.
 pub(super) struct Transcoded {
-    first: Option<Bytes>,
+    /// Of the last piece, not sent yet.
+    current: Bytes,
     /// Gone once the stream has ended.
     rest: Option<Receiver>,
+    ended: Ending,
     sent: IntCounter,
 }
 
@@ -55,13 +75,27 @@ pub(super) enum BodyError {
 impl Transcoded {
     /// Sends `first`, then what comes.
     pub(super) fn new(first: Bytes, rest: Receiver, sent: IntCounter) -> Self {
-        Self { first: Some(first), rest: Some(rest), sent }
+        let cancel = rest.owner.cancel.clone();
+        if let Some(transfer) = transfer::current() {
+            // Set once: a stream has one answer.
+            rest.owner.answer.set(transfer).unwrap_or_default();
+        }
+        Self { current: first, ended: Box::pin(async move { cancel.cancelled().await }), rest: Some(rest), sent }
     }
 
-    fn data(&self, bytes: Bytes) -> Frame<Bytes> {
+    /// The next frame of the current piece.
+    fn frame(&mut self, clocks: &Clocks) -> Frame<Bytes> {
+        let bytes = self.current.split_to(self.current.len().min(FRAME));
         self.sent.inc_by(bytes.len() as u64);
+        clocks.given(bytes.len());
         Frame::data(bytes)
     }
+}
+
+/// Tells that a transfer is broken off: the head said 200, the span must not.
+fn tell(why: &dyn std::fmt::Display) {
+    tracing::warn!(error = %why, "stream broken off");
+    Span::current().record("otel.status_code", "ERROR");
 }
 
 impl http_body::Body for Transcoded {
@@ -69,25 +103,44 @@ impl http_body::Body for Transcoded {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let next = match (self.first.take(), &mut self.rest) {
-            (Some(first), _) => return Poll::Ready(Some(Ok(self.data(first)))),
-            (None, Some(rest)) => ready!(rest.pieces.poll_recv(cx)),
-            (None, None) => return Poll::Ready(None),
-        };
-        let end = match next {
-            Some(Output::Data(piece)) => {
-                return Poll::Ready(Some(Ok(self.data(piece.bytes))));
-            }
-            Some(Output::Done) => None,
-            Some(Output::Failed(error)) => {
-                tracing::warn!(%error, "stream broken off");
-                // The head said 200; the span must not.
-                tracing::Span::current().record("otel.status_code", "ERROR");
-                Some(Err(BodyError::Pipeline(error)))
-            }
-            None => Some(Err(BodyError::Died)),
-        };
-        self.rest = None;
-        Poll::Ready(end)
+        let this = &mut *self;
+        let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
+        let owner = rest.owner.clone();
+        owner.clocks.asked();
+        if this.current.is_empty() {
+            let next = match (rest.pieces.poll_recv(cx), this.ended.as_mut().poll(cx)) {
+                (Poll::Ready(next), _) => next,
+                (Poll::Pending, ended) => Some(Output::Failed(PipelineError::Ended(ready!(ended)))),
+            };
+            let end = match next {
+                Some(Output::Data(piece)) => {
+                    this.current = piece.bytes;
+                    return Poll::Ready(Some(Ok(this.frame(&owner.clocks))));
+                }
+                Some(Output::Done) => None,
+                Some(Output::Failed(error)) => {
+                    tell(&error);
+                    Some(Err(BodyError::Pipeline(error)))
+                }
+                None => {
+                    tell(&BodyError::Died);
+                    Some(Err(BodyError::Died))
+                }
+            };
+            this.rest = None;
+            return Poll::Ready(end);
+        }
+        Poll::Ready(Some(Ok(this.frame(&owner.clocks))))
+    }
+}
+
+impl Drop for Transcoded {
+    fn drop(&mut self) {
+        // Broken off while the client did not read, and so did not ask either.
+        if let Some(rest) = &self.rest
+            && let Some(why) = rest.owner.cancel.why().filter(|why| *why != Why::Gone)
+        {
+            tell(&why);
+        }
     }
 }

@@ -1,8 +1,6 @@
-//! Every bound of the service, in one place, and the places for streams.
+//! The bounds of the service that are no flags, in one place, and the rules that follow from them.
 
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What one HTTP/2 stream may send before it is read.
 pub(crate) const STREAM_WINDOW: u32 = 128 << 10;
@@ -10,57 +8,47 @@ pub(crate) const STREAM_WINDOW: u32 = 128 << 10;
 pub(crate) const STREAMS_PER_CONNECTION: u32 = 1024;
 /// What one HTTP/2 stream may have waiting to be sent.
 pub(crate) const SEND_BUFFER: usize = 64 << 10;
+/// What an HTTP/1.1 connection may have read or waiting to be sent; also the longest head.
+pub(crate) const HTTP1_BUFFER: usize = 64 << 10;
+/// What the kernel may hold of a connection's answers without having sent it.
+pub(crate) const UNSENT: i32 = 128 << 10;
+/// What is handed to a connection at a time.
+pub(crate) const FRAME: usize = 16 << 10;
 /// Connections at once; more wait in the kernel's queue.
 pub(crate) const CONNECTIONS: usize = 4096;
-/// How long an upload may say nothing before its stream is taken away.
-pub(crate) const UPLOAD_IDLE: Duration = Duration::from_secs(30);
+/// Connections beyond these: one request each, and no stream, so that health and metrics are always reached.
+pub(crate) const RESERVED_CONNECTIONS: usize = 64;
 /// For a request's head, and between two HTTP/2 pings.
 pub(crate) const HEAD: Duration = Duration::from_secs(10);
-/// After SIGTERM, for streams to end by themselves.
-pub(crate) const GRACE: Duration = Duration::from_millis(1500);
+/// For a request's head on a reserved connection.
+pub(crate) const RESERVED_HEAD: Duration = Duration::from_secs(2);
+/// After the last stream, for answers to reach their clients.
+pub(crate) const FLUSH: Duration = Duration::from_millis(1500);
 /// Between two tries to accept while there are no file descriptors.
 pub(crate) const NO_FDS_PAUSE: Duration = Duration::from_millis(100);
-/// Stack of a codec thread.
-pub(crate) const CODEC_STACK: usize = 2 << 20;
+/// Between two looks whether the client of an upload that nobody reads is still there.
+pub(crate) const HANGUP_LOOK: Duration = Duration::from_millis(20);
+/// Seconds after which a refused client may try again.
+pub(crate) const RETRY_AFTER: u32 = 1;
 
 /// What a whole connection may send before it is read: less than all its streams together, and one slow stream would
-/// hold up the others.
+/// hold up the others. Twice the streams that can be admitted, because refused uploads are read off beside them.
 pub(crate) fn connection_window(max_streams: u32) -> u32 {
     let streams = max_streams.saturating_mul(2).clamp(128, STREAMS_PER_CONNECTION);
     streams.saturating_mul(STREAM_WINDOW)
 }
 
-/// Places for streams, each of which is a thread.
-#[derive(Clone, Debug)]
-pub(crate) struct Streams {
-    places: Arc<Semaphore>,
-    most: u32,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Streams {
-    /// So many at once.
-    pub(crate) fn new(most: u32) -> Self {
-        Self { places: Arc::new(Semaphore::new(most as usize)), most }
-    }
-
-    /// A place, if there is one now.
-    pub(crate) fn take(&self) -> Option<OwnedSemaphorePermit> {
-        self.places.clone().try_acquire_owned().ok()
-    }
-
-    /// How many there are.
-    pub(crate) fn most(&self) -> u32 {
-        self.most
-    }
-
-    /// How many are taken.
-    pub(crate) fn taken(&self) -> usize {
-        (self.most as usize).saturating_sub(self.places.available_permits())
-    }
-
-    /// Waits until all have been given back.
-    pub(crate) async fn all_given_back(&self) {
-        // The semaphore is never closed; if it were, there would be nothing to wait for.
-        drop(self.places.acquire_many(self.most).await);
+    #[test]
+    fn a_connection_has_room_for_all_streams_that_it_can_have() {
+        for max_streams in [1, 64, 65, 511, 512, 600, 1024, 4096] {
+            let admitted = max_streams.min(STREAMS_PER_CONNECTION);
+            assert!(connection_window(max_streams) >= admitted * STREAM_WINDOW, "{max_streams}");
+            // HTTP/2's largest window.
+            assert!(connection_window(max_streams) < 1 << 31);
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Gauges of the process are read when they are asked for.
 
-use super::limits::Streams;
+use super::admission::Streams;
 use super::memory;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,

@@ -1,29 +1,38 @@
 //! The HTTP service: routes and what they share.
 
+pub(crate) mod admission;
 mod body;
+pub(crate) mod budget;
+pub(crate) mod deadlines;
 mod faults_api;
 pub(crate) mod limits;
 pub(crate) mod memory;
 mod metrics;
+pub(crate) mod pool;
 mod problem;
 mod request;
 pub(crate) mod server;
 mod span;
+pub(crate) mod stop;
 mod stream;
 mod transcode;
+mod transfer;
 mod upload;
 
 pub(crate) use metrics::Metrics;
 
+use admission::Streams;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use limits::Streams;
+use deadlines::Deadlines;
+use pool::Pool;
 use problem::Problem;
 use snowshed_guard::LimitLayer;
 use std::net::SocketAddr;
+use stop::Stop;
 use tower::ServiceBuilder;
 
 /// The path of the one thing that this service does.
@@ -38,6 +47,12 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     /// Places for streams.
     pub(crate) streams: Streams,
+    /// Threads for them.
+    pub(crate) pool: Pool,
+    /// How long they may take.
+    pub(crate) deadlines: Deadlines,
+    /// Whether the end has come.
+    pub(crate) stop: Stop,
     /// The port that is listened on.
     pub(crate) port: u16,
 }
@@ -45,6 +60,10 @@ pub(crate) struct App {
 /// The client's address, as the socket tells it.
 #[derive(Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Its connection is one of the few that are kept for health and metrics.
+#[derive(Clone, Copy)]
+struct Reserved;
 
 /// All routes. The span is outermost, so that refusals of the guard are spans too.
 pub(crate) fn router(app: App, guard: LimitLayer, allow_fault_control: bool) -> Router {
@@ -54,7 +73,7 @@ pub(crate) fn router(app: App, guard: LimitLayer, allow_fault_control: bool) -> 
     let mut router = Router::new()
         .route(PATH, post(transcode::transcode).layer(layers))
         .route("/metrics", get(page))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(health))
         .route("/livez", get(|| async { "ok\n" }));
     if allow_fault_control {
         let faults = get(faults_api::get).put(faults_api::put).delete(faults_api::delete);
@@ -64,6 +83,15 @@ pub(crate) fn router(app: App, guard: LimitLayer, allow_fault_control: bool) -> 
     router
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here").into_response() })
         .with_state(app)
+}
+
+/// Whether new streams are taken.
+async fn health(State(app): State<App>) -> Response {
+    if app.stop.is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
+    } else {
+        "ok\n".into_response()
+    }
 }
 
 async fn page(State(app): State<App>) -> Response {

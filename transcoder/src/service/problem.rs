@@ -1,7 +1,9 @@
 //! Errors as problem documents (RFC 9457).
 
+use super::admission::Full;
+use super::limits::{CONNECTIONS, RETRY_AFTER};
 use crate::faults::FaultError;
-use crate::pipeline::{PipelineError, UploadError};
+use crate::pipeline::{PipelineError, UploadError, Why};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -12,12 +14,13 @@ pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
     retry_after_s: Option<u32>,
+    limit: Option<&'static str>,
 }
 
 impl Problem {
     /// With this status, for this reason.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after_s: None }
+        Self { status, detail: detail.into(), retry_after_s: None, limit: None }
     }
 
     /// Says when it is worth trying again.
@@ -25,16 +28,31 @@ impl Problem {
         self.retry_after_s = Some(seconds);
         self
     }
+
+    /// There are too many connections for this one to have a stream.
+    pub(super) fn connections() -> Self {
+        let detail = format!("more than {CONNECTIONS} connections: those beyond have no streams");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, detail).limit("connections").retry_after(RETRY_AFTER)
+    }
+
+    /// Names the limit that it is about.
+    fn limit(mut self, name: &'static str) -> Self {
+        self.limit = Some(name);
+        self
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({
+        let mut body = json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("Error"),
             "status": self.status.as_u16(),
             "detail": self.detail,
         });
+        if let Some(limit) = self.limit {
+            body["limit"] = limit.into();
+        }
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -56,12 +74,24 @@ impl From<PipelineError> for Problem {
             | PipelineError::Unsupported(_)
             | PipelineError::TooLargeToSpool(_)
             | PipelineError::NothingDecoded => StatusCode::UNPROCESSABLE_ENTITY,
-            PipelineError::Upload(UploadError::Idle(_)) => StatusCode::REQUEST_TIMEOUT,
+            PipelineError::Ended(Why::Gone | Why::Stopping) => StatusCode::SERVICE_UNAVAILABLE,
+            PipelineError::Ended(_) => StatusCode::REQUEST_TIMEOUT,
+            PipelineError::NoMemory => {
+                let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string());
+                return problem.limit("memory-budget").retry_after(RETRY_AFTER);
+            }
             PipelineError::Upload(UploadError::Broken(_)) => StatusCode::BAD_REQUEST,
             PipelineError::Cancelled | PipelineError::Spool(_) => StatusCode::SERVICE_UNAVAILABLE,
-            PipelineError::Unread(_) | PipelineError::Codec { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            PipelineError::Codec { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<Full> for Problem {
+    fn from(full: Full) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, full.to_string());
+        problem.limit(full.limit()).retry_after(RETRY_AFTER)
     }
 }
 

@@ -1,54 +1,88 @@
 //! Connections: accepting them, serving HTTP/1.1 and HTTP/2 on one port, and ending them.
 //!
-//! Invariant: running out of file descriptors neither ends the service nor makes it spin; it accepts again as soon as
-//! there are some.
+//! Invariants: running out of file descriptors neither ends the service nor makes it spin; it accepts again as soon as
+//! there are some. However many connections are busy, a few more are accepted, so that health and metrics are reached.
+//! The end comes in stages ([`Stage`]): while streams drain, open connections are still answered.
 
 use super::limits::{
-    CONNECTIONS, GRACE, HEAD, NO_FDS_PAUSE, SEND_BUFFER, STREAM_WINDOW, STREAMS_PER_CONNECTION, connection_window,
+    CONNECTIONS, FLUSH, HEAD, HTTP1_BUFFER, NO_FDS_PAUSE, RESERVED_CONNECTIONS, RESERVED_HEAD, SEND_BUFFER,
+    STREAM_WINDOW, STREAMS_PER_CONNECTION, UNSENT, connection_window,
 };
-use super::{App, Peer};
+use super::stop::{Stage, Stop};
+use super::transfer::{StreamTasks, Transfer};
+use super::{App, Peer, Reserved};
 use axum::Router;
 use axum::body::Body;
+use axum::http::{HeaderValue, Version, header};
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 /// Between two complaints about accepting.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
-/// For codec threads to notice that nobody listens any more.
+/// For codec threads to notice that the service ends.
 const CODECS_END: Duration = Duration::from_millis(300);
 
-/// Serves until `stop` is ready; then lets streams end for a moment and cuts the rest.
-pub(crate) async fn serve(listener: TcpListener, router: Router, app: App, stop: impl Future<Output = ()>) {
-    let http = Arc::new(protocol(app.streams.most()));
-    let (stopping, stopped) = watch::channel(());
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+/// Serves until it is asked to stop; then lets streams end by themselves for `drain`, or until it is asked again, and
+/// cuts the rest.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    app: App,
+    drain: Duration,
+    mut asked: impl AsyncFnMut(),
+) {
     let mut connections = JoinSet::new();
+    accept_until(&listener, router, &app, &mut connections, &mut asked).await;
+    drop(listener);
+    app.stop.reach(Stage::Draining);
+    tokio::select! {
+        () = app.streams.all_given_back() => {}
+        () = tokio::time::sleep(drain) => tracing::warn!(streams = app.streams.taken(), "streams cut: out of time"),
+        () = asked() => tracing::warn!(streams = app.streams.taken(), "streams cut: asked again"),
+    }
+    app.stop.reach(Stage::Ending);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(FLUSH, ended).await.is_err() {
+        connections.shutdown().await;
+    }
+    if tokio::time::timeout(CODECS_END, app.streams.all_given_back()).await.is_err() {
+        tracing::warn!(streams = app.streams.taken(), "codec threads left behind");
+    }
+}
+
+/// Accepts until it is asked to stop.
+async fn accept_until(
+    listener: &TcpListener,
+    router: Router,
+    app: &App,
+    connections: &mut JoinSet<()>,
+    asked: &mut impl AsyncFnMut(),
+) {
+    let server = Server { usual: protocol(app.streams.most()), reserved: reserved(), router, stop: app.stop.clone() };
+    let server = Arc::new(server);
+    let places = Places::new();
     let mut complained: Option<Instant> = None;
-    let mut stop = std::pin::pin!(stop);
+    let mut asked = std::pin::pin!(asked());
     loop {
         let accepted = tokio::select! {
-            () = &mut stop => break,
+            () = &mut asked => return,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = places.accept(listener) => accepted,
         };
         match accepted {
             Ok((stream, peer, place)) => {
-                let connection = connection(http.clone(), stream, peer, router.clone(), stopped.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(place);
-                });
+                connections.spawn(server.clone().connection(stream, peer, place));
             }
             Err(error) => {
                 if complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
@@ -57,34 +91,57 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, app: App, stop:
                 }
                 // The connection stays in the kernel's queue; trying at once would only spin.
                 tokio::select! {
-                    () = &mut stop => break,
+                    () = &mut asked => return,
                     () = tokio::time::sleep(NO_FDS_PAUSE) => {}
                 }
             }
         }
     }
-    drop((listener, stopping));
-    let ended = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(GRACE, ended).await.is_err() {
-        connections.shutdown().await;
+}
+
+/// Places for connections.
+struct Places {
+    usual: Arc<Semaphore>,
+    reserved: Arc<Semaphore>,
+}
+
+/// A connection's place, and whether it is one of the reserved.
+struct Place {
+    reserved: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self { usual: Arc::new(Semaphore::new(CONNECTIONS)), reserved: Arc::new(Semaphore::new(RESERVED_CONNECTIONS)) }
     }
-    if tokio::time::timeout(CODECS_END, app.streams.all_given_back()).await.is_err() {
-        tracing::warn!(streams = app.streams.taken(), "codec threads left behind");
+
+    /// A reserved place is taken only while there is no other.
+    fn take(&self) -> Option<Place> {
+        let place = |reserved| move |permit| Place { reserved, _permit: permit };
+        let usual = self.usual.clone().try_acquire_owned().map(place(false));
+        usual.or_else(|_| self.reserved.clone().try_acquire_owned().map(place(true))).ok()
+    }
+
+    /// Waits until there is a place. Only the loop that accepts takes any, so it is there when a client comes.
+    async fn free(&self) {
+        tokio::select! {
+            permit = self.usual.acquire() => drop(permit),
+            permit = self.reserved.acquire() => drop(permit),
+        }
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr, Place)> {
+        self.free().await;
+        let (stream, peer) = listener.accept().await?;
+        let place = self.take().ok_or_else(|| io::Error::other("no place for a connection"))?;
+        Ok((stream, peer, place))
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, place))
-}
-
-fn protocol(max_streams: u32) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+fn protocol(max_streams: u32) -> auto::Builder<StreamTasks> {
+    let mut builder = auto::Builder::new(StreamTasks);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HTTP1_BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -97,29 +154,99 @@ fn protocol(max_streams: u32) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-async fn connection(
-    http: Arc<auto::Builder<TokioExecutor>>,
-    stream: TcpStream,
-    peer: SocketAddr,
+/// For reserved connections: one short request each.
+fn reserved() -> auto::Builder<StreamTasks> {
+    let mut builder = auto::Builder::new(StreamTasks).http1_only();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(RESERVED_HEAD).keep_alive(false);
+    builder
+}
+
+/// What connections share.
+struct Server {
+    usual: auto::Builder<StreamTasks>,
+    reserved: auto::Builder<StreamTasks>,
     router: Router,
-    mut stopped: watch::Receiver<()>,
-) {
-    // Without it small pieces of video wait for acknowledgements; a socket that refuses still works.
-    stream.set_nodelay(true).unwrap_or_default();
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        router.clone().oneshot(request.map(Body::new))
-    });
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        // The sender is dropped when the service stops.
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    stop: Stop,
+}
+
+impl Server {
+    /// A connection's whole life.
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
+        // Without it small pieces of video wait for acknowledgements; a socket that refuses still works.
+        stream.set_nodelay(true).unwrap_or_default();
+        keep_little_unsent(&stream);
+        let transfer = Transfer::of_connection(stream.as_raw_fd());
+        let answered = self.answer(stream, peer, transfer.clone(), place.reserved);
+        transfer.run(answered).await;
+    }
+
+    async fn answer(&self, stream: TcpStream, peer: SocketAddr, transfer: Transfer, is_reserved: bool) {
+        let (router, stop, speaks) = (self.router.clone(), self.stop.clone(), transfer.clone());
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            let version = request.version();
+            if version == Version::HTTP_2 {
+                speaks.speaks_http2();
+            }
+            request.extensions_mut().insert(Peer(peer));
+            if is_reserved {
+                request.extensions_mut().insert(Reserved);
+            }
+            let (answer, stop) = (router.clone().oneshot(request.map(Body::new)), stop.clone());
+            async move {
+                let mut answer = answer.await?;
+                if stop.is_draining() && version < Version::HTTP_2 {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, std::convert::Infallible>(answer)
+            }
+        });
+        let builder = if is_reserved { &self.reserved } else { &self.usual };
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        // Dropped before the connection.
+        let socket = Closing(transfer);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            // HTTP/2 can say that nothing new is taken while streams go on; over HTTP/1.1 each answer says it.
+            () = self.ending(&socket.0) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "connection ended");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "connection ended");
+    }
+
+    /// Waits until this connection is to take no more requests.
+    async fn ending(&self, transfer: &Transfer) {
+        self.stop.reached(Stage::Draining).await;
+        if !transfer.is_http2() {
+            self.stop.reached(Stage::Ending).await;
+        }
+    }
+}
+
+/// Bounds what the kernel takes and cannot send yet (by default megabytes for each connection), so that a reader who
+/// stalls costs little. What is on its way is bounded by the connection's own window, so nothing is slower for it.
+fn keep_little_unsent(stream: &TcpStream) {
+    let bytes = UNSENT;
+    // SAFETY: an integer of the length that is given; a kernel that refuses leaves the socket as it was.
+    unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const bytes).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        );
+    }
+}
+
+/// The socket is open as long as this is there.
+struct Closing(Transfer);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.closing();
     }
 }

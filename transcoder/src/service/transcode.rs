@@ -1,31 +1,45 @@
 //! `POST /api/v1/transcode`.
 //!
-//! Each stream has a thread, a place among [`Streams`](super::limits::Streams), and two bounded channels. The status
+//! Each stream has a thread, a place among [`Streams`](super::admission::Streams), and two bounded channels. The status
 //! is decided when the first byte of the result is there, so a broken upload is a 422 and not a torso.
 
+use super::admission::Place;
 use super::body::Transcoded;
+use super::limits::RETRY_AFTER;
 use super::problem::Problem;
-use super::{App, request, stream};
+use super::{App, Peer, Reserved, request, stream};
 use crate::faults;
-use crate::pipeline::Output;
+use crate::pipeline::{self, Output, Settings};
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use snowshed_guard::drain;
 use std::time::Instant;
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 /// The handler.
-pub(super) async fn transcode(State(app): State<App>, headers: HeaderMap, body: Body) -> Response {
+pub(super) async fn transcode(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    reserved: Option<Extension<Reserved>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let began = Instant::now();
-    let admitted = request::settings(&headers).and_then(|settings| Ok((settings, place(&app)?)));
+    let admitted = request::settings(&headers).and_then(|settings| {
+        let place = if reserved.is_some() { Err(Problem::connections()) } else { place(&app, peer, &settings) };
+        Ok((settings, place?))
+    });
     let (settings, place) = match admitted {
         Ok(admitted) => admitted,
         Err(problem) => {
-            drain::in_background(body);
+            // Who asks before it sends has not sent, and is not asked to.
+            if !headers.contains_key(header::EXPECT) {
+                drain::in_background(body);
+            }
             return problem.into_response();
         }
     };
@@ -37,7 +51,7 @@ pub(super) async fn transcode(State(app): State<App>, headers: HeaderMap, body: 
         Ok(output) => output,
         Err(error) => {
             let detail = format!("no thread for this stream: {error}");
-            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(1).into_response();
+            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_AFTER).into_response();
         }
     };
     match output.next().await {
@@ -56,9 +70,10 @@ pub(super) async fn transcode(State(app): State<App>, headers: HeaderMap, body: 
     }
 }
 
-fn place(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
-    app.streams.take().ok_or_else(|| {
-        let detail = format!("all {} streams are taken", app.streams.most());
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(1)
-    })
+/// A place for a stream of this client.
+fn place(app: &App, peer: Peer, settings: &Settings) -> Result<Place, Problem> {
+    if app.stop.is_draining() {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the service is stopping").retry_after(RETRY_AFTER));
+    }
+    Ok(app.streams.take(peer.0.ip(), pipeline::cost(settings, pipeline::UNKNOWN))?)
 }

@@ -1,41 +1,86 @@
 //! The request body's way to the codec thread.
 
-use super::limits::UPLOAD_IDLE;
-use crate::pipeline::UploadError;
+use super::deadlines::Patience;
+use super::limits::HANGUP_LOOK;
+use super::transfer::Transfer;
+use crate::pipeline::{Cancel, UploadError, Why};
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use prometheus::IntCounter;
 use snowshed_guard::drain;
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
 
-/// Hands the upload on, piece by piece. Ends when the upload or the codec does; what the client then still sends is
-/// read off for a moment, so that it sees the answer.
-pub(super) async fn pump(mut body: Body, pieces: mpsc::Sender<Result<Bytes, UploadError>>, received: IntCounter) {
-    loop {
-        let next = tokio::select! {
-            () = pieces.closed() => {
-                drain::rest_of(body).await;
+/// What an upload hands its pieces to, and what it watches meanwhile.
+pub(super) struct Upload {
+    /// To the codec thread.
+    pub(super) pieces: mpsc::Sender<Result<Bytes, UploadError>>,
+    /// Of the stream.
+    pub(super) cancel: Cancel,
+    /// That the upload comes on.
+    pub(super) transfer: Option<Transfer>,
+    /// The longest that it may stand still.
+    pub(super) idle: Duration,
+    /// Bytes.
+    pub(super) received: IntCounter,
+}
+
+impl Upload {
+    /// Hands the upload on, piece by piece. Ends when the upload or the stream does; what the client then still sends
+    /// is read off for a moment, so that it sees the answer.
+    pub(super) async fn pump(self, mut body: Body) {
+        let mut patience = Patience::new(self.idle);
+        loop {
+            let began = Instant::now();
+            let next = tokio::select! {
+                biased;
+                _ = self.cancel.cancelled() => return drain::in_background(body),
+                () = self.pieces.closed() => return drain::in_background(body),
+                next = timeout(patience.left(), body.frame()) => next,
+            };
+            let piece = match next {
+                Ok(None) => return,
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(piece) => Ok(piece),
+                    // Trailers.
+                    Err(_) => continue,
+                },
+                Ok(Some(Err(error))) => Err(UploadError::Broken(error.to_string())),
+                Err(_) => {
+                    self.cancel.set(Why::UploadIdle(self.idle));
+                    continue;
+                }
+            };
+            let bytes = piece.as_ref().map_or(0, Bytes::len);
+            patience.spend(began.elapsed(), bytes);
+            self.received.inc_by(bytes as u64);
+            let last = piece.is_err();
+            // A stream that has ended is noticed at the top of the loop.
+            if self.hand_over(piece).await && last {
                 return;
             }
-            next = tokio::time::timeout(UPLOAD_IDLE, body.frame()) => next,
-        };
-        let piece = match next {
-            Ok(None) => return,
-            Ok(Some(Ok(frame))) => match frame.into_data() {
-                Ok(piece) => Ok(piece),
-                // Trailers.
-                Err(_) => continue,
-            },
-            Ok(Some(Err(error))) => Err(UploadError::Broken(error.to_string())),
-            Err(_) => Err(UploadError::Idle(UPLOAD_IDLE.as_secs())),
-        };
-        received.inc_by(piece.as_ref().map_or(0, |piece| piece.len() as u64));
-        let last = piece.is_err();
-        // A codec that has ended is noticed at the top of the loop.
-        let gone = pieces.send(piece).await.is_err();
-        if last && !gone {
-            return;
+        }
+    }
+
+    /// Waits until the codec has room. Over HTTP/1.1 nobody reads the connection meanwhile, so a client that leaves
+    /// is looked for.
+    async fn hand_over(&self, piece: Result<Bytes, UploadError>) -> bool {
+        let mut sending = std::pin::pin!(self.pieces.send(piece));
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.cancel.cancelled() => return false,
+                sent = &mut sending => return sent.is_ok(),
+                () = tokio::time::sleep(HANGUP_LOOK), if self.transfer.is_some() => {}
+            }
+            if let Some(transfer) = &self.transfer
+                && transfer.is_hung_up()
+            {
+                self.cancel.set(Why::Gone);
+                transfer.cut();
+            }
         }
     }
 }

@@ -86,3 +86,15 @@ async fn codec_threads_publish_their_request_and_idle_loop_threads_nothing() {
         assert_eq!(answered.await.expect("not panicked"), 200);
     }
 }
+
+#[tokio::test]
+async fn a_codec_thread_between_two_streams_publishes_nothing() {
+    let service = Service::start(&[]).await;
+    let traceparent = [("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")];
+    for upload in [ts_with_sound(), bytes::Bytes::from_static(b"no video")] {
+        answer(&http1(), post(&service, &traceparent, whole(upload))).await;
+        service.streaming(0.0).await;
+        let idle = || records(&service, "transcode").into_iter().flatten().all(|record| record[24] == 0);
+        eventually("the thread, used before, publishes nothing", idle).await;
+    }
+}

@@ -78,7 +78,7 @@ async fn odd_sizes_pixels_and_codecs() {
     let service = Service::start(&[]).await;
     let source = |size: &str| format!("-f lavfi -i testsrc2=size={size}:rate=25:duration=0.4");
     let cases = [
-        ("odd", video("mkv", &source("160x90"), "-vf scale=161:91 -c:v libx264 -pix_fmt yuv444p"), (212, 120)),
+        ("odd", video("mkv", &source("160x90"), "-vf scale=161:91,setsar=1 -c:v libx264 -pix_fmt yuv444p"), (212, 120)),
         ("tiny", video("mkv", &source("18x10"), "-c:v mpeg4"), (216, 120)),
         (
             "not square",

@@ -97,11 +97,35 @@ impl Service {
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{name} in {page}"))
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        self.url.strip_prefix("http://").expect("http")
+    }
+
+    /// Waits until so many streams are in progress.
+    pub(crate) async fn streaming(&self, streams: f64) {
+        let start = Instant::now();
+        while self.metric("transcoder_streams").await != streams {
+            assert!(start.elapsed() < DEADLINE, "never {streams} streams");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// SIGTERM; its exit code and how long it took.
-    pub(crate) async fn terminate(mut self) -> (Option<i32>, Duration) {
-        let asked = Instant::now();
+    pub(crate) async fn terminate(self) -> (Option<i32>, Duration) {
+        self.signal_end();
+        self.ended().await
+    }
+
+    /// SIGTERM, without waiting.
+    pub(crate) fn signal_end(&self) {
         let sent = Command::new("kill").arg(self.pid.to_string()).status().expect("kill runs");
         assert!(sent.success());
+    }
+
+    /// Waits for its end; its exit code and how long that took.
+    pub(crate) async fn ended(mut self) -> (Option<i32>, Duration) {
+        let asked = Instant::now();
         let status = tokio::time::timeout(DEADLINE, self.child.wait()).await.expect("it ends").expect("waited");
         (status.code(), asked.elapsed())
     }

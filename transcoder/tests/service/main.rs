@@ -3,6 +3,8 @@
 mod boxes;
 #[cfg(target_arch = "x86_64")]
 mod context;
+mod deadlines;
+mod drain;
 mod faults;
 mod faults_fds;
 mod faults_held;
@@ -11,6 +13,7 @@ mod formats_shape;
 mod formats_time;
 mod guarded;
 mod harness;
+mod limits;
 mod refusals;
 mod release;
 mod spans;

@@ -1,7 +1,7 @@
-//! Clients that go away, files that run out, and the end.
+//! Clients that go away, and files that run out: what a stream held is given back.
 
 use crate::harness::*;
-use http_body_util::BodyExt;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -97,50 +97,6 @@ fn cpu_ticks(pid: u32) -> u64 {
     fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
 }
 
-#[tokio::test]
-async fn sigterm_ends_it_with_streams_open() {
-    let service = Service::start(&[]).await;
-    let idle = TcpStream::connect(service.url.strip_prefix("http://").expect("http")).await.expect("connected");
-    let (sender, body) = streamed();
-    let (http, request) = (http2(), post(&service, &[], body));
-    let response = tokio::spawn(async move { head(&http, request).await.into_body().collect().await.is_err() });
-    sender.send(ts_with_sound()).await.expect("read");
-    let mut taken = 0.0;
-    while taken < 1.0 {
-        taken = service.metric("transcoder_streams").await;
-    }
-    let (code, took) = service.terminate().await;
-    assert_eq!(code, Some(0));
-    assert!(took < Duration::from_secs(4), "it took {took:?}");
-    assert!(response.await.expect("not panicked"), "a stream that is cut must not look whole");
-    drop((sender, idle));
-}
-
-#[tokio::test]
-async fn sigterm_lets_a_stream_that_can_end_end() {
-    let service = Service::start(&[]).await;
-    let address = service.url.strip_prefix("http://").expect("http").to_owned();
-    let (sender, body) = streamed();
-    let (http, request) = (http1(), post(&service, &[("x-output-format", "ts")], body));
-    let answered = tokio::spawn(async move { answer(&http, request).await });
-    let upload = ts_with_sound();
-    sender.send(upload.slice(..upload.len() / 2)).await.expect("read");
-    let mut taken = 0.0;
-    while taken < 1.0 {
-        taken = service.metric("transcoder_streams").await;
-    }
-    let ended = tokio::spawn(service.terminate());
-    // The listener is closed at once; the stream goes on.
-    while TcpStream::connect(&address).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    sender.send(upload.slice(upload.len() / 2..)).await.expect("read");
-    drop(sender);
-    let (status, _, body) = answered.await.expect("not panicked");
-    assert_eq!((status.as_u16(), probe(&body).1[0].3), (200, 50));
-    assert_eq!(ended.await.expect("not panicked").0, Some(0));
-}
-
 /// A client that speaks nonsense gets an answer or a closed connection, and the service goes on.
 #[tokio::test]
 async fn nonsense_on_the_wire() {
@@ -158,4 +114,54 @@ async fn nonsense_on_the_wire() {
     }
     service.back_to(baseline).await;
     assert_eq!(answer(&http1(), get(&format!("{}/healthz", service.url))).await.0, 200);
+}
+
+/// The ids of the codec threads.
+fn codec_threads(pid: u32) -> BTreeSet<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("alive").filter_map(Result::ok);
+    let codecs = tasks
+        .filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == "transcode"));
+    codecs.map(|task| task.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// One thread, one after another: cancelled, broken, whole; none leaves anything to the next.
+#[tokio::test]
+async fn a_thread_goes_on_with_the_next_stream() {
+    let service = Service::start(&["--max-streams", "1"]).await;
+    let mut threads = BTreeSet::new();
+    for round in 0..6 {
+        if round % 2 == 0 {
+            let (sender, body) = streamed();
+            let (http, request) = (http2(), post(&service, &[("x-output-format", "ts")], body));
+            let response = tokio::spawn(async move { head(&http, request).await });
+            sender.send(ts_with_sound().slice(..30_000)).await.expect("read");
+            service.streaming(1.0).await;
+            response.abort();
+        } else {
+            assert_eq!(answer(&http1(), post(&service, &[], whole("no video"))).await.0, 422);
+        }
+        service.streaming(0.0).await;
+        let (status, _, body) = answer(&http1(), post(&service, &[], whole(ts_with_sound()))).await;
+        assert_eq!((status.as_u16(), probe(&body).1[0].3), (200, 50));
+        service.streaming(0.0).await;
+        threads.extend(codec_threads(service.pid));
+    }
+    // A thread that idled for too long on a slow machine has ended, and another was started.
+    assert!(threads.len() <= 3, "{} threads for 18 streams", threads.len());
+}
+
+/// A client that leaves while its upload is held up: nobody reads the connection then, and its end must be seen all
+/// the same.
+#[tokio::test]
+async fn a_client_that_leaves_while_it_is_held_up_frees_its_stream() {
+    let service = Service::start(&[]).await;
+    let upload = video("ts", "-f lavfi -i testsrc2=size=640x360:rate=25:duration=8", QUICK);
+    let mut stream = TcpStream::connect(service.address()).await.expect("connected");
+    let head = "POST /api/v1/transcode HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp2t\r\nX-Preset: medium\r\nX-Height: 1080\r\n\
+         Content-Length: 99000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    stream.write_all(&upload[..400_000.min(upload.len())]).await.expect("sent");
+    service.streaming(1.0).await;
+    drop(stream);
+    service.streaming(0.0).await;
 }

@@ -104,6 +104,9 @@ pub const DEMO: &[&[Need]] = &[BUILD, VIDEO, ALERTS];
 /// What `cargo xtask demo --screenshot FILE` needs.
 pub const DEMO_SEEN: &[&[Need]] = &[BUILD, VIDEO, ALERTS, WEB, BROWSER];
 
+/// What `cargo xtask faults` needs.
+pub const FAULTS: &[&[Need]] = &[BUILD, VIDEO];
+
 /// What `cargo xtask ebpf` needs.
 pub const EBPF: &[&[Need]] = &[BPF];
 
