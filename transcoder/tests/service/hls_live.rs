@@ -126,7 +126,7 @@ async fn a_stream_is_watched_while_its_upload_goes_on() {
         let ended = playlist(&viewer, &format!("{}?_HLS_msn=99999", live_url(&service, &said))).await;
         assert!(ended.is_ended() && ended.value("#EXT-X-MEDIA-SEQUENCE:") == "1", "{}", ended.text);
         let sum: f64 = ended.segments.iter().map(|(_, seconds)| seconds).sum();
-        assert!((sum - 7.0).abs() < 0.05, "{sum}");
+        assert!((sum - 7.0).abs() < 0.005, "{sum}");
         assert_eq!(frames_by_url(&live_url(&service, &said)), 175);
     }
     assert_eq!(service.metric("transcoder_streams").await, 0.0);
