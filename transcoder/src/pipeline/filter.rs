@@ -72,12 +72,7 @@ pub(super) struct Filter {
 
 impl Filter {
     /// A graph for frames of this shape, with this clock, and so many threads.
-    pub(super) fn open(
-        shape: Shape,
-        target: Target,
-        time_base: Rational,
-        threads: u32,
-    ) -> Result<Self, PipelineError> {
+    pub(super) fn open(shape: Shape, target: Target, time_base: Rational, threads: u32) -> Result<Self, PipelineError> {
         let unsupported = |error| PipelineError::Unsupported(format!("{shape:?}: {error}"));
         if !shape.is_sane() {
             return Err(unsupported(Error::InvalidData));
