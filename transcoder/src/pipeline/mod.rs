@@ -36,7 +36,7 @@ use ffmpeg_next::Packet;
 use mux::Muxer;
 use picture::Picture;
 use prologue::Prologue;
-use prometheus::IntCounter;
+use prometheus_client::metrics::counter::Counter;
 use sound::Sound;
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ pub(crate) fn run(
     output: BodyWriter,
     settings: Settings,
     cancel: &Cancel,
-    frames: &IntCounter,
+    frames: &Counter,
     grow: Grow<'_>,
 ) -> Result<(), PipelineError> {
     let failure = upload.failure();
@@ -124,7 +124,7 @@ fn transcode(
     output: BodyWriter,
     settings: Settings,
     cancel: &Cancel,
-    frames: &IntCounter,
+    frames: &Counter,
     grow: Grow<'_>,
 ) -> Result<(), PipelineError> {
     memory::bound_allocations();
@@ -173,7 +173,7 @@ struct Work<'a> {
     early: Vec<Packet>,
     settings: Settings,
     cancel: &'a Cancel,
-    frames: &'a IntCounter,
+    frames: &'a Counter,
     grow: Grow<'a>,
 }
 

@@ -49,16 +49,6 @@ pub(super) struct Asked {
     pub(super) delivery: Delivery,
 }
 
-/// What the request's headers ask for, where only files can be delivered.
-pub(super) fn settings(headers: &HeaderMap) -> Result<Settings, Problem> {
-    match asked(headers)? {
-        Asked { settings, delivery: Delivery::File } => Ok(settings),
-        Asked { delivery: Delivery::Hls, .. } => {
-            Err(wrong("X-Output-Format", "one of fmp4, ts (all that this version makes)", "hls"))
-        }
-    }
-}
-
 /// What the request's headers ask for.
 pub(super) fn asked(headers: &HeaderMap) -> Result<Asked, Problem> {
     let media_type = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or("nothing");
@@ -245,13 +235,5 @@ mod tests {
             format!("{problem:?}").contains(r#"X-Crf: expected a quality from 0 to 51, got \"sharp\""#),
             "{problem:?}"
         );
-    }
-
-    #[test]
-    fn without_a_way_to_deliver_segments_they_are_refused() {
-        let headers = [("content-type", "video/mp4"), ("x-output-format", "hls")]
-            .map(|(name, value)| (header::HeaderName::from_static(name), HeaderValue::from_static(value)));
-        let problem = settings(&headers.into_iter().collect()).expect_err("refused");
-        assert_eq!(problem.into_response().status(), StatusCode::BAD_REQUEST);
     }
 }
