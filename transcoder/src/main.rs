@@ -92,7 +92,7 @@ async fn serve(args: Args, guard: LimitLayer) -> anyhow::Result<()> {
     };
     let sessions = Sessions::new(args.session_idle, args.session_window, limits.memory);
     let app = App {
-        metrics: Metrics::new(),
+        metrics: Metrics::new(sessions.clone()),
         streams: Streams::new(limits),
         pool: Pool::new(args.max_streams),
         deadlines: Deadlines {

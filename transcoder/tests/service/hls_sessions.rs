@@ -40,6 +40,8 @@ async fn one_that_nobody_asks_for_ends_by_itself() {
         no_stream(&service).await;
         drop((live.sender, http));
     }
+    assert_eq!(service.metric("transcoder_sessions_ended_total{reason=\"idle\"}").await, 2.0);
+    assert_eq!(service.metric("transcoder_cancellations_total{reason=\"idle\"}").await, 2.0);
     service.back_to(baseline).await;
 }
 
@@ -132,9 +134,14 @@ async fn a_viewer_that_never_comes_costs_one_window() {
     }
     assert!((BYTES / 2..=BYTES).contains(&bytes), "{bytes} bytes kept of {BYTES}");
     assert_eq!(kept.value("#EXT-X-MEDIA-SEQUENCE:"), "1", "nothing goes that nobody has taken");
+    let window = service.metric("transcoder_session_window_bytes").await;
+    assert!((bytes as f64..=BYTES as f64).contains(&window), "{window} bytes told, {bytes} in whole segments");
+    assert_eq!(service.metric("transcoder_sessions{state=\"running\"}").await, 1.0);
     let end = Request::delete(&live.session).body(whole("")).expect("a request");
     assert_eq!(answer(&http, end).await.0, 204);
     broken_off(live.answer.into_body()).await;
+    assert_eq!(service.metric("transcoder_session_window_bytes").await, 0.0);
+    assert_eq!(service.metric("transcoder_sessions_ended_total{reason=\"deleted\"}").await, 1.0);
     drop((live.sender, http));
     service.back_to(baseline).await;
 }

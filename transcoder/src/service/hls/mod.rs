@@ -32,6 +32,7 @@
 
 mod cut;
 mod media;
+mod metrics;
 mod multipart;
 mod playlist;
 mod reload;
@@ -44,9 +45,9 @@ pub(super) use routes::routes;
 pub(crate) use table::Sessions;
 
 use super::App;
-use super::body::Receiver;
+use super::body::{BodyError, Receiver};
 use crate::faults;
-use crate::pipeline::{Output, Piece, PieceKind, Settings};
+use crate::pipeline::{Output, Piece, PieceKind, PipelineError, Settings, Why};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -54,6 +55,8 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::json;
 use session::{Reason, Session};
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use tracing::{Instrument, Span};
 
@@ -62,12 +65,16 @@ const PLAYLIST_TYPES: [&str; 2] = [playlist::PLAYLIST_TYPE, "application/x-mpegu
 
 /// Answers a transcode request that wants HLS; `first` is the stream's first piece, its header.
 pub(super) fn answer(app: &App, headers: &HeaderMap, settings: &Settings, first: Piece, output: Receiver) -> Response {
-    let init = first.bytes;
-    if wants_playlist(headers) {
-        return created(app, settings, &init, output);
-    }
-    let (media_type, body) = multipart::answer(settings, init, output, app.metrics.clone());
-    ([(header::CONTENT_TYPE, media_type)], faults::infect_result(body)).into_response()
+    let cancel = output.cancel();
+    let mut response = if wants_playlist(headers) {
+        created(app, settings, &first.bytes, output)
+    } else {
+        let (media_type, body) = multipart::answer(settings, first.bytes, output, app.metrics.clone());
+        ([(header::CONTENT_TYPE, media_type)], faults::infect_result(body)).into_response()
+    };
+    // So that the span can tell why it ended.
+    response.extensions_mut().insert(cancel);
+    response
 }
 
 /// The client accepts a playlist, and does not refuse it by `q=0`.
@@ -117,17 +124,18 @@ async fn live(sessions: Sessions, session: Arc<Session>, output: Receiver, reque
 }
 
 /// Takes what the codec makes, until it has ended or nobody wants it; dropping `output` ends it.
-async fn feed(sessions: &Sessions, session: &Session, mut output: Receiver) -> Result<(), String> {
+async fn feed(sessions: &Sessions, session: &Session, mut output: Receiver) -> Result<(), BodyError> {
     let mut over = std::pin::pin!(async {
         tokio::select! {
-            () = session.unwanted() => "nobody asked for it",
-            () = session.abandoned() => "the uploader has gone",
+            () = session.unwanted() => Why::ReaderIdle(session.idle()),
+            () = session.abandoned() => Why::Gone,
         }
     });
+    let ended = |why| BodyError::Pipeline(PipelineError::Ended(why));
     loop {
         let piece = tokio::select! {
             biased;
-            why = &mut over => return Err(why.into()),
+            why = &mut over => return Err(ended(why)),
             piece = output.next() => piece,
         };
         let failed = match piece {
@@ -136,7 +144,7 @@ async fn feed(sessions: &Sessions, session: &Session, mut output: Receiver) -> R
                 if let PieceKind::Fragment { seconds, independent, last } = piece.kind {
                     let limit = tokio::select! {
                         biased;
-                        why = &mut over => return Err(why.into()),
+                        why = &mut over => return Err(ended(why)),
                         limit = session.room(piece.bytes.len(), || sessions.share()) => limit,
                     };
                     session.push(&piece.bytes, (seconds, independent, last), limit);
@@ -144,10 +152,10 @@ async fn feed(sessions: &Sessions, session: &Session, mut output: Receiver) -> R
                 continue;
             }
             Some(Output::Done) => return Ok(()),
-            Some(Output::Failed(error)) => error.to_string(),
-            None => "the codec thread died".to_owned(),
+            Some(Output::Failed(error)) => BodyError::Pipeline(error),
+            None => BodyError::Died,
         };
-        tracing::warn!(error = failed, "stream broken off");
+        tracing::warn!(error = %failed, "stream broken off");
         return Err(failed);
     }
 }
@@ -160,9 +168,21 @@ struct Upload {
 }
 
 /// A session that did not come to a good end.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct BrokenOff(String);
+#[derive(Debug)]
+struct BrokenOff(Arc<BodyError>);
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for BrokenOff {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // Not the pointer to it: the span looks for the error itself.
+        Some(&*self.0)
+    }
+}
 
 impl Upload {
     async fn next(mut self) -> Option<(Result<Bytes, BrokenOff>, Self)> {
@@ -176,11 +196,7 @@ impl Upload {
         self.over = true;
         match how {
             Ok(()) => None,
-            Err(why) => {
-                // The head said 201; the span must not.
-                Span::current().record("otel.status_code", "ERROR");
-                Some((Err(BrokenOff(why)), self))
-            }
+            Err(why) => Some((Err(BrokenOff(why)), self)),
         }
     }
 }

@@ -15,7 +15,6 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
 use std::collections::VecDeque;
-use tracing::Span;
 
 /// A segment is cut at this size.
 const SEGMENT_BYTES: usize = 4 << 20;
@@ -128,8 +127,6 @@ impl Multipart {
                 None => BodyError::Died.into(),
             };
             tracing::warn!(error = %broken, "stream broken off");
-            // The head said 200; the span must not.
-            Span::current().record("otel.status_code", "ERROR");
             self.output = None;
             return Some((Err(broken), self));
         }

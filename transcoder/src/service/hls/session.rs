@@ -4,10 +4,11 @@
 //! reads slowly no more than one part is held beside the window: bodies take part after part, and break off when the
 //! segment is gone. The lock is held for copies of one fragment and for rendering, never across a wait.
 
+use super::super::body::BodyError;
 use super::window::Window;
-use crate::pipeline::Settings;
+use crate::pipeline::{PipelineError, Settings, Why};
 use bytes::Bytes;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -46,7 +47,7 @@ enum Life {
     /// The codec runs.
     Running,
     /// It does not, and this is how it ended; viewers may still come.
-    Ended(Result<(), String>),
+    Ended(Result<(), Arc<BodyError>>),
     /// Nobody may come.
     Closed(Reason),
 }
@@ -86,6 +87,11 @@ impl Session {
         };
         let (changed, taken, alone) = Default::default();
         Self { id, idle, state: Mutex::new(state), changed, taken, alone }
+    }
+
+    /// How long it lives without anybody.
+    pub(super) fn idle(&self) -> Duration {
+        self.idle
     }
 
     /// Its name, which nobody can guess.
@@ -181,7 +187,8 @@ impl Session {
     }
 
     /// The codec has ended: what is there is all.
-    pub(super) fn end(&self, how: Result<(), String>) {
+    pub(super) fn end(&self, how: Result<(), BodyError>) {
+        let how = how.map_err(Arc::new);
         self.change(|state| {
             state.window.end();
             if let Life::Running = state.life {
@@ -204,17 +211,18 @@ impl Session {
     }
 
     /// Waits for the codec's end; why it was not a good one.
-    pub(super) async fn ended(&self) -> Result<(), String> {
+    pub(super) async fn ended(&self) -> Result<(), Arc<BodyError>> {
+        let ended = |why| Err(Arc::new(BodyError::Pipeline(PipelineError::Ended(why))));
         let mut changed = self.changed.subscribe();
         loop {
             match &self.state().life {
                 Life::Running => {}
                 Life::Ended(how) => return how.clone(),
-                Life::Closed(Reason::Idle) => return Err("nobody watched".into()),
-                Life::Closed(Reason::Deleted | Reason::Dropped) => return Err("the session was ended".into()),
+                Life::Closed(Reason::Idle) => return ended(Why::ReaderIdle(self.idle)),
+                Life::Closed(Reason::Deleted | Reason::Dropped) => return ended(Why::Gone),
             }
             if changed.changed().await.is_err() {
-                return Err("the session is gone".into());
+                return ended(Why::Gone);
             }
         }
     }

@@ -42,21 +42,20 @@ struct Held {
 }
 
 /// What there is.
-#[allow(dead_code, reason = "the metrics page is what reads it")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SessionCounts {
+pub(super) struct SessionCounts {
     /// Sessions whose codec runs.
-    pub(crate) running: usize,
+    pub(super) running: usize,
     /// Sessions whose codec has ended.
-    pub(crate) finished: usize,
+    pub(super) finished: usize,
     /// Bytes of segments that all of them keep.
-    pub(crate) bytes: usize,
+    pub(super) bytes: usize,
     /// Sessions that ended since the start because nobody asked for anything,
-    pub(crate) idle: u64,
+    pub(super) idle: u64,
     /// because somebody ended them,
-    pub(crate) deleted: u64,
+    pub(super) deleted: u64,
     /// and because others needed their memory.
-    pub(crate) dropped: u64,
+    pub(super) dropped: u64,
 }
 
 impl Sessions {
@@ -139,8 +138,7 @@ impl Sessions {
     }
 
     /// What there is now.
-    #[allow(dead_code, reason = "the metrics page is what calls it")]
-    pub(crate) fn count(&self) -> SessionCounts {
+    pub(super) fn count(&self) -> SessionCounts {
         let held = self.held();
         let finished = held.finished.len();
         SessionCounts {
