@@ -2,12 +2,10 @@
 
 use super::error::Polled;
 use super::filter::SAMPLE_RATE;
-use super::{PipelineError, Settings};
+use super::{PipelineError, Quality, Settings};
 use ffmpeg_next::codec::{self, threading};
 use ffmpeg_next::{ChannelLayout, Dictionary, Error, Frame, Packet, Rational, encoder, format};
 
-/// Constant quality, x264's own default.
-const QUALITY: &str = "23";
 const AUDIO_BITS_PER_SECOND: usize = 96_000;
 
 /// An encoder of one track.
@@ -37,16 +35,23 @@ impl Encoder {
         video.set_format(format::Pixel::YUV420P);
         video.set_frame_rate(Some(rate));
         video.set_time_base(time_base);
-        video.set_gop((settings.segment.as_secs_f64() * f64::from(rate)).round().clamp(1.0, 600.0) as u32);
+        video.set_gop((settings.gop.as_secs_f64() * f64::from(rate)).round().clamp(1.0, 600.0) as u32);
         video.set_threading(ALONE);
         if global_header {
             video.set_flags(codec::Flags::GLOBAL_HEADER);
         }
         let mut options = Dictionary::new();
-        for (name, value) in
-            [("preset", settings.preset), ("tune", "zerolatency"), ("crf", QUALITY), ("sc_threshold", "0")]
-        {
+        for (name, value) in [("preset", settings.preset), ("tune", "zerolatency"), ("sc_threshold", "0")] {
             options.set(name, value);
+        }
+        match settings.quality {
+            Quality::Constant(crf) => options.set("crf", &crf.to_string()),
+            Quality::Bitrate(bits) => {
+                // A buffer of one second: no second of the result has more.
+                for name in ["b", "maxrate", "bufsize"] {
+                    options.set(name, &bits.to_string());
+                }
+            }
         }
         video.open_with(options).map(Self::Video).map_err(PipelineError::at("video encoder"))
     }

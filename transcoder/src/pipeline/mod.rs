@@ -23,7 +23,7 @@ pub(crate) use io::{BodyReader, BodyWriter, DEPTH, Output, Piece, PieceKind};
 use demux::Demuxer;
 use ffmpeg_next::media;
 use mux::Muxer;
-use prometheus::IntCounter;
+use prometheus_client::metrics::counter::Counter;
 use std::time::Duration;
 use track::Track;
 
@@ -37,9 +37,6 @@ pub(crate) enum Container {
 }
 
 impl Container {
-    /// All of them, by the name that requests use.
-    pub(crate) const ALL: [(&'static str, Self); 2] = [("fmp4", Self::Fmp4), ("ts", Self::Ts)];
-
     /// The media type of the output.
     pub(crate) fn media_type(self) -> &'static str {
         match self {
@@ -50,7 +47,7 @@ impl Container {
 }
 
 /// What to make of the upload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Settings {
     /// The container.
     pub(crate) container: Container,
@@ -58,10 +55,25 @@ pub(crate) struct Settings {
     pub(crate) height: u32,
     /// x264's speed.
     pub(crate) preset: &'static str,
-    /// Between two key frames, and so the length of a segment.
+    /// What decides about the picture's size in bytes.
+    pub(crate) quality: Quality,
+    /// The length of a segment, where the output is delivered in segments: a whole number of `gop`.
     pub(crate) segment: Duration,
+    /// Between two key frames.
+    pub(crate) gop: Duration,
     /// The longest fragment: what a viewer of fragmented MP4 waits for.
     pub(crate) part: Duration,
+    /// Threads that decoder, filter and encoder may each use beside the stream's own; 1: none.
+    pub(crate) threads: usize,
+}
+
+/// What decides about the picture's size in bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Quality {
+    /// x264's constant rate factor.
+    Constant(f32),
+    /// Bits a second, which no second exceeds.
+    Bitrate(u32),
 }
 
 /// x264's presets that a shared machine can afford, fastest first.
@@ -79,7 +91,7 @@ pub(crate) fn run(
     output: BodyWriter,
     settings: Settings,
     cancel: &Cancel,
-    frames: &IntCounter,
+    frames: &Counter,
     grow: Grow<'_>,
 ) -> Result<(), PipelineError> {
     let failure = upload.failure();
@@ -99,7 +111,7 @@ fn transcode(
     output: BodyWriter,
     settings: Settings,
     cancel: &Cancel,
-    frames: &IntCounter,
+    frames: &Counter,
     grow: Grow<'_>,
 ) -> Result<(), PipelineError> {
     let mut input = Demuxer::open(upload, cancel, &|kept| grow(kept.saturating_add(cost(&settings, UNKNOWN))))?;

@@ -169,7 +169,7 @@ impl Muxer {
             Some(open) => {
                 // What plays until this picture begins.
                 open.end = begin;
-                self.cut()?;
+                self.cut(independent)?;
                 self.reopen(Open { begin, end, independent });
             }
             None => {
@@ -190,8 +190,9 @@ impl Muxer {
         }
     }
 
-    /// Ends the open fragment and sends it.
-    fn cut(&mut self) -> Result<(), PipelineError> {
+    /// Ends the open fragment and sends it. It is the `last` of its group of pictures where a key frame follows, or
+    /// nothing.
+    fn cut(&mut self, last: bool) -> Result<(), PipelineError> {
         // SAFETY: the context is open; without a packet the call only ends the fragment.
         let error = unsafe { ffi::av_write_frame(self.output.as_mut_ptr(), std::ptr::null_mut()) };
         if error < 0 {
@@ -201,7 +202,7 @@ impl Muxer {
         let Way::Boxes(boxes) = &mut self.way else { return Ok(()) };
         let (Some(open), Some((_, clock))) = (boxes.open.take(), boxes.video) else { return Ok(()) };
         let seconds = (open.end - open.begin) as f64 * f64::from(clock);
-        let kind = PieceKind::Fragment { seconds, independent: open.independent };
+        let kind = PieceKind::Fragment { seconds, independent: open.independent, last };
         boxes.writer.piece(boxes.made.take(), kind).map_err(broken)
     }
 
@@ -239,7 +240,7 @@ impl Muxer {
 
     fn cut_last(&mut self) -> Result<(), PipelineError> {
         match &self.way {
-            Way::Boxes(boxes) if boxes.open.is_some() => self.cut(),
+            Way::Boxes(boxes) if boxes.open.is_some() => self.cut(true),
             _ => Ok(()),
         }
     }

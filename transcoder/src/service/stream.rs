@@ -41,6 +41,7 @@ pub(super) fn start(app: &App, settings: Settings, body: Body, place: Place) -> 
     let cancel = Cancel::default();
     let clocks = Arc::new(Clocks::start(app.deadlines));
     let answer = Arc::default();
+    let watched = app.metrics.watch(&pieces, &made);
     let owner = Owner { place, clocks: Arc::clone(&clocks), cancel: cancel.clone(), answer: Arc::clone(&answer) };
     let owner = Arc::new(owner);
     let reader = BodyReader::new(received, Handle::current(), cancel.clone());
@@ -58,7 +59,7 @@ pub(super) fn start(app: &App, settings: Settings, body: Body, place: Place) -> 
             span.record("otel.status_code", "ERROR");
         }
         writer.end(result);
-        drop(entered);
+        drop((entered, watched));
     })?;
     let upload = Upload {
         pieces,
