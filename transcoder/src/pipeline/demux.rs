@@ -82,7 +82,7 @@ impl Demuxer {
             // SAFETY: the stream and its parameters live as long as the context; plain integers are read.
             let (flags, width, height, channels) = unsafe {
                 let raw = &*stream.as_ptr();
-                ((*raw).disposition, (*raw.codecpar).width, (*raw.codecpar).height, (*raw.codecpar).channels)
+                (raw.disposition, (*raw.codecpar).width, (*raw.codecpar).height, (*raw.codecpar).channels)
             };
             let still = ffi::AV_DISPOSITION_ATTACHED_PIC | ffi::AV_DISPOSITION_TIMED_THUMBNAILS;
             (
