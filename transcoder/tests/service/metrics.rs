@@ -42,6 +42,9 @@ async fn both_formats_tell_the_same_and_exemplars_name_the_request() {
     assert_eq!(answer(&http, post(&service, &[("content-type", "text/plain")], whole("x"))).await.0, 415);
     let ended = "transcoder_request_duration_seconds_count{route=\"/api/v1/transcode\"}";
     until(&service, ended, 2.0).await;
+    // The codec's thread and place are given back after the last byte, not before it.
+    until(&service, "transcoder_codec_threads{state=\"busy\"}", 0.0).await;
+    until(&service, "transcoder_streams", 0.0).await;
 
     let (media_type, text) = page(&http, &service, None).await;
     assert_eq!(media_type, "text/plain; version=0.0.4; charset=utf-8");
