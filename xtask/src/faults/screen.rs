@@ -192,7 +192,7 @@ impl Screen {
             }
         }
         self.line("");
-        self.note("▲ grew as declared   △ grew as well   ✗ did not grow although declared   · not known   │ fault on");
+        self.note("▲ grew as declared   △ grew as well   ✗ did not grow although declared   · in a curve: not known   │ fault on");
     }
 
     fn line(&self, text: &str) {
