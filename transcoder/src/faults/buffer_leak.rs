@@ -3,7 +3,7 @@
 //! A careless implementation of "resume where you were": every result is also written to a replay window, so that a
 //! client that lost its connection can have the end again. Whoever reads to the end gives the window back; for whoever
 //! goes away it is kept, and nobody ever comes back for it. The whole window is written when the stream begins, so
-//! what is kept is resident. At most [`MOST`] windows are kept; at 4 MiB each that is 16 GiB.
+//! what is kept is resident. At most [`MOST`] windows are kept; at 4 MiB each that is 2 GiB.
 
 use super::hoard::Hoard;
 use super::{Fault, Switch};
@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 /// Windows that are kept at most.
-const MOST: usize = 4096;
+const MOST: usize = 512;
 const MIB: f64 = 1_048_576.0;
 
 static SWITCH: Switch = Switch::off();

@@ -3,7 +3,7 @@
 //! A careless hand-over: the result is made in a task of its own, which passes it on to the client and keeps a copy
 //! until the client's side acknowledges the end. When the client goes away, the upload that breaks off looks like one
 //! that has ended, the copying goes on with nobody listening, and then the task waits for an acknowledgement that
-//! cannot come, with [`COPY`] bytes. At most [`MOST`] are kept (4 GiB).
+//! cannot come, with [`COPY`] bytes. At most [`MOST`] are kept (2 GiB).
 
 use super::hoard::{Endless, Hoard};
 use super::share::Share;
@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc};
 /// What a task holds.
 const COPY: usize = 4 << 20;
 /// Tasks that are kept at most.
-const MOST: usize = 1024;
+const MOST: usize = 512;
 /// Pieces on their way from the task to the client.
 const ON_THE_WAY: usize = 4;
 

@@ -2,7 +2,7 @@
 //!
 //! A careless progress page: each request starts a task that writes the stream's steps down as they come over a
 //! channel. The sending end is put into a global list of subscribers and never taken out, so the channel never closes
-//! and the task waits for a next step for ever, with its page of [`PAGE`] bytes. At most [`MOST`] are kept (4 GiB).
+//! and the task waits for a next step for ever, with its page of [`PAGE`] bytes. At most [`MOST`] are kept (2 GiB).
 
 use super::hoard::{Endless, Hoard};
 use super::share::Share;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 /// What a task holds.
 const PAGE: usize = 1 << 20;
 /// Tasks that are kept at most.
-const MOST: usize = 4096;
+const MOST: usize = 2048;
 
 static SWITCH: Switch = Switch::off();
 static SHARE: Share = Share::new();

@@ -3,7 +3,7 @@
 //! A careless "close the session when its viewer has been idle for hours": each request starts a task with a timer of
 //! [`IDLE`]. A heartbeat inside the same task counts as life and sets the timer back every [`HEARTBEAT`]; that the
 //! request has ended is told to nobody. Each task keeps a session of [`SESSION`] bytes and wakes once a second. At
-//! most [`MOST`] are kept (4 GiB).
+//! most [`MOST`] are kept (2 GiB).
 
 use super::hoard::{Endless, Hoard};
 use super::share::Share;
@@ -19,7 +19,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// What a task holds.
 const SESSION: usize = 1 << 20;
 /// Tasks that are kept at most.
-const MOST: usize = 4096;
+const MOST: usize = 2048;
 
 static SWITCH: Switch = Switch::off();
 static SHARE: Share = Share::new();
