@@ -12,6 +12,7 @@ mod telemetry;
 use anyhow::Context;
 use clap::Parser;
 use cli::Args;
+use pipeline::Turns;
 use service::admission::{Limits, Streams};
 use service::deadlines::Deadlines;
 use service::pool::Pool;
@@ -93,6 +94,7 @@ async fn serve(args: Args, guard: LimitLayer) -> anyhow::Result<()> {
         metrics: Metrics::new()?,
         streams: Streams::new(limits),
         pool: Pool::new(args.max_streams),
+        turns: Turns::of_this_machine(),
         deadlines: Deadlines {
             idle: args.idle_timeout,
             first_byte: args.first_byte_timeout,

@@ -27,7 +27,7 @@ pub(crate) const FLUSH: Duration = Duration::from_millis(1500);
 /// Between two tries to accept while there are no file descriptors.
 pub(crate) const NO_FDS_PAUSE: Duration = Duration::from_millis(100);
 /// Between two looks whether the client of an upload that nobody reads is still there.
-pub(crate) const HANGUP_LOOK: Duration = Duration::from_millis(20);
+pub(crate) const HANGUP_LOOK: Duration = Duration::from_millis(10);
 /// Seconds after which a refused client may try again.
 pub(crate) const RETRY_AFTER: u32 = 1;
 

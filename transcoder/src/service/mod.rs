@@ -21,6 +21,7 @@ mod upload;
 
 pub(crate) use metrics::Metrics;
 
+use crate::pipeline::Turns;
 use admission::Streams;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
@@ -49,6 +50,8 @@ pub(crate) struct App {
     pub(crate) streams: Streams,
     /// Threads for them.
     pub(crate) pool: Pool,
+    /// When these compute.
+    pub(crate) turns: Turns,
     /// How long they may take.
     pub(crate) deadlines: Deadlines,
     /// Whether the end has come.

@@ -38,7 +38,7 @@ pub(super) struct Owner {
 pub(super) fn start(app: &App, settings: Settings, body: Body, place: Place) -> io::Result<Receiver> {
     let (pieces, received) = mpsc::channel(pipeline::DEPTH);
     let (made, output) = mpsc::channel(pipeline::DEPTH);
-    let cancel = Cancel::default();
+    let cancel = Cancel::taking_turns(app.turns.clone(), Handle::current());
     let clocks = Arc::new(Clocks::start(app.deadlines));
     let answer = Arc::default();
     let owner = Owner { place, clocks: Arc::clone(&clocks), cancel: cancel.clone(), answer: Arc::clone(&answer) };
