@@ -15,6 +15,9 @@ pub(crate) enum Why {
     /// Nobody wants the result any more.
     #[error("the client is gone")]
     Gone,
+    /// The upload broke off, and with it most likely the client.
+    #[error("the upload broke off")]
+    Broken,
     /// The service ends.
     #[error("the service is stopping")]
     Stopping,
