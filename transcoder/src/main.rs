@@ -12,9 +12,10 @@ mod telemetry;
 use anyhow::Context;
 use clap::Parser;
 use cli::Args;
-use pipeline::Turns;
+use pipeline::Rota;
 use service::admission::{Limits, Streams};
 use service::deadlines::Deadlines;
+use service::hls::Sessions;
 use service::pool::Pool;
 use service::stop::Stop;
 use service::{App, Metrics, budget};
@@ -90,17 +91,20 @@ async fn serve(args: Args, guard: LimitLayer) -> anyhow::Result<()> {
         memory: args.memory_budget.unwrap_or_else(budget::of_this_machine),
         client_share: args.client_share,
     };
+    let sessions = Sessions::new(args.session_idle, args.session_window, limits.memory);
     let app = App {
-        metrics: Metrics::new()?,
+        metrics: Metrics::new(),
         streams: Streams::new(limits),
         pool: Pool::new(args.max_streams),
-        turns: Turns::of_this_machine(),
+        codec_threads: args.codec_threads.0,
+        rota: Rota::of_this_machine(),
         deadlines: Deadlines {
             idle: args.idle_timeout,
             first_byte: args.first_byte_timeout,
             total: args.total_timeout,
         },
         stop: Stop::new(),
+        sessions,
         port: address.port(),
     };
     faults::listening_on(address);

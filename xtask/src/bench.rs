@@ -4,20 +4,29 @@
 //! Figures are medians of alternating runs, with the smallest and the largest beside them: on a machine that does
 //! other things too, single runs say nothing. A target that is missed is told, and is an error only with `--strict`.
 
+mod aborts;
 mod disconnect;
 mod ffmpeg;
 mod first_byte;
 mod job;
+mod levels;
 mod paired;
 mod quality;
 mod service;
+mod soak;
 mod table;
 mod throughput;
 mod transcoder;
+mod watch;
+
+pub use aborts::{Aborts, aborts};
+pub use levels::Level;
+pub use soak::{Phase, Soak, soak};
+pub use watch::Watched;
 
 use anyhow::bail;
 use clap::Subcommand;
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// Options.
 #[derive(clap::Args, Debug)]
@@ -30,23 +39,60 @@ pub struct Args {
 enum What {
     /// CPU, memory, quality, throughput, first byte and disconnects, each beside its target
     Transcoder(transcoder::Args),
+    /// The load that killed the service of the story: 500 at once, then 500 arrivals a second
+    Soak(SoakArgs),
+    /// Thousands of requests that their clients give up: nothing stays behind
+    Aborts(AbortsArgs),
 }
 
+#[derive(clap::Args, Debug)]
+struct SoakArgs {
+    #[command(flatten)]
+    subject: Subject,
+    /// Seconds of each phase
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 600)]
+    length: u64,
+    /// Clients at once in the first phase
+    #[arg(long, default_value_t = 500)]
+    concurrency: usize,
+    /// Arrivals a second in the second phase
+    #[arg(long, default_value_t = 500.0)]
+    rate: f64,
+    /// Only one phase
+    #[arg(long, value_parser = ["crowd", "rush"])]
+    only: Option<String>,
+    /// Answers of each phase to decode
+    #[arg(long, default_value_t = 50)]
+    verify: usize,
+}
+
+#[derive(clap::Args, Debug)]
+struct AbortsArgs {
+    #[command(flatten)]
+    subject: Subject,
+    /// How many
+    #[arg(long, default_value_t = 10_000)]
+    requests: usize,
+}
+
+/// How long the service may keep idle threads and connections after a load.
+const SETTLE: Duration = Duration::from_secs(90);
+
 /// What all benchmarks of the service take.
-#[derive(clap::Args, Clone, Debug)]
-pub(crate) struct Subject {
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Subject {
     /// The service's binary (without: this workspace's release build)
     #[arg(long, value_name = "PATH")]
-    pub(crate) transcoder: Option<PathBuf>,
+    pub transcoder: Option<PathBuf>,
     /// One more argument for it, as in --with=--workers --with=1
     #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
-    pub(crate) with: Vec<String>,
+    pub with: Vec<String>,
     /// Print JSON instead of a table
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
     /// A missed target is an error
     #[arg(long)]
-    pub(crate) strict: bool,
+    pub strict: bool,
 }
 
 /// Runs it.
@@ -57,6 +103,26 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     crate::process::end_on_interrupt();
     let (subject, card) = match &args.what {
         What::Transcoder(args) => (&args.subject, transcoder::measure(args)?),
+        What::Soak(args) => {
+            let length = |phase| match args.only.as_deref() {
+                Some(only) if only != phase => Duration::ZERO,
+                _ => Duration::from_secs(args.length),
+            };
+            let soaking = Soak {
+                subject: args.subject.clone(),
+                crowd: length("crowd"),
+                rush: length("rush"),
+                concurrency: args.concurrency,
+                rate: args.rate,
+                settle: SETTLE,
+                verify: args.verify,
+            };
+            (&args.subject, soak(&soaking)?.card())
+        }
+        What::Aborts(args) => {
+            let aborting = Aborts { subject: args.subject.clone(), requests: args.requests, settle: SETTLE };
+            (&args.subject, aborts(&aborting)?.card())
+        }
     };
     card.print(subject.json)?;
     let missed = card.missed();

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod demo;
 pub mod ebpf;
+pub mod faults;
 pub mod load;
 pub mod process;
 pub mod program;

@@ -19,6 +19,7 @@ mod upload;
 
 pub use command::{Args, run};
 pub use generator::Generator;
+pub(crate) use generator::take_precedence;
 pub use plan::Plan;
 pub use record::{Log, Record, wall_clock};
 pub use summary::{Percentiles, Summary};

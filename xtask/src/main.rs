@@ -24,6 +24,8 @@ enum Task {
     Load(xtask::load::Args),
     /// Measure the transcoder against the ffmpeg command and its own targets
     Bench(xtask::bench::Args),
+    /// Each disease of the transcoder alone, without an agent: how it kills, and what that looks like
+    Faults(xtask::faults::Args),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Task::Ebpf(args) => xtask::ebpf::run(&args),
         Task::Load(args) => xtask::load::run(&args),
         Task::Bench(args) => xtask::bench::run(&args),
+        Task::Faults(args) => xtask::faults::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -31,7 +31,7 @@ impl Overloaded {
     }
 
     /// `429` with `Retry-After` and a problem document (RFC 9457). The agent's reason stays inside: it names lines of
-    /// code, and clients are strangers.
+    /// code, and clients are strangers. The refusal is an extension of the response, for layers around that count.
     #[must_use]
     pub fn response(&self) -> Response<Bytes> {
         let problem = json!({
@@ -45,6 +45,7 @@ impl Overloaded {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after_s));
+        response.extensions_mut().insert(self.clone());
         response
     }
 

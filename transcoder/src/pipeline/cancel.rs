@@ -2,7 +2,7 @@
 //!
 //! Invariant: the first reason stays. Cost: one load where it is asked, nothing is allocated.
 
-use super::turn::{Turn, Turns};
+use super::rota::{Rota, Turn};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -48,8 +48,8 @@ struct State {
 
 impl Cancel {
     /// Of a pipeline that takes turns with others; without, it computes whenever it can.
-    pub(crate) fn taking_turns(turns: Turns, runtime: Handle) -> Self {
-        Self(Arc::new(State { turn: Some(Turn::new(turns, runtime)), ..State::default() }))
+    pub(crate) fn taking_turns(rota: Rota, runtime: Handle) -> Self {
+        Self(Arc::new(State { turn: Some(Turn::new(rota, runtime)), ..State::default() }))
     }
 
     /// Ends the pipeline, if it has not been ended yet.

@@ -1,101 +1,73 @@
-//! Turns: only as many pipelines compute at a time as the machine has cores, and one more so that none stands still.
-//!
-//! With all of them ready to run, each would wait for the rest of them after every few milliseconds, and so would one
-//! that only wants to end. Here they queue, first come, first served; who has been cancelled does not queue at all.
-//! Invariant: nobody has a turn while it waits for its client. Cost: nothing but a clock between two turns.
+//! How a picture must be turned to stand upright: phones write it as they hold it, and say so in a matrix.
 
-use super::Cancel;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use ffmpeg_next::Stream;
+use ffmpeg_next::codec::packet::side_data;
 
-/// How long a turn lasts while others wait: some pictures.
-const TURN: Duration = Duration::from_millis(5);
-
-/// The turns of all pipelines.
-#[derive(Clone, Debug)]
-pub(crate) struct Turns(Arc<Semaphore>);
-
-impl Turns {
-    /// For this machine.
-    pub(crate) fn of_this_machine() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self(Arc::new(Semaphore::new(cores + 1)))
-    }
-}
-
-/// One pipeline's part in them.
-#[derive(Debug)]
+/// A quarter turn, a mirror, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Turn {
-    turns: Turns,
-    runtime: Handle,
-    /// Only the pipeline's own thread looks at it.
-    held: Mutex<Option<(OwnedSemaphorePermit, Instant)>>,
+    /// The filter that does it, with a comma before it; empty for an upright picture.
+    pub(super) filter: &'static str,
+    /// Whether width and height change places.
+    pub(super) swaps: bool,
 }
 
 impl Turn {
-    /// None yet.
-    pub(super) fn new(turns: Turns, runtime: Handle) -> Self {
-        Self { turns, runtime, held: Mutex::new(None) }
+    /// What a track asks for.
+    pub(super) fn of(stream: &Stream<'_>) -> Self {
+        let found = stream.side_data().find(|data| data.kind() == side_data::Type::DisplayMatrix);
+        found.map_or(Self::from([1, 0, 0, 1]), |data| {
+            // Nine numbers of the machine's byte order: a b u c d v x y w (ISO/IEC 14496-12, 6.2.2).
+            let number = |at: usize| {
+                let bytes = data.data().get(at * 4..at * 4 + 4).and_then(|bytes| bytes.try_into().ok());
+                bytes.map_or(0, i32::from_ne_bytes)
+            };
+            Self::from([number(0), number(1), number(3), number(4)])
+        })
     }
+}
 
-    fn held(&self) -> MutexGuard<'_, Option<(OwnedSemaphorePermit, Instant)>> {
-        // Nothing under this lock can panic.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for a turn; goes without one once cancelled.
-    pub(super) fn take(&self, cancel: &Cancel) {
-        let queue = self.turns.0.clone();
-        let turn = match queue.clone().try_acquire_owned() {
-            Ok(turn) => Some(turn),
-            Err(_) => cancel.until_set(&self.runtime, queue.acquire_owned()).and_then(Result::ok),
-        };
-        *self.held() = turn.map(|turn| (turn, Instant::now()));
-    }
-
-    /// Gives it to the next; whether there was one.
-    pub(super) fn give(&self) -> bool {
-        self.held().take().is_some()
-    }
-
-    /// Gives it to the next and queues again, if it has lasted long enough.
-    pub(super) fn hand_on(&self, cancel: &Cancel) {
-        let is_over = self.held().as_ref().is_some_and(|(_, since)| since.elapsed() >= TURN);
-        if is_over && self.give() {
-            self.take(cancel);
+impl From<[i32; 4]> for Turn {
+    /// From the matrix that takes (x, y) to (ax + cy, bx + dy). Turns that are no quarters count as the nearest.
+    fn from([a, b, c, d]: [i32; 4]) -> Self {
+        let size = |number: i32| i64::from(number).abs();
+        if size(b) + size(c) > size(a) + size(d) {
+            let filter = match (c < 0, b < 0) {
+                (true, false) => ",transpose=clock",
+                (false, true) => ",transpose=cclock",
+                (false, false) => ",transpose=cclock_flip",
+                (true, true) => ",transpose=clock_flip",
+            };
+            return Self { filter, swaps: true };
         }
+        let filter = match (a < 0, d < 0) {
+            (false, false) => "",
+            (true, false) => ",hflip",
+            (false, true) => ",vflip",
+            (true, true) => ",hflip,vflip",
+        };
+        Self { filter, swaps: false }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Why;
     use super::*;
 
     #[test]
-    fn turns_go_round_and_the_cancelled_do_not_queue() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
-        let turns = Turns(Arc::new(Semaphore::new(1)));
-        let new = || Arc::new(Turn::new(turns.clone(), runtime.handle().clone()));
-        let (first, second, third) = (new(), new(), new());
-        let cancel = Cancel::default();
-        first.take(&cancel);
-        first.hand_on(&cancel);
-        assert!(first.held().is_some(), "a turn lasts for a while");
-        let (waits, its_cancel) = (second.clone(), cancel.clone());
-        let waiting = std::thread::spawn(move || waits.take(&its_cancel));
-        let cancelled = Cancel::default();
-        let (leaves, its_cancel) = (third.clone(), cancelled.clone());
-        let leaving = std::thread::spawn(move || leaves.take(&its_cancel));
-        cancelled.set(Why::Gone);
-        leaving.join().expect("not panicked");
-        assert!(third.held().is_none() && second.held().is_none());
-        assert!(first.give());
-        waiting.join().expect("not panicked");
-        assert!(second.held().is_some());
-        assert!(second.give() && !second.give());
-        assert_eq!(turns.0.available_permits(), 1);
+    fn quarters_and_mirrors() {
+        const ONE: i32 = 1 << 16;
+        for (matrix, filter, swaps) in [
+            ([ONE, 0, 0, ONE], "", false),
+            ([0, ONE, -ONE, 0], ",transpose=clock", true),
+            ([-ONE, 0, 0, -ONE], ",hflip,vflip", false),
+            ([0, -ONE, ONE, 0], ",transpose=cclock", true),
+            ([-ONE, 0, 0, ONE], ",hflip", false),
+            ([0, ONE, ONE, 0], ",transpose=cclock_flip", true),
+            ([0, 0, 0, 0], "", false),
+            ([i32::MIN, i32::MIN, i32::MIN, i32::MIN], ",hflip,vflip", false),
+        ] {
+            assert_eq!(Turn::from(matrix), Turn { filter, swaps }, "{matrix:?}");
+        }
     }
 }

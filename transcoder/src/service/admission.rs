@@ -126,7 +126,6 @@ impl Streams {
     }
 
     /// Bytes that are reserved.
-    #[cfg(test)]
     pub(crate) fn reserved(&self) -> u64 {
         self.lock().reserved
     }

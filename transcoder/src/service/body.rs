@@ -8,15 +8,14 @@ use super::deadlines::Clocks;
 use super::limits::FRAME;
 use super::stream::Owner;
 use super::transfer;
-use crate::pipeline::{Output, PipelineError, Why};
+use crate::pipeline::{Cancel, Output, PipelineError, Why};
 use bytes::Bytes;
 use http_body::Frame;
-use prometheus::IntCounter;
+use prometheus_client::metrics::counter::Counter;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
-use tracing::Span;
 
 /// The receiving end of a stream; dropping it ends the stream.
 pub(super) struct Receiver {
@@ -28,6 +27,11 @@ impl Receiver {
     /// Of this channel, which belongs to `owner`.
     pub(super) fn new(pieces: mpsc::Receiver<Output>, owner: Arc<Owner>) -> Self {
         Self { pieces, owner }
+    }
+
+    /// What ends the stream, and knows why it ended.
+    pub(super) fn cancel(&self) -> Cancel {
+        self.owner.cancel.clone()
     }
 
     /// The next piece, or how it ended; `None` if the thread died. A stream that was ended from outside says so at
@@ -42,6 +46,20 @@ impl Receiver {
             self.owner.clocks.first_byte();
         }
         next
+    }
+
+    /// Its result is the answer of the request that is worked on: if the stream is ended while nobody reads that, the
+    /// transfer is broken off.
+    pub(super) fn answers_this_request(&self) {
+        if let Some(transfer) = transfer::current() {
+            // Set once: a stream has one answer.
+            self.owner.answer.set(transfer).unwrap_or_default();
+        }
+    }
+
+    /// Its deadlines.
+    pub(super) fn clocks(&self) -> &Clocks {
+        &self.owner.clocks
     }
 }
 
@@ -60,7 +78,7 @@ pub(super) struct Transcoded {
     /// Gone once the stream has ended.
     rest: Option<Receiver>,
     ended: Ending,
-    sent: IntCounter,
+    sent: Counter,
 }
 
 /// Why a transfer was broken off.
@@ -74,12 +92,9 @@ pub(super) enum BodyError {
 
 impl Transcoded {
     /// Sends `first`, then what comes.
-    pub(super) fn new(first: Bytes, rest: Receiver, sent: IntCounter) -> Self {
+    pub(super) fn new(first: Bytes, rest: Receiver, sent: Counter) -> Self {
         let cancel = rest.owner.cancel.clone();
-        if let Some(transfer) = transfer::current() {
-            // Set once: a stream has one answer.
-            rest.owner.answer.set(transfer).unwrap_or_default();
-        }
+        rest.answers_this_request();
         Self { current: first, ended: Box::pin(async move { cancel.cancelled().await }), rest: Some(rest), sent }
     }
 
@@ -92,10 +107,9 @@ impl Transcoded {
     }
 }
 
-/// Tells that a transfer is broken off: the head said 200, the span must not.
+/// Tells that a transfer is broken off; its span learns it by itself.
 fn tell(why: &dyn std::fmt::Display) {
     tracing::warn!(error = %why, "stream broken off");
-    Span::current().record("otel.status_code", "ERROR");
 }
 
 impl http_body::Body for Transcoded {
@@ -138,7 +152,7 @@ impl Drop for Transcoded {
     fn drop(&mut self) {
         // Broken off while the client did not read, and so did not ask either.
         if let Some(rest) = &self.rest
-            && let Some(why) = rest.owner.cancel.why().filter(|why| *why != Why::Gone)
+            && let Some(why) = rest.owner.cancel.why().filter(|why| !matches!(why, Why::Gone | Why::Broken))
         {
             tell(&why);
         }

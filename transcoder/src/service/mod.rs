@@ -5,6 +5,7 @@ mod body;
 pub(crate) mod budget;
 pub(crate) mod deadlines;
 mod faults_api;
+pub(crate) mod hls;
 pub(crate) mod limits;
 pub(crate) mod memory;
 mod metrics;
@@ -21,11 +22,11 @@ mod upload;
 
 pub(crate) use metrics::Metrics;
 
-use crate::pipeline::Turns;
+use crate::pipeline::Rota;
 use admission::Streams;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use deadlines::Deadlines;
@@ -50,12 +51,16 @@ pub(crate) struct App {
     pub(crate) streams: Streams,
     /// Threads for them.
     pub(crate) pool: Pool,
+    /// Threads of one stream's codecs; by how many streams run, if it is not fixed.
+    pub(crate) codec_threads: Option<u32>,
     /// When these compute.
-    pub(crate) turns: Turns,
+    pub(crate) rota: Rota,
     /// How long they may take.
     pub(crate) deadlines: Deadlines,
     /// Whether the end has come.
     pub(crate) stop: Stop,
+    /// Live playlists and their viewers.
+    pub(crate) sessions: hls::Sessions,
     /// The port that is listened on.
     pub(crate) port: u16,
 }
@@ -75,7 +80,8 @@ pub(crate) fn router(app: App, guard: LimitLayer, allow_fault_control: bool) -> 
         .layer(guard.route(ROUTE));
     let mut router = Router::new()
         .route(PATH, post(transcode::transcode).layer(layers))
-        .route("/metrics", get(page))
+        .route("/metrics", get(metrics::page::page))
+        .merge(hls::routes(&app))
         .route("/healthz", get(health))
         .route("/livez", get(|| async { "ok\n" }));
     if allow_fault_control {
@@ -94,12 +100,5 @@ async fn health(State(app): State<App>) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
     } else {
         "ok\n".into_response()
-    }
-}
-
-async fn page(State(app): State<App>) -> Response {
-    match app.metrics.render(&app.streams) {
-        Ok(page) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response(),
-        Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

@@ -78,8 +78,7 @@ impl Pool {
     }
 
     /// Threads, and how many of them work.
-    #[cfg(test)]
-    fn threads(&self) -> (usize, usize) {
+    pub(super) fn threads(&self) -> (usize, usize) {
         let state = self.0.lock();
         (state.threads, state.busy)
     }

@@ -2,6 +2,7 @@
 
 use super::admission::Full;
 use super::limits::{CONNECTIONS, RETRY_AFTER};
+use super::metrics::{Cancellation, Refused};
 use crate::faults::FaultError;
 use crate::pipeline::{PipelineError, UploadError, Why};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -15,12 +16,13 @@ pub(crate) struct Problem {
     detail: String,
     retry_after_s: Option<u32>,
     limit: Option<&'static str>,
+    cancelled: Option<Cancellation>,
 }
 
 impl Problem {
     /// With this status, for this reason.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after_s: None, limit: None }
+        Self { status, detail: detail.into(), retry_after_s: None, limit: None, cancelled: None }
     }
 
     /// Says when it is worth trying again.
@@ -59,6 +61,13 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // For the request's span, which counts.
+        if let Some(limit) = self.limit {
+            response.extensions_mut().insert(Refused(limit));
+        }
+        if let Some(cancelled) = self.cancelled {
+            response.extensions_mut().insert(cancelled);
+        }
         response
     }
 }
@@ -68,6 +77,8 @@ impl From<PipelineError> for Problem {
         let status = match &error {
             PipelineError::Empty
             | PipelineError::Unreadable(_)
+            | PipelineError::Unrecognised
+            | PipelineError::NoPictureYet(_)
             | PipelineError::NoVideo
             | PipelineError::Unsupported(_)
             | PipelineError::TooLargeToSpool(_)
@@ -83,7 +94,13 @@ impl From<PipelineError> for Problem {
             PipelineError::Cancelled | PipelineError::Spool(_) => StatusCode::SERVICE_UNAVAILABLE,
             PipelineError::Codec { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, error.to_string())
+        let cancelled = match &error {
+            PipelineError::Ended(why) => Some(Cancellation::from(*why)),
+            // Hardly anybody is left to read the answer.
+            PipelineError::Upload(UploadError::Broken(_)) => Some(Cancellation::Disconnect),
+            _ => None,
+        };
+        Self { cancelled, ..Self::new(status, error.to_string()) }
     }
 }
 

@@ -37,6 +37,11 @@ impl Stop {
         *self.0.borrow() >= Stage::Draining
     }
 
+    /// Whether what is open is cut off.
+    pub(super) fn is_ending(&self) -> bool {
+        *self.0.borrow() >= Stage::Ending
+    }
+
     /// Waits until the end has come so far.
     pub(super) async fn reached(&self, stage: Stage) {
         // The sender is kept by `self`: the channel cannot be closed meanwhile.

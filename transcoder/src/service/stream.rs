@@ -8,6 +8,7 @@ use super::App;
 use super::admission::Place;
 use super::body::Receiver;
 use super::deadlines::Clocks;
+use super::limits::threads_for;
 use super::stop::{Stage, Stop};
 use super::transfer::{self, Transfer};
 use super::upload::Upload;
@@ -35,12 +36,17 @@ pub(super) struct Owner {
 ///
 /// # Errors
 /// There is no thread for it.
-pub(super) fn start(app: &App, settings: Settings, body: Body, place: Place) -> io::Result<Receiver> {
+pub(super) fn start(app: &App, mut settings: Settings, body: Body, place: Place) -> io::Result<Receiver> {
+    settings.threads = app.codec_threads.unwrap_or_else(|| {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        threads_for(app.streams.taken(), cores)
+    });
     let (pieces, received) = mpsc::channel(pipeline::DEPTH);
     let (made, output) = mpsc::channel(pipeline::DEPTH);
-    let cancel = Cancel::taking_turns(app.turns.clone(), Handle::current());
+    let cancel = Cancel::taking_turns(app.rota.clone(), Handle::current());
     let clocks = Arc::new(Clocks::start(app.deadlines));
     let answer = Arc::default();
+    let watched = app.metrics.watch(&pieces, &made);
     let owner = Owner { place, clocks: Arc::clone(&clocks), cancel: cancel.clone(), answer: Arc::clone(&answer) };
     let owner = Arc::new(owner);
     let reader = BodyReader::new(received, Handle::current(), cancel.clone());
@@ -58,7 +64,7 @@ pub(super) fn start(app: &App, settings: Settings, body: Body, place: Place) -> 
             span.record("otel.status_code", "ERROR");
         }
         writer.end(result);
-        drop(entered);
+        drop((entered, watched));
     })?;
     let upload = Upload {
         pieces,

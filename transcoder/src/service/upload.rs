@@ -7,7 +7,7 @@ use crate::pipeline::{Cancel, UploadError, Why};
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use prometheus::IntCounter;
+use prometheus_client::metrics::counter::Counter;
 use snowshed_guard::drain;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -24,7 +24,7 @@ pub(super) struct Upload {
     /// The longest that it may stand still.
     pub(super) idle: Duration,
     /// Bytes.
-    pub(super) received: IntCounter,
+    pub(super) received: Counter,
 }
 
 impl Upload {

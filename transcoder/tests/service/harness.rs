@@ -88,13 +88,11 @@ impl Service {
         }
     }
 
-    /// A value on its metrics page.
+    /// A value on its metrics page: the sum of all series that have this name and (at least) these labels.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let page = http1().request(get(&format!("{}/metrics", self.url))).await.expect("an answer");
-        let page = page.into_body().collect().await.expect("a page").to_bytes();
+        let page = answer(&http1(), get(&format!("{}/metrics", self.url))).await.2;
         let page = String::from_utf8(page.to_vec()).expect("text");
-        let line = page.lines().find(|line| line.split(' ').next() == Some(name));
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{name} in {page}"))
+        sum(&page, name).unwrap_or_else(|| panic!("{name} in {page}"))
     }
 
     /// Where it listens.
@@ -129,6 +127,23 @@ impl Service {
         let status = tokio::time::timeout(DEADLINE, self.child.wait()).await.expect("it ends").expect("waited");
         (status.code(), asked.elapsed())
     }
+}
+
+/// The sum of a page's series that have this name and these labels (`name{one="1",two="2"}`); `None` without any.
+pub(crate) fn sum(page: &str, name: &str) -> Option<f64> {
+    let parts = |series: &str| {
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let labels = labels.trim_end_matches('}').split(',').filter(|label| !label.is_empty());
+        (name.to_owned(), labels.map(str::to_owned).collect::<Vec<_>>())
+    };
+    let (name, labels) = parts(name);
+    let samples = page.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let (its_name, its_labels) = parts(series);
+        let fits = its_name == name && labels.iter().all(|label| its_labels.contains(label));
+        fits.then(|| value.parse::<f64>().expect("a number"))
+    });
+    samples.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
 }
 
 /// Runs the binary to its end; exit code and standard error.

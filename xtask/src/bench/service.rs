@@ -47,6 +47,14 @@ impl Service {
         self.inner.pid()
     }
 
+    /// Asks it to end; whether it did so with 0.
+    ///
+    /// # Errors
+    /// It does not within `bound`.
+    pub(crate) fn stop(&mut self, bound: Duration) -> anyhow::Result<bool> {
+        Ok(self.inner.child().stop(bound)?.0.success())
+    }
+
     /// CPU seconds since its start.
     ///
     /// # Errors

@@ -19,7 +19,14 @@ use std::{
 pub struct Spawn {
     name: String,
     command: Command,
+    limits: Limits,
+}
+
+/// What the child may have.
+#[derive(Clone, Copy, Debug, Default)]
+struct Limits {
     descriptors: Option<u64>,
+    data: Option<u64>,
 }
 
 impl Spawn {
@@ -28,7 +35,7 @@ impl Spawn {
     pub fn new(name: &str, program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
         command.stdin(std::process::Stdio::null());
-        Self { name: name.into(), command, descriptors: None }
+        Self { name: name.into(), command, limits: Limits::default() }
     }
 
     /// Adds arguments.
@@ -48,7 +55,14 @@ impl Spawn {
     /// Gives it this many file descriptors at most (soft and hard limit).
     #[must_use]
     pub fn descriptors(mut self, limit: u64) -> Self {
-        self.descriptors = Some(limit);
+        self.limits.descriptors = Some(limit);
+        self
+    }
+
+    /// Gives it this many bytes of private writable memory at most (`RLIMIT_DATA`), and no core dump.
+    #[must_use]
+    pub fn data(mut self, bytes: u64) -> Self {
+        self.limits.data = Some(bytes);
         self
     }
 
@@ -61,23 +75,27 @@ impl Spawn {
         let err = logs.join(format!("{}.err", self.name));
         let open = |path: &PathBuf| File::create(path).with_context(|| format!("create {}", path.display()));
         self.command.stdout(open(&out)?).stderr(open(&err)?).process_group(0);
-        let descriptors = self.descriptors;
+        let limits = self.limits;
         // SAFETY: between fork and exec only async-signal-safe calls are made, on values copied before the fork.
-        unsafe { self.command.pre_exec(move || prepare(descriptors)) };
+        unsafe { self.command.pre_exec(move || prepare(limits)) };
         let inner = self.command.spawn().with_context(|| format!("start {}", self.name))?;
         Ok(Child { name: self.name, inner, out, err, status: None })
     }
 }
 
-fn prepare(descriptors: Option<u64>) -> std::io::Result<()> {
+fn prepare(limits: Limits) -> std::io::Result<()> {
     // SAFETY: prctl with PR_SET_PDEATHSIG takes an integer; it asks the kernel for SIGKILL when the starter dies.
     if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } != 0 {
         return Err(std::io::Error::last_os_error());
     }
-    if let Some(limit) = descriptors {
+    // What is meant to run out of memory should not write it to disk.
+    let core = limits.data.map(|_| 0);
+    let all = [(libc::RLIMIT_NOFILE, limits.descriptors), (libc::RLIMIT_DATA, limits.data), (libc::RLIMIT_CORE, core)];
+    for (resource, limit) in all {
+        let Some(limit) = limit else { continue };
         let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
         // SAFETY: the structure lives on this stack for the length of the call.
-        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        if unsafe { libc::setrlimit(resource, &raw const limit) } != 0 {
             return Err(std::io::Error::last_os_error());
         }
     }

@@ -19,6 +19,8 @@ pub struct TranscoderOptions {
     pub guard: Option<String>,
     /// File descriptors that it may have.
     pub descriptors: Option<u64>,
+    /// Bytes of private writable memory that it may have.
+    pub data: Option<u64>,
     /// A variable of its environment, by which it can be found later.
     pub mark: Option<(String, String)>,
     /// Another binary than this workspace's.
@@ -34,6 +36,10 @@ pub struct Fault {
     pub name: String,
     /// The kind of cause that it must be diagnosed as.
     pub cause: String,
+    /// The value where none is given.
+    pub default: String,
+    /// What it does and what the value means.
+    pub description: String,
 }
 
 /// A running transcoder with its own folder for temporary files.
@@ -67,6 +73,9 @@ impl Transcoder {
         }
         if let Some(limit) = options.descriptors {
             spawn = spawn.descriptors(limit);
+        }
+        if let Some(bytes) = options.data {
+            spawn = spawn.data(bytes);
         }
         if let Some((key, value)) = &options.mark {
             spawn = spawn.env(key, value);
@@ -110,9 +119,21 @@ impl Transcoder {
         if reply.status != 200 {
             bail!("fault {name}: {} {}", reply.status, reply.text());
         }
-        let answer = reply.json()?;
-        let cause = answer["cause"].as_str().with_context(|| format!("fault {name} declares no cause: {answer}"))?;
-        Ok(Fault { name: name.to_owned(), cause: cause.to_owned() })
+        declared(&reply.json()?)
+    }
+
+    /// Every fault that the service can be given.
+    ///
+    /// # Errors
+    /// The service does not answer, or with something else than a list.
+    pub fn faults(&self) -> anyhow::Result<Vec<Fault>> {
+        let answer = http::get(self.address, "/faults")?.json()?;
+        answer["items"]
+            .as_array()
+            .with_context(|| format!("no list of faults: {answer}"))?
+            .iter()
+            .map(declared)
+            .collect()
     }
 
     /// Switches a fault on; `value` may be empty for its default.
@@ -155,6 +176,19 @@ impl Transcoder {
     pub fn temporary(&self) -> &Path {
         &self.temporary
     }
+}
+
+fn declared(answer: &serde_json::Value) -> anyhow::Result<Fault> {
+    let text = |field: &str| {
+        let value = answer[field].as_str().with_context(|| format!("a fault declares no {field}: {answer}"))?;
+        anyhow::Ok(value.to_owned())
+    };
+    Ok(Fault {
+        name: text("name")?,
+        cause: text("cause")?,
+        default: text("default")?,
+        description: text("description")?,
+    })
 }
 
 /// See [`Transcoder::is_live`].
