@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// Streams at once, each on a thread of its own; over it, as over the next two, requests are answered 429
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) max_streams: u32,
+    /// Threads for the codecs of one stream; auto: one, and up to four while most of the machine is idle
+    #[arg(long, value_name = "N", default_value = "auto", value_parser = codec_threads)]
+    pub(crate) codec_threads: CodecThreads,
     /// Memory for all streams together, as in 512MiB or 2GB; half of what is available if it is not given
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) memory_budget: Option<u64>,
@@ -54,6 +57,20 @@ pub(crate) struct Args {
     /// Threads of the event loop
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) workers: u32,
+}
+
+/// A number of threads; `None` leaves it to the load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CodecThreads(pub(crate) Option<u32>);
+
+/// `auto`, or a number.
+fn codec_threads(text: &str) -> Result<CodecThreads, String> {
+    let number = text.parse().ok().filter(|number| (1..=16).contains(number));
+    match (text, number) {
+        ("auto", _) => Ok(CodecThreads(None)),
+        (_, Some(number)) => Ok(CodecThreads(Some(number))),
+        _ => Err(format!("expected auto or a number from 1 to 16, got {text:?}")),
+    }
 }
 
 /// Splits a quantity into its number and its unit.
@@ -120,6 +137,7 @@ mod tests {
         assert_eq!(time("1h"), Ok(Duration::from_secs(3600)));
         assert_eq!(["512MiB", "1GB", "2097152"].map(bytes), [Ok(512 << 20), Ok(1_000_000_000), Ok(2 << 20)]);
         assert_eq!(share("0.25"), Ok(0.25));
+        assert_eq!(["auto", "3"].map(codec_threads), [Ok(CodecThreads(None)), Ok(CodecThreads(Some(3)))]);
     }
 
     #[test]
@@ -129,6 +147,9 @@ mod tests {
         }
         for wrong in ["", "0", "1kB", "lots", "1TB", "-1MiB"] {
             assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "0", "17", "many"] {
+            assert!(codec_threads(wrong).is_err(), "{wrong}");
         }
         for wrong in ["0", "1.5", "-1", "NaN", "half"] {
             assert!(share(wrong).is_err(), "{wrong}");

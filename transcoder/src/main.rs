@@ -12,6 +12,7 @@ mod telemetry;
 use anyhow::Context;
 use clap::Parser;
 use cli::Args;
+use pipeline::Rota;
 use service::admission::{Limits, Streams};
 use service::deadlines::Deadlines;
 use service::hls::Sessions;
@@ -95,6 +96,8 @@ async fn serve(args: Args, guard: LimitLayer) -> anyhow::Result<()> {
         metrics: Metrics::new(sessions.clone()),
         streams: Streams::new(limits),
         pool: Pool::new(args.max_streams),
+        codec_threads: args.codec_threads.0,
+        rota: Rota::of_this_machine(),
         deadlines: Deadlines {
             idle: args.idle_timeout,
             first_byte: args.first_byte_timeout,

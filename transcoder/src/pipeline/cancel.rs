@@ -2,6 +2,7 @@
 //!
 //! Invariant: the first reason stays. Cost: one load where it is asked, nothing is allocated.
 
+use super::rota::{Rota, Turn};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,6 +15,9 @@ pub(crate) enum Why {
     /// Nobody wants the result any more.
     #[error("the client is gone")]
     Gone,
+    /// The upload broke off, and with it most likely the client.
+    #[error("the upload broke off")]
+    Broken,
     /// The service ends.
     #[error("the service is stopping")]
     Stopping,
@@ -39,9 +43,15 @@ pub(crate) struct Cancel(Arc<State>);
 struct State {
     why: OnceLock<Why>,
     set: Notify,
+    turn: Option<Turn>,
 }
 
 impl Cancel {
+    /// Of a pipeline that takes turns with others; without, it computes whenever it can.
+    pub(crate) fn taking_turns(rota: Rota, runtime: Handle) -> Self {
+        Self(Arc::new(State { turn: Some(Turn::new(rota, runtime)), ..State::default() }))
+    }
+
     /// Ends the pipeline, if it has not been ended yet.
     pub(crate) fn set(&self, why: Why) {
         if self.0.why.set(why).is_ok() {
@@ -49,9 +59,29 @@ impl Cancel {
         }
     }
 
-    /// Whether it should end.
-    pub(crate) fn is_set(&self) -> bool {
+    /// Whether the pipeline should end. For the pipeline's thread, between two frames: a turn that has lasted long
+    /// enough goes to the next here.
+    pub(super) fn is_set(&self) -> bool {
+        if let Some(turn) = &self.0.turn {
+            turn.hand_on(self);
+        }
         self.why().is_some()
+    }
+
+    /// Runs the pipeline in turns with others.
+    pub(super) fn in_turns<T>(&self, work: impl FnOnce() -> T) -> T {
+        /// Also when it panics.
+        struct Given<'a>(Option<&'a Turn>);
+        impl Drop for Given<'_> {
+            fn drop(&mut self) {
+                self.0.map(Turn::give);
+            }
+        }
+        if let Some(turn) = &self.0.turn {
+            turn.take(self);
+        }
+        let _given = Given(self.0.turn.as_ref());
+        work()
     }
 
     /// Why it should end, if it should.
@@ -72,8 +102,18 @@ impl Cancel {
         }
     }
 
-    /// Blocks this thread on `future`; `None` if the pipeline should end before that is ready.
+    /// Blocks this thread on `future`, without a turn; `None` if the pipeline should end before that is ready.
     pub(super) fn wait<T>(&self, runtime: &Handle, future: impl Future<Output = T>) -> Option<T> {
+        let turn = self.0.turn.as_ref().filter(|turn| turn.give());
+        let ready = self.until_set(runtime, future);
+        if let Some(turn) = turn {
+            turn.take(self);
+        }
+        ready
+    }
+
+    /// Blocks this thread on `future`; `None` if the pipeline should end before that is ready.
+    pub(super) fn until_set<T>(&self, runtime: &Handle, future: impl Future<Output = T>) -> Option<T> {
         runtime.block_on(async {
             tokio::select! {
                 biased;

@@ -23,6 +23,7 @@ mod memory;
 mod mux;
 mod picture;
 mod prologue;
+mod rota;
 mod sound;
 mod turn;
 
@@ -30,6 +31,7 @@ pub(crate) use cancel::{Cancel, Why};
 pub(crate) use cost::{UNKNOWN, cost};
 pub(crate) use error::{PipelineError, UploadError};
 pub(crate) use io::{BodyReader, BodyWriter, DEPTH, Output, Piece, PieceKind};
+pub(crate) use rota::Rota;
 
 use demux::Demuxer;
 use ffmpeg_next::Packet;
@@ -108,7 +110,7 @@ pub(crate) fn run(
     grow: Grow<'_>,
 ) -> Result<(), PipelineError> {
     let failure = upload.failure();
-    let result = transcode(upload, output, settings, cancel, frames, grow);
+    let result = cancel.in_turns(|| transcode(upload, output, settings, cancel, frames, grow));
     // A broken upload looks like a broken file from inside, and a client that left like either: say what came first.
     match failure.get() {
         Some(upload) => Err(PipelineError::Upload(upload.clone())),

@@ -152,7 +152,7 @@ impl Drop for Transcoded {
     fn drop(&mut self) {
         // Broken off while the client did not read, and so did not ask either.
         if let Some(rest) = &self.rest
-            && let Some(why) = rest.owner.cancel.why().filter(|why| *why != Why::Gone)
+            && let Some(why) = rest.owner.cancel.why().filter(|why| !matches!(why, Why::Gone | Why::Broken))
         {
             tell(&why);
         }

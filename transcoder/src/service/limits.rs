@@ -27,7 +27,7 @@ pub(crate) const FLUSH: Duration = Duration::from_millis(1500);
 /// Between two tries to accept while there are no file descriptors.
 pub(crate) const NO_FDS_PAUSE: Duration = Duration::from_millis(100);
 /// Between two looks whether the client of an upload that nobody reads is still there.
-pub(crate) const HANGUP_LOOK: Duration = Duration::from_millis(20);
+pub(crate) const HANGUP_LOOK: Duration = Duration::from_millis(10);
 /// Seconds after which a refused client may try again.
 pub(crate) const RETRY_AFTER: u32 = 1;
 
@@ -36,6 +36,13 @@ pub(crate) const RETRY_AFTER: u32 = 1;
 pub(crate) fn connection_window(max_streams: u32) -> u32 {
     let streams = max_streams.saturating_mul(2).clamp(128, STREAMS_PER_CONNECTION);
     streams.saturating_mul(STREAM_WINDOW)
+}
+
+/// Threads for the codecs of one stream, when so many streams run: one, unless the machine is mostly idle. More threads
+/// cost memory and the processor's time and help only the one stream, so half of the cores stay free for the next.
+pub(crate) fn threads_for(running: usize, cores: usize) -> u32 {
+    const MOST: usize = 4;
+    u32::try_from((cores / (2 * running.max(1))).clamp(1, MOST)).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -50,5 +57,12 @@ mod tests {
             // HTTP/2's largest window.
             assert!(connection_window(max_streams) < 1 << 31);
         }
+    }
+
+    #[test]
+    fn threads_are_for_streams_that_have_the_machine_to_themselves() {
+        assert_eq!([1, 2, 64].map(|running| threads_for(running, 2)), [1, 1, 1]);
+        assert_eq!([1, 2, 3, 4, 5, 17].map(|running| threads_for(running, 16)), [4, 4, 2, 2, 1, 1]);
+        assert_eq!((threads_for(0, 0), threads_for(0, 1)), (1, 1));
     }
 }

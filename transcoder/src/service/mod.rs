@@ -22,6 +22,7 @@ mod upload;
 
 pub(crate) use metrics::Metrics;
 
+use crate::pipeline::Rota;
 use admission::Streams;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
@@ -50,6 +51,10 @@ pub(crate) struct App {
     pub(crate) streams: Streams,
     /// Threads for them.
     pub(crate) pool: Pool,
+    /// Threads of one stream's codecs; by how many streams run, if it is not fixed.
+    pub(crate) codec_threads: Option<u32>,
+    /// When these compute.
+    pub(crate) rota: Rota,
     /// How long they may take.
     pub(crate) deadlines: Deadlines,
     /// Whether the end has come.

@@ -84,6 +84,7 @@ impl From<PipelineError> for Problem {
             | PipelineError::TooLargeToSpool(_)
             | PipelineError::NothingDecoded => StatusCode::UNPROCESSABLE_ENTITY,
             PipelineError::Ended(Why::Gone | Why::Stopping) => StatusCode::SERVICE_UNAVAILABLE,
+            PipelineError::Ended(Why::Broken) => StatusCode::BAD_REQUEST,
             PipelineError::Ended(_) => StatusCode::REQUEST_TIMEOUT,
             PipelineError::NoMemory => {
                 let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string());

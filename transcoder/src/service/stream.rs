@@ -8,6 +8,7 @@ use super::App;
 use super::admission::Place;
 use super::body::Receiver;
 use super::deadlines::Clocks;
+use super::limits::threads_for;
 use super::stop::{Stage, Stop};
 use super::transfer::{self, Transfer};
 use super::upload::Upload;
@@ -35,10 +36,14 @@ pub(super) struct Owner {
 ///
 /// # Errors
 /// There is no thread for it.
-pub(super) fn start(app: &App, settings: Settings, body: Body, place: Place) -> io::Result<Receiver> {
+pub(super) fn start(app: &App, mut settings: Settings, body: Body, place: Place) -> io::Result<Receiver> {
+    settings.threads = app.codec_threads.unwrap_or_else(|| {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        threads_for(app.streams.taken(), cores)
+    });
     let (pieces, received) = mpsc::channel(pipeline::DEPTH);
     let (made, output) = mpsc::channel(pipeline::DEPTH);
-    let cancel = Cancel::default();
+    let cancel = Cancel::taking_turns(app.rota.clone(), Handle::current());
     let clocks = Arc::new(Clocks::start(app.deadlines));
     let answer = Arc::default();
     let watched = app.metrics.watch(&pieces, &made);

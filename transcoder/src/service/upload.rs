@@ -43,36 +43,38 @@ impl Upload {
             let piece = match next {
                 Ok(None) => return,
                 Ok(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(piece) => Ok(piece),
+                    Ok(piece) => piece,
                     // Trailers.
                     Err(_) => continue,
                 },
-                Ok(Some(Err(error))) => Err(UploadError::Broken(error.to_string())),
+                Ok(Some(Err(error))) => {
+                    // A codec that waits is told in words. One that is busy does not come to the end of what has arrived:
+                    // nobody is there to read it.
+                    self.pieces.try_send(Err(UploadError::Broken(error.to_string()))).unwrap_or_default();
+                    self.cancel.set(Why::Broken);
+                    return;
+                }
                 Err(_) => {
                     self.cancel.set(Why::UploadIdle(self.idle));
                     continue;
                 }
             };
-            let bytes = piece.as_ref().map_or(0, Bytes::len);
-            patience.spend(began.elapsed(), bytes);
-            self.received.inc_by(bytes as u64);
-            let last = piece.is_err();
-            // A stream that has ended is noticed at the top of the loop.
-            if self.hand_over(piece).await && last {
-                return;
-            }
+            patience.spend(began.elapsed(), piece.len());
+            self.received.inc_by(piece.len() as u64);
+            self.hand_over(piece).await;
         }
     }
 
-    /// Waits until the codec has room. Over HTTP/1.1 nobody reads the connection meanwhile, so a client that leaves
-    /// is looked for.
-    async fn hand_over(&self, piece: Result<Bytes, UploadError>) -> bool {
-        let mut sending = std::pin::pin!(self.pieces.send(piece));
+    /// Waits until the codec has room, or the stream has ended. Over HTTP/1.1 nobody reads the connection meanwhile, so
+    /// a client that leaves is looked for.
+    async fn hand_over(&self, piece: Bytes) {
+        let mut sending = std::pin::pin!(self.pieces.send(Ok(piece)));
         loop {
             tokio::select! {
                 biased;
-                _ = self.cancel.cancelled() => return false,
-                sent = &mut sending => return sent.is_ok(),
+                _ = self.cancel.cancelled() => return,
+                // A codec that has ended is noticed by who hands over next.
+                _ = &mut sending => return,
                 () = tokio::time::sleep(HANGUP_LOOK), if self.transfer.is_some() => {}
             }
             if let Some(transfer) = &self.transfer

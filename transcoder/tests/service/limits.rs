@@ -107,7 +107,7 @@ async fn memory_is_reserved_at_the_door_and_grown_while_it_is_kept() {
     let held = Held::start(&service, &http, 1).await;
     // The index at the end: kept in memory until there is none left for it.
     let mut spooled = b"\0\0\0\x18ftypisom\0\0\x02\0isomiso2\x7f\0\0\0mdat".to_vec();
-    spooled.resize(40 << 20, 0);
+    spooled.resize(12 << 20, 0);
     assert_eq!(refused(&service, &http, spooled.into()).await, "memory-budget");
     let second = Held::beside(1, &service, &http, 1).await;
     assert_eq!(refused(&service, &http, ts_with_sound()).await, "memory-budget");

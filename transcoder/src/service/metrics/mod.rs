@@ -88,7 +88,7 @@ impl Cancellation {
 impl From<Why> for Cancellation {
     fn from(why: Why) -> Self {
         match why {
-            Why::Gone => Self::Disconnect,
+            Why::Gone | Why::Broken => Self::Disconnect,
             Why::Stopping => Self::Shutdown,
             Why::UploadIdle(_) | Why::ReaderIdle(_) => Self::Idle,
             Why::FirstByte(_) => Self::FirstByte,
