@@ -156,6 +156,11 @@ impl Demuxer {
                 Err(Error::Exit) => return Err(PipelineError::Cancelled),
                 // Damage, of which the demuxers tell in many ways (EAGAIN: no sync byte for 64 KiB).
                 Err(_) if self.broken < MOST_BROKEN => self.broken += 1,
+                // What was read so far stands, as of an upload that ends too early.
+                Err(error) if self.allowance.is_lifted() => {
+                    tracing::info!(%error, "the rest cannot be read");
+                    return Ok(None);
+                }
                 Err(error) => return Err(PipelineError::Unreadable(error)),
             }
         }

@@ -25,6 +25,11 @@ impl Allowance {
         self.0.store(u64::MAX, Ordering::Relaxed);
     }
 
+    /// There was a picture, or the upload is bounded otherwise.
+    pub(super) fn is_lifted(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == u64::MAX
+    }
+
     /// It was used up.
     pub(super) fn is_used_up(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0

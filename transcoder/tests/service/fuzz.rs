@@ -103,12 +103,12 @@ async fn damaged_uploads_harm_nobody() {
         answers.push(tokio::spawn(async move {
             let answered = tokio::time::timeout(DEADLINE, http.request(request)).await;
             let response = answered.unwrap_or_else(|_| panic!("{name}, seed {seed}: no answer"));
-            let (head, body) = response.unwrap_or_else(|error| panic!("{name}, seed {seed}: {error}")).into_parts();
-            // A transfer may break off, but it ends.
+            let (head, body) = response.unwrap_or_else(|error| panic!("{name}, seed {seed}: {error:?}")).into_parts();
             let body = tokio::time::timeout(DEADLINE, body.collect()).await;
             let body = body.unwrap_or_else(|_| panic!("{name}, seed {seed}: no end")).map(|body| body.to_bytes());
             let status = head.status.as_u16();
             assert!(ANSWERS.contains(&status), "{name}, seed {seed}: {status} {body:?}");
+            assert!(body.is_ok(), "{name}, seed {seed}: damage alone breaks no transfer off: {body:?}");
             drop(place);
             status
         }));
