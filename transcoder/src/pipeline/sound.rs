@@ -83,7 +83,11 @@ impl Sound {
             self.decoded.set_pts(Some(known.unwrap_or_else(|| time.rescale(CLOCK, self.clock))));
             let leaps = self.next.is_some_and(|next| !(-LONGEST_SILENCE..=LONGEST_SILENCE).contains(&(time - next)));
             self.next = Some(time.saturating_add(samples.rescale(Rational(1, rate), CLOCK)));
-            self.follow(shape, leaps)?;
+            match self.follow(shape, leaps) {
+                // Damage, or a layout that nobody mixes down: the picture goes on without these samples.
+                Err(PipelineError::Unsupported(_)) => continue,
+                followed => followed?,
+            }
             if let Some(filter) = &mut self.filter {
                 filter.push(&self.decoded)?;
             }
