@@ -2,6 +2,7 @@
 
 use super::PipelineError;
 use super::error::Polled;
+use super::stage::{self, Stage};
 use ffmpeg_next::codec::{self, threading};
 use ffmpeg_next::{Error, Frame, Packet, Stream, decoder, media};
 
@@ -43,6 +44,7 @@ impl Decoder {
 
     /// Gives it a packet; false if the packet is broken.
     pub(super) fn send(&mut self, packet: &Packet) -> Result<bool, PipelineError> {
+        let _stage = stage::enter(Stage::Decode);
         match self.opened().send_packet(packet) {
             Ok(()) => Ok(true),
             Err(Error::InvalidData | Error::Eof) => Ok(false),
@@ -60,9 +62,14 @@ impl Decoder {
 
     /// Takes a frame.
     pub(super) fn receive(&mut self, frame: &mut Frame) -> Result<Polled, PipelineError> {
+        let _stage = stage::enter(Stage::Decode);
         match Polled::from(self.opened().receive_frame(frame)) {
             // A damaged frame; the next packets may be fine.
             Err(Error::InvalidData) => Ok(Polled::Starved),
+            Ok(Polled::Ready) => {
+                stage::made(Stage::Decode, 0);
+                Ok(Polled::Ready)
+            }
             polled => polled.map_err(PipelineError::at("decode")),
         }
     }

@@ -3,6 +3,7 @@
 //! An MP4 whose index (`moov`) comes after its media data can only be read with seeks. It is found out from the first
 //! box headers and spooled to anonymous memory, up to [`SPOOL_BYTES`]; all other uploads are read as they come.
 
+use super::stage::{self, Stage};
 use super::{BodyReader, Cancel, Grow, PipelineError};
 use ffmpeg_next::format::context::{Input, StreamIo};
 use ffmpeg_next::{Dictionary, Error, Packet, Stream, format, media};
@@ -30,6 +31,7 @@ pub(super) struct Demuxer {
 impl Demuxer {
     /// Reads as much as it takes to know the tracks.
     pub(super) fn open(mut upload: BodyReader, cancel: &Cancel, grow: Grow<'_>) -> Result<Self, PipelineError> {
+        let _stage = stage::enter(Stage::Demux);
         let (prelude, layout) = read_prelude(&mut upload).map_err(PipelineError::Spool)?;
         if prelude.is_empty() {
             return Err(PipelineError::Empty);
@@ -74,11 +76,13 @@ impl Demuxer {
 
     /// The next packet, in a fresh buffer (a reused one would leak its old contents); `None` at the end.
     pub(super) fn next_packet(&mut self) -> Result<Option<Packet>, PipelineError> {
+        let _stage = stage::enter(Stage::Demux);
         loop {
             let mut packet = Packet::empty();
             match packet.read(&mut self.input) {
                 Ok(()) => {
                     self.broken = 0;
+                    stage::made(Stage::Demux, packet.size());
                     return Ok(Some(packet));
                 }
                 Err(Error::Eof) => return Ok(None),

@@ -2,6 +2,7 @@
 
 use super::error::Polled;
 use super::filter::SAMPLE_RATE;
+use super::stage::{self, Stage};
 use super::{PipelineError, Settings};
 use ffmpeg_next::codec::{self, threading};
 use ffmpeg_next::{ChannelLayout, Dictionary, Error, Frame, Packet, Rational, encoder, format};
@@ -96,6 +97,7 @@ impl Encoder {
 
     /// Gives it a frame.
     pub(super) fn send(&mut self, frame: &mut Frame) -> Result<(), PipelineError> {
+        let _stage = stage::enter(Stage::Encode);
         // SAFETY: a frame that the filter filled and that nobody else reads. Uploads must not choose our key frames.
         unsafe { (*frame.as_mut_ptr()).pict_type = ffmpeg_next::ffi::AVPictureType::AV_PICTURE_TYPE_NONE };
         self.opened().send_frame(frame).map_err(PipelineError::at("encode"))
@@ -103,6 +105,7 @@ impl Encoder {
 
     /// There are no more frames.
     pub(super) fn end(&mut self) -> Result<(), PipelineError> {
+        let _stage = stage::enter(Stage::Encode);
         match self.opened().send_eof() {
             Ok(()) | Err(Error::Eof) => Ok(()),
             Err(error) => Err(PipelineError::at("encode")(error)),
@@ -111,7 +114,12 @@ impl Encoder {
 
     /// Takes a packet.
     pub(super) fn receive(&mut self, packet: &mut Packet) -> Result<Polled, PipelineError> {
-        Polled::from(self.opened().receive_packet(packet)).map_err(PipelineError::at("encode"))
+        let _stage = stage::enter(Stage::Encode);
+        let polled = Polled::from(self.opened().receive_packet(packet)).map_err(PipelineError::at("encode"))?;
+        if let Polled::Ready = polled {
+            stage::made(Stage::Encode, packet.size());
+        }
+        Ok(polled)
     }
 }
 

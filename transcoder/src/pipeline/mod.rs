@@ -13,6 +13,7 @@ mod error;
 mod filter;
 mod io;
 mod mux;
+mod stage;
 mod track;
 
 pub(crate) use cancel::{Cancel, Why};
@@ -83,7 +84,7 @@ pub(crate) fn run(
     grow: Grow<'_>,
 ) -> Result<(), PipelineError> {
     let failure = upload.failure();
-    let result = transcode(upload, output, settings, cancel, frames, grow);
+    let result = stage::run(|| transcode(upload, output, settings, cancel, frames, grow));
     // A broken upload looks like a broken file from inside, and a client that left like either: say what came first.
     match failure.get() {
         Some(upload) => Err(PipelineError::Upload(upload.clone())),

@@ -5,6 +5,7 @@
 //! [`Settings::part`] and none across a key frame; of other containers no byte waits for more than [`FLUSH_EVERY`] of
 //! packets.
 
+use super::stage::{self, Stage};
 use super::{BodyWriter, Container, PieceKind, PipelineError, Settings};
 use bytes::Bytes;
 use ffmpeg_next::format::context::{Output, StreamIo};
@@ -114,6 +115,7 @@ impl Muxer {
 
     /// All tracks are there: makes the header.
     pub(super) fn begin(&mut self) -> Result<(), PipelineError> {
+        let _stage = stage::enter(Stage::Mux);
         let mut options = Dictionary::new();
         // Flushing is decided here, not after every packet.
         options.set("flush_packets", "0");
@@ -137,6 +139,7 @@ impl Muxer {
         index: usize,
         time_base: Rational,
     ) -> Result<(), PipelineError> {
+        let _stage = stage::enter(Stage::Mux);
         packet.set_stream(index);
         let clock = self.output.stream(index).map_or(time_base, |stream| stream.time_base());
         packet.rescale_ts(time_base, clock);
@@ -225,6 +228,7 @@ impl Muxer {
 
     /// Writes what is left.
     pub(super) fn finish(mut self) -> Result<(), PipelineError> {
+        let _stage = stage::enter(Stage::Mux);
         self.cut_last()?;
         self.output.write_trailer().map_err(PipelineError::at("output trailer"))?;
         self.flush()?;
