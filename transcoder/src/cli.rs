@@ -42,6 +42,12 @@ pub(crate) struct Args {
     /// For streams to end by themselves after SIGTERM; a second SIGTERM ends them at once
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub(crate) drain_timeout: Duration,
+    /// End an HLS session that nobody has asked for anything for so long
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    pub(crate) session_idle: Duration,
+    /// Segments that are kept for the viewers of an HLS session; many sessions share what all may keep
+    #[arg(long, value_name = "BYTES", default_value = "16MiB", value_parser = bytes)]
+    pub(crate) session_window: u64,
     /// Let anybody who can connect switch faults at /faults/NAME
     #[arg(long)]
     pub(crate) allow_fault_control: bool,

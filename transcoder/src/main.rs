@@ -14,6 +14,7 @@ use clap::Parser;
 use cli::Args;
 use service::admission::{Limits, Streams};
 use service::deadlines::Deadlines;
+use service::hls::Sessions;
 use service::pool::Pool;
 use service::stop::Stop;
 use service::{App, Metrics, budget};
@@ -89,8 +90,9 @@ async fn serve(args: Args, guard: LimitLayer) -> anyhow::Result<()> {
         memory: args.memory_budget.unwrap_or_else(budget::of_this_machine),
         client_share: args.client_share,
     };
+    let sessions = Sessions::new(args.session_idle, args.session_window, limits.memory);
     let app = App {
-        metrics: Metrics::new(),
+        metrics: Metrics::new(sessions.clone()),
         streams: Streams::new(limits),
         pool: Pool::new(args.max_streams),
         deadlines: Deadlines {
@@ -99,6 +101,7 @@ async fn serve(args: Args, guard: LimitLayer) -> anyhow::Result<()> {
             total: args.total_timeout,
         },
         stop: Stop::new(),
+        sessions,
         port: address.port(),
     };
     faults::listening_on(address);

@@ -15,13 +15,13 @@ mod sparkline;
 mod watch;
 
 pub use death::{Death, How};
-pub use experiment::{Conditions, Run, observe};
+pub use experiment::{Conditions, Dose, Run, observe};
 pub use measure::{Change, Measure};
 pub use sample::Sample;
 
 use crate::{
     process, program,
-    rig::{Fault, Transcoder, TranscoderOptions},
+    rig::{Transcoder, TranscoderOptions},
     setup,
 };
 use anyhow::{Context as _, bail};
@@ -34,8 +34,8 @@ const CONTROL: Duration = Duration::from_secs(30);
 /// Options.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Runs this fault alone, after the control; may be given again
-    #[arg(long, value_name = "NAME")]
+    /// Runs this fault alone, after the control, with this strength instead of its default; may be given again
+    #[arg(long, value_name = "NAME[=VALUE]")]
     only: Vec<String>,
     /// Seconds that each fault has to kill
     #[arg(long = "for", value_name = "SECONDS", default_value_t = 60.0)]
@@ -70,14 +70,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     process::end_on_interrupt();
     let folder = tempfile::Builder::new().prefix("snowshed-faults-").tempdir().context("folder")?;
     let conditions = Conditions { length, rate: args.rate, ..Conditions::new(folder.path()) };
-    let faults = chosen(&conditions, &args.only)?;
+    let doses = chosen(&conditions, &args.only)?;
     let screen = Screen::new(args.json);
     screen.opening(&conditions);
     let control = Conditions { length: length.min(CONTROL), ..conditions.clone() };
     let mut runs = vec![observe(None, &control, |run| screen.progress(run))?];
     screen.outcome(&runs[0], &conditions);
-    for fault in &faults {
-        let run = observe(Some(fault), &conditions, |run| screen.progress(run))?;
+    for dose in &doses {
+        let run = observe(Some(dose), &conditions, |run| screen.progress(run))?;
         screen.outcome(&run, &conditions);
         runs.push(run);
     }
@@ -99,15 +99,22 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The faults to run, in the service's order.
-fn chosen(conditions: &Conditions, only: &[String]) -> anyhow::Result<Vec<Fault>> {
-    let mut all = Transcoder::start(&conditions.folder, &TranscoderOptions::default())?.faults()?;
-    if let Some(unknown) = only.iter().find(|name| all.iter().all(|fault| fault.name != **name)) {
-        let names: Vec<&str> = all.iter().map(|fault| fault.name.as_str()).collect();
-        bail!("--only {unknown}: there is no such fault; there are {}", names.join(", "));
+/// The faults to run: those asked for, or all with their defaults, in the service's order.
+fn chosen(conditions: &Conditions, only: &[String]) -> anyhow::Result<Vec<Dose>> {
+    let all = Transcoder::start(&conditions.folder, &TranscoderOptions::default())?.faults()?;
+    if only.is_empty() {
+        return Ok(all.into_iter().map(Dose::from).collect());
     }
-    all.retain(|fault| only.is_empty() || only.contains(&fault.name));
-    Ok(all)
+    let dose = |text: &String| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        let Some(fault) = all.iter().find(|fault| fault.name == name).cloned() else {
+            let names: Vec<&str> = all.iter().map(|fault| fault.name.as_str()).collect();
+            bail!("--only {name}: there is no such fault; there are {}", names.join(", "));
+        };
+        let default = Dose::from(fault);
+        Ok(if value.is_empty() { default } else { Dose { value: value.to_owned(), ..default } })
+    };
+    only.iter().map(dose).collect()
 }
 
 /// The service, as a user would run it.

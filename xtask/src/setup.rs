@@ -171,7 +171,8 @@ fn print(plan: &Plan<'_>, needs: &[Need], missing: &[Need]) {
         changes.insert(0, "installs the packages above with apt; no service of theirs is started");
     }
     if needs.iter().any(|need| !is_package(&need)) {
-        changes.push("its own tools lie in target/tools and dashboards/web/node_modules, nowhere else");
+        changes
+            .push("its own tools lie in target/tools and in node_modules beside each package-lock.json, nowhere else");
     }
     for (at, change) in changes.iter().enumerate() {
         println!("  {:<11} {change}", if at == 0 { "changes" } else { "" });

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 use xtask::{
-    faults::{Conditions, Measure, Run, observe},
+    faults::{Conditions, Dose, Measure, Run, observe},
     rig::{Transcoder, TranscoderOptions},
 };
 
@@ -18,7 +18,7 @@ fn run(fault: Option<&str>, seconds: u64) -> anyhow::Result<Run> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::Builder::new().prefix("snowshed-faults-").tempdir().context("folder")?;
     let conditions = Conditions {
-        health: Duration::from_millis(2500),
+        health: Duration::from_millis(2000),
         length: Duration::from_secs(seconds),
         // Far away: this is about the way there.
         descriptors: 4096,
@@ -26,7 +26,7 @@ fn run(fault: Option<&str>, seconds: u64) -> anyhow::Result<Run> {
     };
     let declared =
         fault.map(|name| Transcoder::start(folder.path(), &TranscoderOptions::default())?.fault(name)).transpose()?;
-    observe(declared.as_ref(), &conditions, |_| {})
+    observe(declared.map(Dose::from).as_ref(), &conditions, |_| {})
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_leak_of_files_shows_in_the_descriptors_alone() -> anyhow::Result<()> {
 
 #[test]
 fn a_leak_of_tasks_shows_in_the_tasks_and_not_in_the_descriptors() -> anyhow::Result<()> {
-    let run = run(Some("task_leak"), 8)?;
+    let run = run(Some("task_leak"), 6)?;
     ensure!(run.surprise().is_none(), "{:?}: {:?}", run.surprise(), run.changes);
     ensure!(run.change(Measure::Tasks).grows && run.change(Measure::Tasks).per_second > 1.0, "{:?}", run.changes);
     ensure!(!run.change(Measure::Fds).grows && !run.change(Measure::Threads).grows, "{:?}", run.changes);

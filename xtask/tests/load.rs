@@ -16,6 +16,9 @@ use std::{
 };
 use xtask::load::{Load, Plan};
 
+/// Bytes of each answer.
+const ANSWER: usize = 64 << 10;
+
 /// What the server has seen.
 #[derive(Default)]
 struct Seen {
@@ -65,7 +68,7 @@ async fn handle(
     counter.fetch_add(1, Ordering::Relaxed);
     let (status, wait) = answer(number);
     tokio::time::sleep(wait).await;
-    let mut response = Response::new(Full::new(Bytes::from_static(b"video")));
+    let mut response = Response::new(Full::new(Bytes::from_static(&[7; ANSWER])));
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
     response.headers_mut().insert("retry-after", hyper::header::HeaderValue::from_static("0"));
     Ok(response)
@@ -134,6 +137,44 @@ fn clients_that_go_away_break_off_their_uploads() -> anyhow::Result<()> {
         Ok((seen.broken_off.load(Ordering::Relaxed) == summary.aborted).then_some(()))
     })?;
     ensure!(seen.whole.load(Ordering::Relaxed) == summary.good, "{summary}");
+    Ok(())
+}
+
+#[test]
+fn clients_that_stop_sending_stay_and_are_told_apart() -> anyhow::Result<()> {
+    let (address, seen) = serve(|_| (200, Duration::ZERO))?;
+    // The server waits for the rest for ever, so each ends with the client's own time.
+    let timeout = Duration::from_secs(1);
+    let report = Load::start(Plan { stalled: 0.5, timeout, ..plan(address) })?.finish()?;
+    let summary = &report.summary;
+    ensure!(summary.stalled > 3 && summary.stalled_unended == summary.stalled, "{summary}");
+    ensure!(summary.good > 3 && summary.errors.is_empty(), "{summary}");
+    ensure!(summary.good + summary.stalled == summary.requests, "{summary}");
+    xtask::process::wait_until("the server to notice", Duration::from_secs(5), || {
+        Ok((seen.broken_off.load(Ordering::Relaxed) == summary.stalled).then_some(()))
+    })?;
+    Ok(())
+}
+
+#[test]
+fn slow_clients_take_no_more_than_their_share() -> anyhow::Result<()> {
+    let (address, _) = serve(|_| (200, Duration::ZERO))?;
+    let slow_rate = ANSWER as f64 * 2.0;
+    let report = Load::start(Plan { slow: 0.5, slow_rate, ..plan(address) })?.finish()?;
+    let (slow, quick): (Vec<_>, Vec<_>) = report.records.iter().partition(|record| record.slow);
+    ensure!(slow.len() > 3 && quick.len() > 3, "{}", report.summary);
+    ensure!(report.summary.good == report.records.len(), "{}", report.summary);
+    let read = |record: &xtask::load::Record| record.total_ms - record.first_byte_ms.unwrap_or(f64::NAN);
+    ensure!(slow.iter().all(|record| read(record) > 400.0), "{:?}", report.records);
+    ensure!(quick.iter().any(|record| read(record) < 400.0), "{:?}", report.records);
+    Ok(())
+}
+
+#[test]
+fn a_run_ends_after_so_many_requests() -> anyhow::Result<()> {
+    let (address, seen) = serve(|_| (200, Duration::ZERO))?;
+    let report = Load::start(Plan { requests: Some(7), ..plan(address) })?.finish()?;
+    ensure!(report.records.len() == 7 && seen.whole.load(Ordering::Relaxed) == 7, "{}", report.summary);
     Ok(())
 }
 

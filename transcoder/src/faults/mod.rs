@@ -2,7 +2,7 @@
 //!
 //! One file each, listed in [`ALL`]. Each is what a careless colleague might have written, in functions that are not
 //! inlined, so that a stack names the line. Invariant: with all of them off a request pays one relaxed load of an
-//! atomic and runs no code of theirs.
+//! atomic at each of its two doors, and runs no code of theirs.
 
 mod body_fd_leak;
 mod buffer_leak;

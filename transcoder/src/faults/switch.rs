@@ -1,6 +1,6 @@
 //! Whether a fault is on, and with which value.
 //!
-//! Invariant: [`any_is_on`] is one relaxed load, and the only thing that a healthy request pays.
+//! Invariant: [`any_is_on`] is one relaxed load, and all that a healthy request pays for each look.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,60 +1,61 @@
-//! Taking the container apart, while it arrives if that is possible.
+//! Taking the container apart while it arrives.
 //!
-//! An MP4 whose index (`moov`) comes after its media data can only be read with seeks. It is found out from the first
-//! box headers and spooled to anonymous memory, up to [`SPOOL_BYTES`]; all other uploads are read as they come.
+//! Invariants: the demuxer is one of three, named by [`container`](super::container) and not found by libavformat;
+//! it can open nothing else. Nothing is decoded here to find out more: what tracks are like, their first frames tell,
+//! so that the first packet does not wait for the hundredth.
 
+use super::container::{self, Kind};
+use super::intake::{Allowance, BEFORE_PICTURE, Intake};
 use super::stage::{self, Stage};
-use super::{BodyReader, Cancel, Grow, PipelineError};
+use super::{BodyReader, Cancel, Grow, PipelineError, decode};
 use ffmpeg_next::format::context::{Input, StreamIo};
-use ffmpeg_next::{Dictionary, Error, Packet, Stream, format, media};
-use std::fs::File;
-use std::io::{self, Cursor, Read, Seek};
-use std::os::fd::FromRawFd;
+use ffmpeg_next::util::interrupt;
+use ffmpeg_next::{Dictionary, Error, Packet, Rational, Rescale, Stream, ffi, media};
+use std::ptr;
 
-/// The largest MP4 with its index at the end.
-const SPOOL_BYTES: u64 = 64 << 20;
-/// Between two questions whether there is memory for more of it.
-const SPOOL_STEP: u64 = 1 << 20;
-/// How far into an MP4 its index or data must begin, or it is spooled to be safe.
-const PRELUDE_BYTES: usize = 64 << 10;
 /// Broken packets in a row after which the rest is given up.
 const MOST_BROKEN: u32 = 1000;
+/// The clock in which tracks are compared.
+pub(super) const MICROSECONDS: Rational = Rational(1, 1_000_000);
 
 /// The upload's packets.
 pub(super) struct Demuxer {
     input: Input,
+    kind: Kind,
+    allowance: Allowance,
+    cancel: Cancel,
     broken: u32,
     /// Bytes of the upload that are kept in memory.
     kept: u64,
 }
 
 impl Demuxer {
-    /// Reads as much as it takes to know the tracks.
-    pub(super) fn open(mut upload: BodyReader, cancel: &Cancel, grow: Grow<'_>) -> Result<Self, PipelineError> {
+    /// Reads the container's header. `grow` is asked before more of the upload is kept.
+    pub(super) fn open(upload: BodyReader, cancel: &Cancel, grow: Grow<'_>) -> Result<Self, PipelineError> {
         let _stage = stage::enter(Stage::Demux);
-        let (prelude, layout) = read_prelude(&mut upload).map_err(PipelineError::Spool)?;
+        let mut intake = Intake::new(upload, cancel.clone());
+        let allowance = intake.allowance();
+        let (prelude, kind) = container::recognise(&mut intake).map_err(PipelineError::Spool)?;
         if prelude.is_empty() {
             return Err(PipelineError::Empty);
         }
-        let upload = Cursor::new(prelude).chain(upload);
+        let kind = kind.ok_or(PipelineError::Unrecognised)?;
+        let intake = intake.again(prelude);
         let mut kept = 0;
-        let stream = match layout {
-            Layout::Streamable => StreamIo::from_read(upload),
-            Layout::NeedsSeek => {
+        let stream = match kind {
+            Kind::Mp4 { spooled: true } => {
                 let file;
-                (file, kept) = spool(upload, grow)?;
+                (file, kept) = intake.spool(grow)?;
                 StreamIo::from_read_seek(file)
             }
+            _ => StreamIo::from_read(intake),
         }
         .map_err(PipelineError::at("input"))?;
-        let mut options = Dictionary::new();
-        // Latency against certainty: a second of media or this many bytes is enough to know the tracks.
-        options.set("probesize", "1000000");
-        options.set("analyzeduration", "1000000");
-        let stop = cancel.clone();
-        let input = format::input_from_stream_with_interrupt(stream, None, Some(options), move || stop.is_set())
-            .map_err(PipelineError::Unreadable)?;
-        Ok(Self { input, broken: 0, kept })
+        let input = open(stream, kind, cancel).map_err(|error| match error {
+            _ if allowance.is_used_up() => PipelineError::NoPictureYet(BEFORE_PICTURE >> 20),
+            error => PipelineError::Unreadable(error),
+        })?;
+        Ok(Self { input, kind, allowance, cancel: cancel.clone(), broken: 0, kept })
     }
 
     /// Bytes of the upload that are kept in memory while it is read.
@@ -62,165 +63,146 @@ impl Demuxer {
         self.kept
     }
 
-    /// The track of a kind that a player would choose.
-    pub(super) fn best(&self, kind: media::Type) -> Option<Stream<'_>> {
-        self.input.streams().best(kind)
+    /// What it is.
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
     }
 
-    /// Where the upload's clock begins, in microseconds; output clocks begin at zero.
-    pub(super) fn origin(&self) -> i64 {
-        // SAFETY: the context is open and lives as long as `self`; the field is a plain integer.
-        let start = unsafe { (*self.input.as_ptr()).start_time };
-        if start == ffmpeg_next::ffi::AV_NOPTS_VALUE { 0 } else { start }
+    /// A picture was decoded: this is a video, and may be as long as it likes.
+    pub(super) fn trust(&self) {
+        self.allowance.lift();
+    }
+
+    /// A track.
+    pub(super) fn track(&self, index: usize) -> Option<Stream<'_>> {
+        self.input.stream(index)
+    }
+
+    /// The track of a kind that a player would choose; sound from the same programme as the picture `beside`.
+    pub(super) fn best(&self, kind: media::Type, beside: Option<usize>) -> Option<usize> {
+        let rank = |stream: &Stream<'_>| {
+            // SAFETY: the stream and its parameters live as long as the context; plain integers are read.
+            let (flags, width, height, channels) = unsafe {
+                let raw = &*stream.as_ptr();
+                (raw.disposition, (*raw.codecpar).width, (*raw.codecpar).height, (*raw.codecpar).channels)
+            };
+            let still = ffi::AV_DISPOSITION_ATTACHED_PIC | ffi::AV_DISPOSITION_TIMED_THUMBNAILS;
+            (
+                flags & still == 0,
+                decode::is_taken(stream.parameters().id()),
+                beside.is_none_or(|beside| self.share_a_programme(beside, stream.index())),
+                flags & ffi::AV_DISPOSITION_DEFAULT != 0,
+                i64::from(width) * i64::from(height),
+                channels,
+                std::cmp::Reverse(stream.index()),
+            )
+        };
+        let tracks = self.input.streams().filter(|stream| stream.parameters().medium() == kind);
+        tracks.map(|stream| (rank(&stream), stream.index())).filter(|(rank, _)| rank.0).max().map(|(_, index)| index)
+    }
+
+    fn share_a_programme(&self, one: usize, other: usize) -> bool {
+        let Ok(one) = i32::try_from(one) else { return false };
+        // SAFETY: the context is open; the call reads its list of programmes, which lives as long as the context.
+        let programme = unsafe {
+            let context = self.input.as_ptr().cast_mut();
+            let found = ffi::av_find_program_from_stream(context, ptr::null_mut(), one);
+            if found.is_null() { None } else { Some(&*found) }
+        };
+        let Some(programme) = programme.filter(|programme| !programme.stream_index.is_null()) else { return true };
+        // SAFETY: libavformat keeps as many indices there as it says.
+        let members =
+            unsafe { std::slice::from_raw_parts(programme.stream_index, programme.nb_stream_indexes as usize) };
+        members.iter().any(|member| *member as usize == other)
+    }
+
+    /// Reads nothing of the other tracks from now on.
+    pub(super) fn keep_only(&mut self, kept: &[usize]) {
+        for index in 0..self.input.nb_streams() as usize {
+            let discard =
+                if kept.contains(&index) { ffi::AVDiscard::AVDISCARD_DEFAULT } else { ffi::AVDiscard::AVDISCARD_ALL };
+            // SAFETY: `index` is below the number of streams; the field is the caller's to set.
+            unsafe { (**(*self.input.as_mut_ptr()).streams.add(index)).discard = discard };
+        }
+    }
+
+    /// When a track begins, in microseconds of the upload's clock, as far as that is known yet.
+    pub(super) fn start(&self, index: usize) -> Option<i64> {
+        let stream = self.input.stream(index)?;
+        // Known from the track's first packet; before that, where there is an index, from its first entry.
+        let mut start = stream.start_time();
+        if start == ffi::AV_NOPTS_VALUE {
+            // SAFETY: the stream lives as long as the context, and its index is not touched meanwhile.
+            start = unsafe { ffi::avformat_index_get_entry(stream.as_ptr().cast_mut(), 0).as_ref() }?.timestamp;
+        }
+        Some(start.rescale(stream.time_base(), MICROSECONDS))
     }
 
     /// The next packet, in a fresh buffer (a reused one would leak its old contents); `None` at the end.
     pub(super) fn next_packet(&mut self) -> Result<Option<Packet>, PipelineError> {
         let _stage = stage::enter(Stage::Demux);
         loop {
+            if self.cancel.is_set() {
+                return Err(PipelineError::Cancelled);
+            }
             let mut packet = Packet::empty();
-            match packet.read(&mut self.input) {
+            let result = packet.read(&mut self.input);
+            if self.allowance.is_used_up() {
+                return Err(PipelineError::NoPictureYet(BEFORE_PICTURE >> 20));
+            }
+            match result {
                 Ok(()) => {
                     self.broken = 0;
                     stage::made(Stage::Demux, packet.size());
                     return Ok(Some(packet));
                 }
                 Err(Error::Eof) => return Ok(None),
-                Err(Error::InvalidData) if self.broken < MOST_BROKEN => self.broken += 1,
-                Err(error) => return Err(PipelineError::at("demux")(error)),
+                Err(Error::Exit) => return Err(PipelineError::Cancelled),
+                // Damage, of which the demuxers tell in many ways (EAGAIN: no sync byte for 64 KiB).
+                Err(_) if self.broken < MOST_BROKEN => self.broken += 1,
+                Err(error) => return Err(PipelineError::Unreadable(error)),
             }
         }
     }
 }
 
-/// How a container can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Layout {
-    Streamable,
-    NeedsSeek,
+fn open(mut stream: StreamIo, kind: Kind, cancel: &Cancel) -> Result<Input, Error> {
+    let stop = cancel.clone();
+    let interrupt = interrupt::new(Box::new(move || stop.is_set()));
+    let mut options = Dictionary::new();
+    // How far a transport stream's tables are looked for.
+    options.set("probesize", "5000000");
+    // SAFETY: the context is made here; until it is open it is ours alone. `stream` and the interrupt's closure are
+    // handed to the `Input` that owns the context from then on, and outlive it. A failed opening frees the context.
+    unsafe {
+        let format = ffi::av_find_input_format(kind.demuxer().as_ptr());
+        let mut context = ffi::avformat_alloc_context();
+        if format.is_null() || context.is_null() {
+            ffi::avformat_free_context(context);
+            return Err(Error::DemuxerNotFound);
+        }
+        (*context).pb = stream.as_mut_ptr();
+        (*context).flags |= ffi::AVFMT_FLAG_CUSTOM_IO;
+        (*context).interrupt_callback = interrupt.interrupt;
+        (*context).io_open = Some(open_nothing);
+        (*context).max_streams = kind.most_tracks();
+        let mut options = options.disown();
+        let error = ffi::avformat_open_input(&mut context, ptr::null(), format, &mut options);
+        drop(Dictionary::own(options));
+        if error < 0 {
+            return Err(Error::from(error));
+        }
+        Ok(Input::wrap_with_custom_io_and_interrupt(context, stream, interrupt.guard))
+    }
 }
 
-/// Reads until the layout is known.
-fn read_prelude(upload: &mut impl Read) -> io::Result<(Vec<u8>, Layout)> {
-    let mut prelude = Vec::new();
-    let mut piece = vec![0; 4096];
-    loop {
-        if let Some(layout) = layout(&prelude) {
-            return Ok((prelude, layout));
-        }
-        match upload.read(&mut piece)? {
-            // Too short to tell: the demuxer will say what is wrong with it.
-            0 => return Ok((prelude, Layout::Streamable)),
-            length => prelude.extend_from_slice(&piece[..length]),
-        }
-    }
-}
-
-/// Walks the box headers (ISO/IEC 14496-12, 4.2) up to the index or the data; `None` if more is needed.
-fn layout(head: &[u8]) -> Option<Layout> {
-    const FIRST: [&[u8]; 7] = [b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide"];
-    if head.len() < 16 {
-        return None;
-    }
-    if !FIRST.contains(&&head[4..8]) {
-        return Some(Layout::Streamable);
-    }
-    let mut at = 0usize;
-    while let Some(header) = head.get(at..at.saturating_add(16)) {
-        match &header[4..8] {
-            b"moov" | b"moof" => return Some(Layout::Streamable),
-            b"mdat" => return Some(Layout::NeedsSeek),
-            _ => {}
-        }
-        let size = match u32::from_be_bytes([header[0], header[1], header[2], header[3]]) {
-            1 => header[8..16].iter().fold(0u64, |size, byte| size << 8 | u64::from(*byte)),
-            size => u64::from(size),
-        };
-        if size < 8 {
-            return Some(Layout::Streamable);
-        }
-        at = at.saturating_add(usize::try_from(size).unwrap_or(usize::MAX));
-    }
-    (head.len() >= PRELUDE_BYTES || at > PRELUDE_BYTES).then_some(Layout::NeedsSeek)
-}
-
-/// Copies the upload into anonymous memory. Runs on the codec's thread, as everything here.
-/// With its length; `grow` is asked before each step.
-fn spool(upload: impl Read, grow: Grow<'_>) -> Result<(File, u64), PipelineError> {
-    // SAFETY: the name is a C string; the call has no other precondition.
-    let fd = unsafe { libc::memfd_create(c"upload".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(PipelineError::Spool(io::Error::last_os_error()));
-    }
-    // SAFETY: `fd` was just made and belongs to nobody else.
-    let mut file = unsafe { File::from_raw_fd(fd) };
-    let mut upload = upload.take(SPOOL_BYTES + 1);
-    let mut length = 0;
-    loop {
-        if !grow(length + SPOOL_STEP) {
-            return Err(PipelineError::NoMemory);
-        }
-        let step = io::copy(&mut (&mut upload).take(SPOOL_STEP), &mut file).map_err(PipelineError::Spool)?;
-        length += step;
-        if length > SPOOL_BYTES {
-            return Err(PipelineError::TooLargeToSpool(SPOOL_BYTES >> 20));
-        }
-        if step < SPOOL_STEP {
-            break;
-        }
-    }
-    file.rewind().map_err(PipelineError::Spool)?;
-    Ok((file, length))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn boxes(list: &[(&[u8; 4], u32)]) -> Vec<u8> {
-        let mut out = Vec::new();
-        for (kind, size) in list {
-            out.extend_from_slice(&size.to_be_bytes());
-            out.extend_from_slice(*kind);
-            out.resize(out.len() + (*size as usize - 8).min(1 << 20), 0);
-        }
-        out
-    }
-
-    #[test]
-    fn the_index_decides() {
-        assert_eq!(layout(&boxes(&[(b"ftyp", 24), (b"moov", 90)])), Some(Layout::Streamable));
-        assert_eq!(layout(&boxes(&[(b"ftyp", 24), (b"free", 8), (b"mdat", 90)])), Some(Layout::NeedsSeek));
-        assert_eq!(layout(&boxes(&[(b"ftyp", 24), (b"moof", 90)])), Some(Layout::Streamable));
-    }
-
-    #[test]
-    fn other_containers_stream_and_short_heads_ask_for_more() {
-        assert_eq!(layout(&[0x47; 400]), Some(Layout::Streamable));
-        assert_eq!(layout(b"\0\0\0\x18ftyp"), None);
-        assert_eq!(layout(&boxes(&[(b"ftyp", 24)])), None);
-    }
-
-    #[test]
-    fn hostile_sizes_end_the_walk() {
-        for size in [[0, 0, 0, 0], [0, 0, 0, 7]] {
-            let mut head = boxes(&[(b"ftyp", 24)]);
-            head[..4].copy_from_slice(&size);
-            assert_eq!(layout(&head), Some(Layout::Streamable));
-        }
-        let mut head = boxes(&[(b"free", 40)]);
-        head[..4].copy_from_slice(&1u32.to_be_bytes());
-        head[8..16].copy_from_slice(&u64::MAX.to_be_bytes());
-        assert_eq!(layout(&head), Some(Layout::NeedsSeek), "a jump to nowhere is spooled, within the bound");
-    }
-
-    #[test]
-    fn the_spool_is_bounded() {
-        assert!(matches!(spool(io::repeat(1), &|_| true), Err(PipelineError::TooLargeToSpool(64))));
-        assert!(matches!(spool(io::repeat(1), &|bytes| bytes < 9 << 20), Err(PipelineError::NoMemory)));
-        let mut text = String::new();
-        let (mut file, length) = spool(&b"abc"[..], &|_| true).expect("fits");
-        file.read_to_string(&mut text).expect("rewound");
-        assert_eq!((text.as_str(), length), ("abc", 3));
-    }
+/// What demuxers call for references to other files or addresses: there are none for an upload.
+unsafe extern "C" fn open_nothing(
+    _: *mut ffi::AVFormatContext,
+    _: *mut *mut ffi::AVIOContext,
+    _: *const libc::c_char,
+    _: libc::c_int,
+    _: *mut *mut ffi::AVDictionary,
+) -> libc::c_int {
+    ffi::AVERROR(libc::EPERM)
 }

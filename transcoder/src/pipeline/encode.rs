@@ -3,13 +3,13 @@
 use super::error::Polled;
 use super::filter::SAMPLE_RATE;
 use super::stage::{self, Stage};
-use super::{PipelineError, Settings};
+use super::{PipelineError, Quality, Settings};
 use ffmpeg_next::codec::{self, threading};
 use ffmpeg_next::{ChannelLayout, Dictionary, Error, Frame, Packet, Rational, encoder, format};
 
-/// Constant quality, x264's own default.
-const QUALITY: &str = "23";
 const AUDIO_BITS_PER_SECOND: usize = 96_000;
+/// Pictures after which there is a key frame in any case: ten seconds of the most that there can be.
+const MOST_WITHOUT_KEY: u32 = 600;
 
 /// An encoder of one track.
 pub(super) enum Encoder {
@@ -17,7 +17,11 @@ pub(super) enum Encoder {
     Audio(encoder::audio::Encoder),
 }
 
-const ALONE: threading::Config = threading::Config { kind: threading::Type::None, count: 1, safe: false };
+/// Slices of one picture at a time: threads that add no delay.
+fn threads(count: u32) -> threading::Config {
+    let kind = if count > 1 { threading::Type::Slice } else { threading::Type::None };
+    threading::Config { kind, count: count as usize, safe: false }
+}
 
 impl Encoder {
     /// H.264 without look-ahead: what goes in comes out at once, and little is kept.
@@ -38,16 +42,24 @@ impl Encoder {
         video.set_format(format::Pixel::YUV420P);
         video.set_frame_rate(Some(rate));
         video.set_time_base(time_base);
-        video.set_gop((settings.segment.as_secs_f64() * f64::from(rate)).round().clamp(1.0, 600.0) as u32);
-        video.set_threading(ALONE);
+        // Key frames are asked for by time; a wrong guess of the rate must not add others.
+        video.set_gop(MOST_WITHOUT_KEY);
+        video.set_threading(threads(settings.threads));
         if global_header {
             video.set_flags(codec::Flags::GLOBAL_HEADER);
         }
         let mut options = Dictionary::new();
-        for (name, value) in
-            [("preset", settings.preset), ("tune", "zerolatency"), ("crf", QUALITY), ("sc_threshold", "0")]
-        {
+        for (name, value) in [("preset", settings.preset), ("tune", "zerolatency"), ("sc_threshold", "0")] {
             options.set(name, value);
+        }
+        match settings.quality {
+            Quality::Constant(crf) => options.set("crf", &crf.to_string()),
+            Quality::Bitrate(bits) => {
+                // A buffer of one second: no second of the result has more.
+                for name in ["b", "maxrate", "bufsize"] {
+                    options.set(name, &bits.to_string());
+                }
+            }
         }
         video.open_with(options).map(Self::Video).map_err(PipelineError::at("video encoder"))
     }
@@ -65,7 +77,7 @@ impl Encoder {
         audio.set_format(format::Sample::F32(format::sample::Type::Planar));
         audio.set_bit_rate(AUDIO_BITS_PER_SECOND);
         audio.set_time_base((1, SAMPLE_RATE));
-        audio.set_threading(ALONE);
+        audio.set_threading(threads(1));
         if global_header {
             audio.set_flags(codec::Flags::GLOBAL_HEADER);
         }
@@ -95,11 +107,12 @@ impl Encoder {
         }
     }
 
-    /// Gives it a frame.
-    pub(super) fn send(&mut self, frame: &mut Frame) -> Result<(), PipelineError> {
+    /// Gives it a frame; `key` makes a picture one that players can begin with.
+    pub(super) fn send(&mut self, frame: &mut Frame, key: bool) -> Result<(), PipelineError> {
+        use ffmpeg_next::ffi::AVPictureType::{AV_PICTURE_TYPE_I, AV_PICTURE_TYPE_NONE};
         let _stage = stage::enter(Stage::Encode);
         // SAFETY: a frame that the filter filled and that nobody else reads. Uploads must not choose our key frames.
-        unsafe { (*frame.as_mut_ptr()).pict_type = ffmpeg_next::ffi::AVPictureType::AV_PICTURE_TYPE_NONE };
+        unsafe { (*frame.as_mut_ptr()).pict_type = if key { AV_PICTURE_TYPE_I } else { AV_PICTURE_TYPE_NONE } };
         self.opened().send_frame(frame).map_err(PipelineError::at("encode"))
     }
 

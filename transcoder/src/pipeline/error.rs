@@ -32,6 +32,12 @@ pub(crate) enum PipelineError {
     /// The container is not known, or broken at its beginning.
     #[error("the upload is not a video that can be read: {0}")]
     Unreadable(ffmpeg_next::Error),
+    /// It is none of the containers that are taken.
+    #[error("the upload is not a video that can be read: neither MP4, MPEG-TS, Matroska nor WebM")]
+    Unrecognised,
+    /// So many MiB, and no picture among them.
+    #[error("the upload has no picture in its first {0} MiB")]
+    NoPictureYet(u64),
     /// There is no picture in it.
     #[error("the upload has no video track")]
     NoVideo,

@@ -1,4 +1,4 @@
-//! Frames to what the encoder takes: scaled YUV 4:2:0 pictures, 48 kHz stereo samples.
+//! Frames to what the encoder takes: upright, scaled YUV 4:2:0 pictures, 48 kHz stereo samples.
 //!
 //! Uploads may change their size, pixel or sample format in the middle; the graph is then made anew. Its output never
 //! changes.
@@ -6,94 +6,58 @@
 use super::PipelineError;
 use super::error::Polled;
 use super::stage::{self, Stage};
+use super::turn::Turn;
 use ffmpeg_next::filter::Graph;
-use ffmpeg_next::{Error, Frame, Rational, decoder, ffi, filter};
+use ffmpeg_next::{Error, Frame, Rational, filter};
 
 /// Samples a second of the output.
 pub(super) const SAMPLE_RATE: i32 = 48_000;
+/// Samples a second that are taken: fewer would make many out of few.
+const SAMPLE_RATES: std::ops::RangeInclusive<i32> = 4_000..=384_000;
+const MOST_CHANNELS: i32 = 24;
+/// Ticks a second of a picture's clock. One that is coarser or finer is replaced by the usual one.
+const TICKS: std::ops::RangeInclusive<f64> = 600.0..=1_000_000.0;
 
 /// What comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// Width, height, pixel format and sample aspect ratio.
-    Video { width: i32, height: i32, format: i32, aspect: (i32, i32) },
+    /// Width, height and pixel format.
+    Video { width: i32, height: i32, format: i32 },
     /// Rate, sample format, channel layout (0: unknown) and channels.
     Audio { rate: i32, format: i32, layout: u64, channels: i32 },
 }
 
 impl Shape {
-    /// What a decoder says that it will give.
-    pub(super) fn of_video(decoder: &decoder::Video) -> Self {
-        let format: ffi::AVPixelFormat = decoder.format().into();
-        let aspect = decoder.aspect_ratio();
-        Self::Video {
-            width: i32::try_from(decoder.width()).unwrap_or(0),
-            height: i32::try_from(decoder.height()).unwrap_or(0),
-            format: format as i32,
-            aspect: sane(aspect.numerator(), aspect.denominator()),
-        }
-    }
-
-    /// What a decoder says that it will give.
-    pub(super) fn of_audio(decoder: &decoder::Audio) -> Self {
-        let format: ffi::AVSampleFormat = decoder.format().into();
-        Self::Audio {
-            rate: i32::try_from(decoder.rate()).unwrap_or(0),
-            format: format as i32,
-            layout: decoder.channel_layout().bits(),
-            channels: i32::from(decoder.channels()),
-        }
-    }
-
-    /// What a frame really is, in the same kind as `self`.
-    fn of_frame(self, frame: &Frame) -> Self {
+    /// Of a picture.
+    pub(super) fn of_picture(frame: &Frame) -> Self {
         // SAFETY: a frame that a decoder filled; plain integers are copied out of it.
         let raw = unsafe { &*frame.as_ptr() };
-        match self {
-            Self::Video { .. } => Self::Video {
-                width: raw.width,
-                height: raw.height,
-                format: raw.format,
-                aspect: sane(raw.sample_aspect_ratio.num, raw.sample_aspect_ratio.den),
-            },
-            Self::Audio { .. } => Self::Audio {
-                rate: raw.sample_rate,
-                format: raw.format,
-                layout: raw.channel_layout,
-                channels: raw.channels,
-            },
-        }
+        Self::Video { width: raw.width, height: raw.height, format: raw.format }
     }
 
-    /// Whether the container told enough to begin with; if not, nothing of the track could be decoded in advance.
-    pub(super) fn is_known(self) -> bool {
-        match self {
-            Self::Video { width, height, format, .. } => width > 0 && height > 0 && format >= 0,
-            Self::Audio { rate, format, channels, .. } => rate > 0 && format >= 0 && channels > 0,
-        }
+    /// Of samples.
+    pub(super) fn of_samples(frame: &Frame) -> Self {
+        // SAFETY: as above.
+        let raw = unsafe { &*frame.as_ptr() };
+        Self::Audio { rate: raw.sample_rate, format: raw.format, layout: raw.channel_layout, channels: raw.channels }
     }
 
-    /// Width over height as it is to be seen.
-    pub(super) fn display_aspect(self) -> f64 {
+    /// Whether a filter can be made for it that does not take all the memory there is.
+    pub(super) fn is_sane(self) -> bool {
         match self {
-            Self::Video { width, height, aspect: (num, den), .. } => {
-                f64::from(width) * f64::from(num) / (f64::from(height) * f64::from(den)).max(1.0)
+            Self::Video { width, height, format } => width > 0 && height > 0 && format >= 0,
+            Self::Audio { rate, format, channels, .. } => {
+                SAMPLE_RATES.contains(&rate) && format >= 0 && (1..=MOST_CHANNELS).contains(&channels)
             }
-            Self::Audio { .. } => 1.0,
         }
     }
-}
-
-/// Containers write 0 for "unknown", which is square.
-fn sane(num: i32, den: i32) -> (i32, i32) {
-    if num > 0 && den > 0 { (num, den) } else { (1, 1) }
 }
 
 /// What goes out.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Target {
-    /// Pictures of this size, at most this many a second if the upload has more.
-    Video { width: u32, height: u32, rate: Rational, cap: Option<u32> },
+    /// Pictures of this size, after turning.
+    Video { width: u32, height: u32, turn: Turn },
     /// Frames of this many samples.
     Audio { frame_size: u32 },
 }
@@ -104,14 +68,18 @@ pub(super) struct Filter {
     shape: Shape,
     target: Target,
     time_base: Rational,
+    threads: u32,
 }
 
 impl Filter {
-    /// A graph for frames of this shape, with this clock.
-    pub(super) fn open(shape: Shape, target: Target, time_base: Rational) -> Result<Self, PipelineError> {
-        let graph = build(shape, target, time_base)
-            .map_err(|error| PipelineError::Unsupported(format!("{shape:?}: {error}")))?;
-        Ok(Self { graph, shape, target, time_base })
+    /// A graph for frames of this shape, with this clock, and so many threads.
+    pub(super) fn open(shape: Shape, target: Target, time_base: Rational, threads: u32) -> Result<Self, PipelineError> {
+        let unsupported = |error| PipelineError::Unsupported(format!("{shape:?}: {error}"));
+        if !shape.is_sane() {
+            return Err(unsupported(Error::InvalidData));
+        }
+        let graph = build(shape, target, time_base, threads).map_err(unsupported)?;
+        Ok(Self { graph, shape, target, time_base, threads })
     }
 
     /// The clock of what goes out.
@@ -119,16 +87,15 @@ impl Filter {
         self.graph.get("out").map_or(self.time_base, |mut out| out.sink().time_base())
     }
 
-    /// Whether this frame needs a new graph.
-    pub(super) fn fits(&self, frame: &Frame) -> bool {
-        self.shape.of_frame(frame) == self.shape
+    /// What it is made for.
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
     }
 
-    /// Makes the graph anew for this frame. The old one's last incomplete frame of samples is lost with it: flushed,
-    /// it would be a short frame in the middle, which encoders refuse.
-    pub(super) fn follow(&mut self, frame: &Frame) -> Result<(), PipelineError> {
-        let shape = self.shape.of_frame(frame);
-        *self = Self::open(shape, self.target, self.time_base)?;
+    /// Makes the graph anew. The old one's last incomplete frame of samples is lost with it: flushed, it would be a
+    /// short frame in the middle, which encoders refuse.
+    pub(super) fn renew(&mut self, shape: Shape) -> Result<(), PipelineError> {
+        *self = Self::open(shape, self.target, self.time_base, self.threads)?;
         Ok(())
     }
 
@@ -153,20 +120,13 @@ impl Filter {
     }
 }
 
-fn build(shape: Shape, target: Target, time_base: Rational) -> Result<Graph, Error> {
+fn build(shape: Shape, target: Target, time_base: Rational, threads: u32) -> Result<Graph, Error> {
     let mut graph = Graph::new();
     // SAFETY: the graph was just allocated and has no filters yet; the field is a plain integer.
-    unsafe { (*graph.as_mut_ptr()).nb_threads = 1 };
+    unsafe { (*graph.as_mut_ptr()).nb_threads = i32::try_from(threads).unwrap_or(1) };
     let (source, sink, arguments) = match shape {
-        Shape::Video { width, height, format, aspect } => {
-            let rate = match target {
-                Target::Video { rate, .. } => rate,
-                Target::Audio { .. } => Rational(0, 1),
-            };
-            let arguments = format!(
-                "video_size={width}x{height}:pix_fmt={format}:time_base={time_base}:pixel_aspect={}/{}:frame_rate={rate}",
-                aspect.0, aspect.1
-            );
+        Shape::Video { width, height, format } => {
+            let arguments = format!("video_size={width}x{height}:pix_fmt={format}:time_base={time_base}");
             ("buffer", "buffersink", arguments)
         }
         Shape::Audio { rate, format, layout, channels } => {
@@ -178,7 +138,7 @@ fn build(shape: Shape, target: Target, time_base: Rational) -> Result<Graph, Err
     };
     graph.add(&filter::find(source).ok_or(Error::FilterNotFound)?, "in", &arguments)?;
     graph.add(&filter::find(sink).ok_or(Error::FilterNotFound)?, "out", "")?;
-    graph.output("in", 0)?.input("out", 0)?.parse(&chain(target))?;
+    graph.output("in", 0)?.input("out", 0)?.parse(&chain(target, time_base))?;
     graph.validate()?;
     if let (Target::Audio { frame_size }, Some(mut out)) = (target, graph.get("out")) {
         out.sink().set_frame_size(frame_size);
@@ -186,11 +146,13 @@ fn build(shape: Shape, target: Target, time_base: Rational) -> Result<Graph, Err
     Ok(graph)
 }
 
-fn chain(target: Target) -> String {
+fn chain(target: Target, time_base: Rational) -> String {
     match target {
-        Target::Video { width, height, cap, .. } => {
-            let cap = cap.map(|cap| format!("fps={cap},")).unwrap_or_default();
-            format!("{cap}scale={width}:{height}:flags=bicubic,setsar=1,format=yuv420p")
+        Target::Video { width, height, turn } => {
+            let clock = if TICKS.contains(&(1.0 / f64::from(time_base))) { "" } else { "settb=1/90000," };
+            // Turned after scaling: there is less to turn.
+            let (wide, high) = if turn.swaps { (height, width) } else { (width, height) };
+            format!("{clock}scale={wide}:{high}:flags=bicubic,format=yuv420p{},setsar=1", turn.filter)
         }
         // `async` fills gaps and drops overlaps, so that the clock never runs backwards.
         Target::Audio { .. } => {

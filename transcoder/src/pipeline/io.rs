@@ -99,6 +99,8 @@ pub(crate) enum PieceKind {
         seconds: f64,
         /// It begins with a key frame, so that a player can begin here.
         independent: bool,
+        /// The next fragment begins with a key frame, or there is none.
+        last: bool,
     },
 }
 

@@ -1,20 +1,31 @@
 //! Video in, video out, on the thread that calls [`run`].
 //!
 //! demux → decode → filter → encode → mux, one packet at a time, so that what is in memory is bounded by the codecs'
-//! own delay, one output fragment (two seconds) and the channels at both ends. Codecs run single-threaded: one
-//! stream costs one thread. Nothing here knows HTTP, and nothing touches the file system.
+//! own delay, one output fragment and the channels at both ends. Codecs run single-threaded unless
+//! [`Settings::threads`] says more: one stream costs one thread. Nothing here knows HTTP, and nothing touches the file
+//! system.
+//!
+//! What an upload is, its content decides, and each thing as late as it can be: the tracks when their first packets
+//! are there, the output's shape when the first picture is decoded.
 
 mod cancel;
+mod clock;
+mod container;
 mod cost;
 mod decode;
 mod demux;
 mod encode;
 mod error;
 mod filter;
+mod intake;
 mod io;
+mod memory;
 mod mux;
+mod picture;
+mod prologue;
+mod sound;
 mod stage;
-mod track;
+mod turn;
 
 pub(crate) use cancel::{Cancel, Why};
 pub(crate) use cost::{UNKNOWN, cost};
@@ -22,11 +33,13 @@ pub(crate) use error::{PipelineError, UploadError};
 pub(crate) use io::{BodyReader, BodyWriter, DEPTH, Output, Piece, PieceKind};
 
 use demux::Demuxer;
-use ffmpeg_next::media;
+use ffmpeg_next::Packet;
 use mux::Muxer;
+use picture::Picture;
+use prologue::Prologue;
 use prometheus_client::metrics::counter::Counter;
+use sound::Sound;
 use std::time::Duration;
-use track::Track;
 
 /// Containers that this version makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +51,6 @@ pub(crate) enum Container {
 }
 
 impl Container {
-    /// All of them, by the name that requests use.
-    pub(crate) const ALL: [(&'static str, Self); 2] = [("fmp4", Self::Fmp4), ("ts", Self::Ts)];
-
     /// The media type of the output.
     pub(crate) fn media_type(self) -> &'static str {
         match self {
@@ -51,7 +61,7 @@ impl Container {
 }
 
 /// What to make of the upload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Settings {
     /// The container.
     pub(crate) container: Container,
@@ -59,10 +69,25 @@ pub(crate) struct Settings {
     pub(crate) height: u32,
     /// x264's speed.
     pub(crate) preset: &'static str,
-    /// Between two key frames, and so the length of a segment.
+    /// What decides about the picture's size in bytes.
+    pub(crate) quality: Quality,
+    /// The length of a segment, where the output is delivered in segments: a whole number of `gop`.
     pub(crate) segment: Duration,
+    /// Between two key frames.
+    pub(crate) gop: Duration,
     /// The longest fragment: what a viewer of fragmented MP4 waits for.
     pub(crate) part: Duration,
+    /// Threads that decoder, filter and encoder may each use beside the stream's own; 1: none.
+    pub(crate) threads: u32,
+}
+
+/// What decides about the picture's size in bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Quality {
+    /// x264's constant rate factor.
+    Constant(f32),
+    /// Bits a second, which no second exceeds.
+    Bitrate(u32),
 }
 
 /// x264's presets that a shared machine can afford, fastest first.
@@ -103,52 +128,116 @@ fn transcode(
     frames: &Counter,
     grow: Grow<'_>,
 ) -> Result<(), PipelineError> {
+    memory::bound_allocations();
     let mut input = Demuxer::open(upload, cancel, &|kept| grow(kept.saturating_add(cost(&settings, UNKNOWN))))?;
-    let mut muxer = Muxer::open(output, settings)?;
-    let mut tracks = Vec::with_capacity(2);
-    for kind in [media::Type::Video, media::Type::Audio] {
-        let Some(stream) = input.best(kind) else {
-            if kind == media::Type::Video {
-                return Err(PipelineError::NoVideo);
-            }
-            continue;
+    let Prologue { mut packets, video, sound, mut clock } = Prologue::read(&mut input)?;
+    let stream = input.track(video).ok_or(PipelineError::NoVideo)?;
+    let base = stream.time_base();
+    let sound_base = sound.and_then(|sound| input.track(sound)).map(|stream| stream.time_base());
+    let mut work = Work {
+        picture: Picture::open(&stream, settings)?,
+        sound: None,
+        muxer: Muxer::open(output, settings)?,
+        early: Vec::new(),
+        settings,
+        cancel,
+        frames,
+        grow,
+    };
+    loop {
+        let packet = match packets.pop_front() {
+            Some(packet) => Some(packet),
+            None => input.next_packet()?,
         };
-        if kind == media::Type::Video && !grow(input.kept().saturating_add(cost(&settings, picture_size(&stream)))) {
-            return Err(PipelineError::NoMemory);
-        }
-        match Track::open(&stream, input.origin(), settings, &mut muxer) {
-            Ok(track) => tracks.push(track),
-            // A picture without its sound is better than none.
-            Err(error @ PipelineError::Unsupported(_)) if kind == media::Type::Audio => {
-                tracing::info!(%error, "sound left out");
+        let Some(mut packet) = packet else { break };
+        if packet.stream() == video {
+            clock.set(&mut packet, 0, base);
+            if work.picture.push(&packet)? {
+                work.pictures(&input, sound)?;
             }
-            Err(error) => return Err(error),
+        } else if let (true, Some(base)) = (Some(packet.stream()) == sound, sound_base) {
+            clock.set(&mut packet, 1, base);
+            work.samples(packet)?;
         }
     }
-    muxer.begin()?;
-    while let Some(packet) = input.next_packet()? {
-        if cancel.is_set() {
-            return Err(PipelineError::Cancelled);
-        }
-        if let Some(track) = tracks.iter_mut().find(|track| track.reads(&packet)) {
-            track.push(packet, &mut muxer, cancel)?;
-            frames.inc_by(track.take_frames());
-        }
-    }
-    for track in &mut tracks {
-        track.finish(&mut muxer, cancel)?;
-        frames.inc_by(track.take_frames());
-    }
-    if muxer.is_empty() {
-        return Err(PipelineError::NothingDecoded);
-    }
-    muxer.finish()
+    work.picture.end();
+    work.pictures(&input, sound)?;
+    work.finish()
 }
 
-/// What the container says of the pictures' size.
-fn picture_size(stream: &ffmpeg_next::Stream<'_>) -> (u32, u32) {
-    let parameters = stream.parameters();
-    // SAFETY: the parameters live as long as the stream; the fields are plain integers.
-    let (width, height) = unsafe { ((*parameters.as_ptr()).width, (*parameters.as_ptr()).height) };
-    (width.unsigned_abs(), height.unsigned_abs())
+/// Both tracks on their way into the output.
+struct Work<'a> {
+    picture: Picture,
+    sound: Option<Sound>,
+    muxer: Muxer,
+    /// Sound that came before the first picture. The demuxer's allowance bounds it.
+    early: Vec<Packet>,
+    settings: Settings,
+    cancel: &'a Cancel,
+    frames: &'a Counter,
+    grow: Grow<'a>,
+}
+
+impl Work<'_> {
+    /// Takes the pictures that the decoder has ready through; the first of them makes the output.
+    fn pictures(&mut self, input: &Demuxer, sound: Option<usize>) -> Result<(), PipelineError> {
+        while self.picture.decode()? {
+            if self.cancel.is_set() {
+                return Err(PipelineError::Cancelled);
+            }
+            let first = !self.picture.is_open();
+            if first {
+                input.trust();
+                self.begin(input, sound)?;
+            }
+            self.picture.take(&mut self.muxer, self.cancel)?;
+            self.frames.inc_by(self.picture.take_frames());
+            for packet in std::mem::take(&mut self.early) {
+                self.samples(packet)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, input: &Demuxer, sound: Option<usize>) -> Result<(), PipelineError> {
+        if !(self.grow)(input.kept().saturating_add(cost(&self.settings, self.picture.size()))) {
+            return Err(PipelineError::NoMemory);
+        }
+        self.picture.begin(&mut self.muxer)?;
+        if let Some(stream) = sound.and_then(|sound| input.track(sound)) {
+            match Sound::open(&stream, &mut self.muxer) {
+                Ok(sound) => self.sound = Some(sound),
+                // A picture without its sound is better than none.
+                Err(PipelineError::Unsupported(why)) => tracing::info!(%why, "sound left out"),
+                Err(error) => return Err(error),
+            }
+        }
+        self.muxer.begin()
+    }
+
+    fn samples(&mut self, packet: Packet) -> Result<(), PipelineError> {
+        match &mut self.sound {
+            Some(sound) => sound.push(&packet, &mut self.muxer, self.cancel),
+            None if !self.picture.is_open() => {
+                self.early.push(packet);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn finish(mut self) -> Result<(), PipelineError> {
+        if !self.picture.is_open() {
+            return Err(PipelineError::NothingDecoded);
+        }
+        self.picture.finish(&mut self.muxer, self.cancel)?;
+        self.frames.inc_by(self.picture.take_frames());
+        if let Some(sound) = &mut self.sound {
+            sound.finish(&mut self.muxer, self.cancel)?;
+        }
+        if self.muxer.is_empty() {
+            return Err(PipelineError::NothingDecoded);
+        }
+        self.muxer.finish()
+    }
 }

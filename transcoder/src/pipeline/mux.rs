@@ -2,8 +2,8 @@
 //!
 //! Invariants: nothing leaves before the first packet is encoded, so that a request whose upload turns out to be
 //! broken can still be answered with a status. Fragmented MP4 leaves as whole boxes, each fragment no longer than
-//! [`Settings::part`] and none across a key frame; of other containers no byte waits for more than [`FLUSH_EVERY`] of
-//! packets.
+//! [`Settings::part`] unless one picture alone is, none across a key frame, and each beginning where the one before
+//! it ended; of other containers no byte waits for more than [`FLUSH_EVERY`] of packets.
 
 use super::stage::{self, Stage};
 use super::{BodyWriter, Container, PieceKind, PipelineError, Settings};
@@ -21,6 +21,10 @@ const BUFFER_BYTES: usize = 16 << 10;
 /// Audio begins this many ticks of [`AUDIO_CLOCK`] before zero (the AAC encoder's delay). Containers without edit
 /// lists cannot say so, hence everything is moved by as much.
 const PRIMING: i64 = 1024;
+/// Sound that is kept for a fragment that no picture ends, in bytes: some twenty seconds.
+const MOST_SOUND: usize = 256 << 10;
+/// A fragment may be longer than asked for by what its clock rounds, in seconds.
+const ROUNDING: f64 = 1e-3;
 const AUDIO_CLOCK: Rational = Rational(1, super::filter::SAMPLE_RATE);
 
 /// The output container.
@@ -43,9 +47,13 @@ struct Boxes {
     writer: BodyWriter,
     made: Gathered,
     part: f64,
-    /// The picture's track, its clock, and where the open fragment began.
+    /// The picture's track and its clock.
     video: Option<(usize, Rational)>,
+    /// The picture whose end is not known before the next begins.
+    waiting: Option<Packet>,
     open: Option<Open>,
+    /// Sound since the last fragment ended, in bytes: libavformat keeps it until the next ends.
+    sound: usize,
 }
 
 /// A fragment that is being filled: its first picture's time, the end of its last, and whether it begins with a key
@@ -63,6 +71,10 @@ struct Gathered(Arc<Mutex<Vec<u8>>>);
 impl Gathered {
     fn take(&self) -> Bytes {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }
 
@@ -86,7 +98,11 @@ impl Muxer {
                 let made = Gathered::default();
                 let stream = StreamIo::from_write_with_capacity(made.clone(), BUFFER_BYTES).map_err(at())?;
                 let part = settings.part.as_secs_f64();
-                ("mp4", stream, Way::Boxes(Boxes { writer, made, part, video: None, open: None }))
+                (
+                    "mp4",
+                    stream,
+                    Way::Boxes(Boxes { writer, made, part, video: None, waiting: None, open: None, sound: 0 }),
+                )
             }
             Container::Ts => {
                 let stream = StreamIo::from_write_with_capacity(writer, BUFFER_BYTES).map_err(at())?;
@@ -119,8 +135,16 @@ impl Muxer {
         let mut options = Dictionary::new();
         // Flushing is decided here, not after every packet.
         options.set("flush_packets", "0");
+        // A track that says nothing holds the other up for so many microseconds of it.
+        options.set("max_interleave_delta", "1000000");
+        // Between a transport stream's clock and its packets, as the `ffmpeg` command has it: room for decoders, and
+        // for frames of sound to share packets.
+        options.set("max_delay", "700000");
         if matches!(self.way, Way::Boxes(_)) {
-            options.set("movflags", "frag_custom+empty_moov+default_base_moof");
+            // Times are written as they are: neither moved to begin with zero nor counted from each track's first.
+            options.set("movflags", "frag_custom+empty_moov+default_base_moof+frag_discont");
+            options.set("use_editlist", "0");
+            options.set("avoid_negative_ts", "disabled");
         }
         self.output.write_header_with(options).map_err(PipelineError::at("output header"))?;
         if let Way::Boxes(boxes) = &mut self.way
@@ -133,68 +157,80 @@ impl Muxer {
     }
 
     /// Writes a packet of track `index` whose times are in `time_base`.
-    pub(super) fn write(
-        &mut self,
-        packet: &mut Packet,
-        index: usize,
-        time_base: Rational,
-    ) -> Result<(), PipelineError> {
+    pub(super) fn write(&mut self, mut packet: Packet, index: usize, time_base: Rational) -> Result<(), PipelineError> {
         let _stage = stage::enter(Stage::Mux);
         packet.set_stream(index);
         let clock = self.output.stream(index).map_or(time_base, |stream| stream.time_base());
         packet.rescale_ts(time_base, clock);
-        if let Way::Boxes(_) = &self.way {
-            self.before(packet, index)?;
-            let priming = PRIMING.rescale(AUDIO_CLOCK, clock);
-            packet.set_pts(packet.pts().map(|time| time.saturating_add(priming)));
-            packet.set_dts(packet.dts().map(|time| time.saturating_add(priming)));
-            packet.write(&mut self.output).map_err(PipelineError::at("mux"))?;
-            self.begun = true;
-            return Ok(());
-        }
-        packet.write_interleaved(&mut self.output).map_err(PipelineError::at("mux"))?;
         self.begun = true;
-        match &self.way {
-            Way::Flow(Some(flushed)) if flushed.elapsed() < FLUSH_EVERY => Ok(()),
-            _ => self.flush(),
+        let Way::Boxes(boxes) = &mut self.way else {
+            packet.write_interleaved(&mut self.output).map_err(PipelineError::at("mux"))?;
+            return match &self.way {
+                Way::Flow(Some(flushed)) if flushed.elapsed() < FLUSH_EVERY => Ok(()),
+                _ => self.flush(),
+            };
+        };
+        let priming = PRIMING.rescale(AUDIO_CLOCK, clock);
+        packet.set_pts(packet.pts().map(|time| time.saturating_add(priming)));
+        packet.set_dts(packet.dts().map(|time| time.saturating_add(priming)));
+        if boxes.video.is_some_and(|(video, _)| video == index) {
+            return self.picture(packet);
         }
+        boxes.sound += packet.size();
+        let much = boxes.sound > MOST_SOUND;
+        self.write_now(&packet)?;
+        if much { self.relieve(false) } else { Ok(()) }
     }
 
-    /// Before a packet of pictures: ends the fragment that it does not belong to.
-    fn before(&mut self, packet: &Packet, index: usize) -> Result<(), PipelineError> {
+    /// A picture begins: the one before it has ended.
+    fn picture(&mut self, next: Packet) -> Result<(), PipelineError> {
         let Way::Boxes(boxes) = &mut self.way else { return Ok(()) };
-        let Some((_, clock)) = boxes.video.filter(|(video, _)| *video == index) else { return Ok(()) };
-        let begin = packet.dts().unwrap_or(0);
-        let end = begin.saturating_add(packet.duration().max(0));
-        let independent = packet.is_key();
-        match &mut boxes.open {
-            Some(open) if !independent && (end - open.begin) as f64 * f64::from(clock) <= boxes.part => open.end = end,
-            Some(open) => {
-                // What plays until this picture begins.
-                open.end = begin;
-                self.cut()?;
-                self.reopen(Open { begin, end, independent });
-            }
-            None => {
-                // All tracks have shown their parameters: what stands there now is the header.
-                self.flush()?;
-                let Way::Boxes(boxes) = &mut self.way else { return Ok(()) };
-                let header = boxes.made.take();
-                boxes.writer.piece(header, PieceKind::Init).map_err(broken)?;
-                self.reopen(Open { begin, end, independent });
-            }
+        let (key, begin) = (next.is_key(), next.dts().unwrap_or(0));
+        let headless = boxes.open.is_none() && boxes.waiting.is_none() && !boxes.made.is_empty();
+        let waiting = boxes.waiting.replace(next);
+        if headless {
+            self.flush()?;
+            let Way::Boxes(boxes) = &mut self.way else { return Ok(()) };
+            return boxes.writer.piece(boxes.made.take(), PieceKind::Init).map_err(broken);
         }
-        Ok(())
+        let Some(mut waiting) = waiting else { return Ok(()) };
+        waiting.set_duration(begin.saturating_sub(waiting.dts().unwrap_or(0)).max(1));
+        self.place(&waiting, key)
     }
 
-    fn reopen(&mut self, open: Open) {
-        if let Way::Boxes(boxes) = &mut self.way {
-            boxes.open = Some(open);
+    /// Puts a picture whose end is known into the fragment that it belongs to, and ends that if nothing more fits.
+    fn place(&mut self, packet: &Packet, last: bool) -> Result<(), PipelineError> {
+        let Way::Boxes(boxes) = &mut self.way else { return Ok(()) };
+        let Some((_, clock)) = boxes.video else { return Ok(()) };
+        let (begin, length) = (packet.dts().unwrap_or(0), packet.duration());
+        let end = begin.saturating_add(length);
+        let part = boxes.part + ROUNDING;
+        let fits = |open: &Open, end: i64| end.saturating_sub(open.begin) as f64 * f64::from(clock) <= part;
+        if boxes.open.as_ref().is_some_and(|open| packet.is_key() || !fits(open, end)) {
+            self.cut(packet.is_key())?;
         }
+        self.write_now(packet)?;
+        let Way::Boxes(boxes) = &mut self.way else { return Ok(()) };
+        let open = boxes.open.get_or_insert(Open { begin, end, independent: packet.is_key() });
+        open.end = end;
+        if last || !fits(open, end.saturating_add(length)) { self.cut(last) } else { Ok(()) }
     }
 
-    /// Ends the open fragment and sends it.
-    fn cut(&mut self) -> Result<(), PipelineError> {
+    /// Sends what there is: the picture stays away and the sound piles up, or this is the end.
+    fn relieve(&mut self, end: bool) -> Result<(), PipelineError> {
+        let Way::Boxes(boxes) = &mut self.way else { return Ok(()) };
+        if let Some(waiting) = boxes.waiting.take() {
+            self.place(&waiting, end)?;
+        }
+        self.cut(end)
+    }
+
+    fn write_now(&mut self, packet: &Packet) -> Result<(), PipelineError> {
+        packet.write(&mut self.output).map(drop).map_err(PipelineError::at("mux"))
+    }
+
+    /// Ends the open fragment and sends it; without a picture it is sound alone. `last`: a key frame follows, or nothing.
+    fn cut(&mut self, last: bool) -> Result<(), PipelineError> {
         // SAFETY: the context is open; without a packet the call only ends the fragment.
         let error = unsafe { ffi::av_write_frame(self.output.as_mut_ptr(), std::ptr::null_mut()) };
         if error < 0 {
@@ -202,10 +238,15 @@ impl Muxer {
         }
         self.flush()?;
         let Way::Boxes(boxes) = &mut self.way else { return Ok(()) };
-        let (Some(open), Some((_, clock))) = (boxes.open.take(), boxes.video) else { return Ok(()) };
-        let seconds = (open.end - open.begin) as f64 * f64::from(clock);
-        let kind = PieceKind::Fragment { seconds, independent: open.independent };
-        boxes.writer.piece(boxes.made.take(), kind).map_err(broken)
+        boxes.sound = 0;
+        let (bytes, open) = (boxes.made.take(), boxes.open.take());
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let clock = boxes.video.map_or(0.0, |(_, clock)| f64::from(clock));
+        let seconds = open.as_ref().map_or(0.0, |open| open.end.saturating_sub(open.begin) as f64 * clock);
+        let kind = PieceKind::Fragment { seconds, independent: open.is_some_and(|open| open.independent), last };
+        boxes.writer.piece(bytes, kind).map_err(broken)
     }
 
     fn flush(&mut self) -> Result<(), PipelineError> {
@@ -229,7 +270,7 @@ impl Muxer {
     /// Writes what is left.
     pub(super) fn finish(mut self) -> Result<(), PipelineError> {
         let _stage = stage::enter(Stage::Mux);
-        self.cut_last()?;
+        self.relieve(true)?;
         self.output.write_trailer().map_err(PipelineError::at("output trailer"))?;
         self.flush()?;
         if let Way::Boxes(boxes) = &mut self.way {
@@ -239,13 +280,6 @@ impl Muxer {
             }
         }
         Ok(())
-    }
-
-    fn cut_last(&mut self) -> Result<(), PipelineError> {
-        match &self.way {
-            Way::Boxes(boxes) if boxes.open.is_some() => self.cut(),
-            _ => Ok(()),
-        }
     }
 }
 

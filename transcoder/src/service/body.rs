@@ -47,6 +47,20 @@ impl Receiver {
         }
         next
     }
+
+    /// Its result is the answer of the request that is worked on: if the stream is ended while nobody reads that, the
+    /// transfer is broken off.
+    pub(super) fn answers_this_request(&self) {
+        if let Some(transfer) = transfer::current() {
+            // Set once: a stream has one answer.
+            self.owner.answer.set(transfer).unwrap_or_default();
+        }
+    }
+
+    /// Its deadlines.
+    pub(super) fn clocks(&self) -> &Clocks {
+        &self.owner.clocks
+    }
 }
 
 impl Drop for Receiver {
@@ -80,10 +94,7 @@ impl Transcoded {
     /// Sends `first`, then what comes.
     pub(super) fn new(first: Bytes, rest: Receiver, sent: Counter) -> Self {
         let cancel = rest.owner.cancel.clone();
-        if let Some(transfer) = transfer::current() {
-            // Set once: a stream has one answer.
-            rest.owner.answer.set(transfer).unwrap_or_default();
-        }
+        rest.answers_this_request();
         Self { current: first, ended: Box::pin(async move { cancel.cancelled().await }), rest: Some(rest), sent }
     }
 

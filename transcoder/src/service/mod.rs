@@ -5,6 +5,7 @@ mod body;
 pub(crate) mod budget;
 pub(crate) mod deadlines;
 mod faults_api;
+pub(crate) mod hls;
 pub(crate) mod limits;
 pub(crate) mod memory;
 mod metrics;
@@ -53,6 +54,8 @@ pub(crate) struct App {
     pub(crate) deadlines: Deadlines,
     /// Whether the end has come.
     pub(crate) stop: Stop,
+    /// Live playlists and their viewers.
+    pub(crate) sessions: hls::Sessions,
     /// The port that is listened on.
     pub(crate) port: u16,
 }
@@ -73,6 +76,7 @@ pub(crate) fn router(app: App, guard: LimitLayer, allow_fault_control: bool) -> 
     let mut router = Router::new()
         .route(PATH, post(transcode::transcode).layer(layers))
         .route("/metrics", get(metrics::page::page))
+        .merge(hls::routes(&app))
         .route("/healthz", get(health))
         .route("/livez", get(|| async { "ok\n" }));
     if allow_fault_control {

@@ -77,6 +77,8 @@ impl From<PipelineError> for Problem {
         let status = match &error {
             PipelineError::Empty
             | PipelineError::Unreadable(_)
+            | PipelineError::Unrecognised
+            | PipelineError::NoPictureYet(_)
             | PipelineError::NoVideo
             | PipelineError::Unsupported(_)
             | PipelineError::TooLargeToSpool(_)

@@ -7,7 +7,8 @@ use super::admission::Place;
 use super::body::Transcoded;
 use super::limits::RETRY_AFTER;
 use super::problem::Problem;
-use super::{App, Peer, Reserved, request, stream};
+use super::request::{self, Asked, Delivery};
+use super::{App, Peer, Reserved, hls, stream};
 use crate::faults;
 use crate::pipeline::{self, Output, Settings};
 use axum::Extension;
@@ -29,11 +30,11 @@ pub(super) async fn transcode(
     body: Body,
 ) -> Response {
     let began = Instant::now();
-    let admitted = request::settings(&headers).and_then(|settings| {
-        let place = if reserved.is_some() { Err(Problem::connections()) } else { place(&app, peer, &settings) };
-        Ok((settings, place?))
+    let admitted = request::asked(&headers).and_then(|asked| {
+        let place = if reserved.is_some() { Err(Problem::connections()) } else { place(&app, peer, &asked.settings) };
+        Ok((asked, place?))
     });
-    let (settings, place) = match admitted {
+    let (Asked { settings, delivery }, place) = match admitted {
         Ok(admitted) => admitted,
         Err(problem) => {
             // Who asks before it sends has not sent, and is not asked to.
@@ -58,6 +59,9 @@ pub(super) async fn transcode(
         Some(Output::Data(first)) => {
             app.metrics.first_byte(began.elapsed());
             Span::current().add_event("first_byte", Vec::new());
+            if delivery == Delivery::Hls {
+                return hls::answer(&app, &headers, &settings, first, output);
+            }
             let cancel = output.cancel();
             let body = Transcoded::new(first.bytes, output, app.metrics.sent.clone());
             let body = faults::infect_result(Body::new(body));

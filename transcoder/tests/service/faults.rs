@@ -105,6 +105,24 @@ async fn a_fault_that_could_do_nothing_here_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
+async fn sigterm_ends_a_service_with_every_disease() {
+    let service = Service::start(&["--allow-fault-control"]).await;
+    let (_, _, list) = answer(&http1(), get(&format!("{}/faults", service.url))).await;
+    let list: serde_json::Value = serde_json::from_slice(&list).expect("json");
+    // All but the lock: a request would wait for it.
+    for name in list["items"].as_array().expect("items").iter().filter_map(|item| item["name"].as_str()) {
+        if name != "lock_pileup" {
+            fault_on(&service, name, "1").await;
+        }
+    }
+    assert_eq!((transcode(&service).await, transcode(&service).await), (200, 200));
+    fault_on(&service, "lock_pileup", "60000").await;
+    let (code, took) = service.terminate().await;
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+}
+
+#[tokio::test]
 async fn loop_stall_blocks_the_thread_that_serves() {
     let service = Service::start(&["--fault", "loop_stall=700", "--workers", "1"]).await;
     let began = Instant::now();

@@ -17,9 +17,14 @@ fn fragmented() -> Bytes {
 
 /// Clients that go away in the middle of the answer, one after the other.
 async fn clients_go_away(service: &Service, http: &Http, clients: usize) {
+    clients_of_go_away("fmp4", service, http, clients).await;
+}
+
+/// The same, of a format.
+async fn clients_of_go_away(format: &str, service: &Service, http: &Http, clients: usize) {
     for _ in 0..clients {
         let (sender, body) = streamed();
-        let (http, request) = (http.clone(), post(service, &[], body));
+        let (http, request) = (http.clone(), post(service, &[("x-output-format", format)], body));
         let response = tokio::spawn(async move { head(&http, request).await });
         sender.send(fragmented()).await.expect("read");
         let response = response.await.expect("not panicked");
@@ -64,7 +69,8 @@ async fn buffer_leak_keeps_its_strength_for_each_client_that_goes_away() {
     clients_go_away(&service, &http1(), 2).await;
     until(&service, "transcoder_heap_in_use_bytes", kept(32.0)).await;
     fault_on(&service, "buffer_leak", "48").await;
-    clients_go_away(&service, &http2(), 2).await;
+    clients_go_away(&service, &http2(), 1).await;
+    clients_of_go_away("hls", &service, &http2(), 1).await;
     until(&service, "transcoder_heap_in_use_bytes", kept(128.0)).await;
     assert!(resident(&service) - before > 100.0 * MIB, "what is kept is resident");
     assert_eq!(transcode(&service).await, 200);
@@ -109,6 +115,7 @@ async fn cancel_lost_leaves_one_task_for_each_client_that_goes_away() {
     let service = Service::start(&["--allow-fault-control"]).await;
     clients_go_away(&service, &http2(), 1).await;
     until(&service, "transcoder_tasks", |tasks| tasks == 1.0).await;
+    until(&service, "transcoder_streams", |streams| streams == 0.0).await;
     let frames = service.metric("transcoder_frames_total").await;
     fault_on(&service, "cancel_lost", "").await;
     assert_eq!(transcode(&service).await, 200);
@@ -119,7 +126,7 @@ async fn cancel_lost_leaves_one_task_for_each_client_that_goes_away() {
         until(&service, "transcoder_tasks", |left| left == tasks).await;
     }
     // The work was done to its end with nobody listening: 50 pictures each, and for the one who stayed.
-    until(&service, "transcoder_frames_total", |made| made - frames == 5.0 * 50.0).await;
+    until(&service, "transcoder_frames_total", |made| made - frames >= 5.0 * 50.0).await;
     until(&service, "transcoder_streams", |streams| streams == 0.0).await;
     // Exactly a share of the requests.
     fault_on(&service, "cancel_lost", "0.5").await;

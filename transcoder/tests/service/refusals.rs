@@ -29,7 +29,7 @@ async fn each_says_what_is_wrong_and_leaves_nothing_behind() {
     hollow[data..].fill(0xff);
     let cases: [Case<'_>; 9] = [
         ("no video type", &[("content-type", "application/json")], good.clone(), 415, "application/json"),
-        ("hls", &[("x-output-format", "hls")], good.clone(), 400, "fmp4, ts"),
+        ("format", &[("x-output-format", "webm")], good.clone(), 400, "hls, fmp4, ts"),
         ("height", &[("x-height", "4000")], good.clone(), 400, "64 to 1080"),
         ("preset", &[("x-preset", "placebo")], good, 400, "ultrafast"),
         ("empty", &[], Bytes::new(), 422, "empty"),

@@ -131,6 +131,42 @@ async fn refusals_and_the_last_request_before_the_end_are_spans_too() {
     assert_eq!(statuses, ["415", "422"]);
 }
 
+/// The POST's span lasts as long as the codec; viewers' requests are spans by themselves, in traces of their own.
+#[tokio::test]
+async fn a_session_s_upload_and_its_viewers_are_spans() {
+    let (receiver, url) = Receiver::start().await;
+    let service = Service::start(&["--otlp", &url]).await;
+    let http = http2();
+    let live = crate::hls_live::open(&service, &http, ts_with_sound(), &[]).await;
+    let (playlist, session) = (live.playlist.clone(), live.session.clone());
+    live.finish(bytes::Bytes::new()).await;
+    assert_eq!(answer(&http, get(&playlist)).await.0, 200);
+    assert_eq!(answer(&http, get(&format!("{session}/segment-99999.m4s"))).await.0, 404);
+    let end = hyper::Request::delete(&session).body(whole("")).expect("a request");
+    assert_eq!(answer(&http, end).await.0, 204);
+    let spans = receiver.server_spans(4).await;
+    let mut seen: Vec<_> = spans
+        .iter()
+        .map(|span| (span.name.as_str(), attribute(&span.attributes, "http.response.status_code")))
+        .collect();
+    seen.sort();
+    let of = |name, status: &str| (name, status.to_owned());
+    let expected = [
+        of("DELETE /api/v1/sessions/{id}", "204"),
+        of("GET /api/v1/sessions/{id}/{file}", "200"),
+        of("GET /api/v1/sessions/{id}/{file}", "404"),
+        of("POST /api/v1/transcode", "201"),
+    ];
+    assert_eq!(seen, expected);
+    let mut traces: Vec<_> = spans.iter().map(|span| &span.trace_id).collect();
+    traces.sort();
+    traces.dedup();
+    assert_eq!(traces.len(), 4);
+    let codec = receiver.spans().into_iter().find(|span| span.name == "transcode").expect("arrived before");
+    let upload = spans.iter().find(|span| span.name == "POST /api/v1/transcode").expect("seen");
+    assert!(upload.end_time_unix_nano >= codec.start_time_unix_nano && upload.trace_id == codec.trace_id);
+}
+
 #[tokio::test]
 async fn without_a_receiver_it_serves_all_the_same() {
     let service = Service::start(&["--otlp", "http://127.0.0.1:1"]).await;

@@ -7,7 +7,7 @@ use super::{
     table::{Card, Row, Target},
 };
 use crate::load::{Load, Plan, Summary};
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// Batches; the first one pays for what is made once.
 const BATCHES: usize = 5;
@@ -75,6 +75,12 @@ pub fn aborts(aborts: &Aborts) -> anyhow::Result<Outcome> {
         }
     }
     Ok(Outcome { levels: [first.unwrap_or(last), last], batches, clean_end: service.stop(Duration::from_secs(10))? })
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.card().fmt(f)
+    }
 }
 
 impl Outcome {

@@ -19,7 +19,10 @@ use crate::{
     video::Clip,
 };
 use anyhow::{Context as _, bail};
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 /// Before work is counted: the first streams have to begin.
 const RAMP: Duration = Duration::from_secs(2);
@@ -171,6 +174,12 @@ fn frames(service: &Service) -> anyhow::Result<f64> {
     process::wait_until("/metrics", Duration::from_secs(10), || {
         Ok(Page::get(service).ok().map(|page| page.value("transcoder_frames_total")))
     })?
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.card().fmt(f)
+    }
 }
 
 impl Outcome {

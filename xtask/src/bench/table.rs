@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use serde::Serialize;
+use std::fmt;
 
 /// A figure, as the median of several, with the smallest and the largest.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -116,13 +117,19 @@ impl Card {
             println!("{}", serde_json::to_string(self).context("score card")?);
             return Ok(());
         }
-        println!("{}", self.title);
-        let head = ["", "service", "ffmpeg", "judged", "min..max", "target"];
-        println!("{:<42}{:>14}{:>14}{:>12}{:>20}{:>10}", head[0], head[1], head[2], head[3], head[4], head[5]);
-        self.rows.iter().for_each(|row| println!("{}", line(row)));
-        self.notes.iter().for_each(|note| println!("{note}"));
-        println!("{} figures, {} over", self.rows.len(), self.missed());
+        print!("{self}");
         Ok(())
+    }
+}
+
+impl fmt::Display for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.title)?;
+        let head = ["", "service", "ffmpeg", "judged", "min..max", "target"];
+        writeln!(f, "{:<42}{:>14}{:>14}{:>12}{:>20}{:>10}", head[0], head[1], head[2], head[3], head[4], head[5])?;
+        self.rows.iter().try_for_each(|row| writeln!(f, "{}", line(row)))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "{note}"))?;
+        writeln!(f, "{} figures, {} over", self.rows.len(), self.missed())
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     load::{Load, Log, Plan, Report, Summary, wall_clock},
     process,
     rig::{Fault, Transcoder, TranscoderOptions},
+    video::Clip,
 };
 use anyhow::Context as _;
 use serde::Serialize;
@@ -52,7 +53,7 @@ impl Conditions {
         Self {
             rate: 6.0,
             aborting: 0.3,
-            timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(8),
             descriptors: 256,
             data_bytes: 384 << 20,
             health: Duration::from_secs(5),
@@ -64,8 +65,12 @@ impl Conditions {
     fn plan(&self, service: &Transcoder) -> Plan {
         Plan {
             rate: Some(self.rate),
-            // An upload takes half a second, so that a minute holds many.
+            // Many small requests: an upload takes half a second, and little is asked of the codecs, so that what is
+            // seen is the fault and not a busy machine.
+            clip: Clip::Silent,
             pace: 8.0,
+            height: Some(120),
+            preset: Some("ultrafast".into()),
             length: Duration::from_secs(3600),
             timeout: self.timeout,
             aborting: self.aborting,
@@ -75,11 +80,29 @@ impl Conditions {
     }
 }
 
+/// A fault and how strong it is.
+#[derive(Clone, Debug)]
+pub struct Dose {
+    /// The fault.
+    pub fault: Fault,
+    /// Its value.
+    pub value: String,
+}
+
+impl From<Fault> for Dose {
+    /// Its default.
+    fn from(fault: Fault) -> Self {
+        Self { value: fault.default.clone(), fault }
+    }
+}
+
 /// What was seen.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {
     /// The fault; none in the control.
     pub fault: Option<String>,
+    /// Its strength.
+    pub value: Option<String>,
     /// What it is declared to be diagnosed as.
     pub cause: Option<String>,
     /// What it does.
@@ -101,8 +124,10 @@ pub struct Run {
 }
 
 impl Run {
-    fn new(fault: Option<&Fault>) -> Self {
+    fn new(dose: Option<&Dose>) -> Self {
+        let fault = dose.map(|dose| &dose.fault);
         Self {
+            value: dose.map(|dose| dose.value.clone()),
             fault: fault.map(|fault| fault.name.clone()),
             cause: fault.map(|fault| fault.cause.clone()),
             description: fault.map(|fault| fault.description.clone()),
@@ -168,7 +193,7 @@ impl Run {
 ///
 /// # Errors
 /// The service or the load could not be started, the fault could not be switched on, or Ctrl-C was pressed.
-pub fn observe(fault: Option<&Fault>, conditions: &Conditions, mut progress: impl FnMut(&Run)) -> anyhow::Result<Run> {
+pub fn observe(dose: Option<&Dose>, conditions: &Conditions, mut progress: impl FnMut(&Run)) -> anyhow::Result<Run> {
     let options = TranscoderOptions {
         descriptors: Some(conditions.descriptors),
         data: Some(conditions.data_bytes),
@@ -182,15 +207,15 @@ pub fn observe(fault: Option<&Fault>, conditions: &Conditions, mut progress: imp
         log: load.log(),
         zero: Instant::now() + conditions.health,
     };
-    let mut run = Run::new(fault);
+    let mut run = Run::new(dose);
     let mut switched = false;
     let mut dead_since: Option<Instant> = None;
     let mut due = Instant::now();
     loop {
         if !switched && Instant::now() >= watch.zero {
             switched = true;
-            if let Some(fault) = fault {
-                service.fault_on(&fault.name, "").with_context(|| format!("switch {} on", fault.name))?;
+            if let Some(Dose { fault, value }) = dose {
+                service.fault_on(&fault.name, value).with_context(|| format!("switch {} on", fault.name))?;
             }
         }
         let sample = watch.look(service.pid());
@@ -258,7 +283,9 @@ impl Watch {
 
 /// The last line on standard error that is no note of ours about switching the fault.
 fn last_words(errors: &str) -> Option<String> {
-    let line = errors.lines().rev().find(|line| !line.trim().is_empty() && !line.contains("fault on"))?;
+    // Nor the note that Rust adds after it has said what failed.
+    let is_note = |line: &str| line.contains("fault on") || line.starts_with("skipping backtrace");
+    let line = errors.lines().rev().find(|line| !line.trim().is_empty() && !is_note(line))?;
     // Without the time and the level, which say nothing here.
     let line = line.split_once(" WARN ").map_or(line, |(_, words)| words);
     Some(line.trim().to_owned())
@@ -278,7 +305,7 @@ mod tests {
         let tasks = |at: f64| if at < 0.0 { 5.0 } else { tasks_at_the_end };
         let samples = (-8..40).map(|at| f64::from(at) / 4.0);
         let samples = samples.map(|at| Sample { at, tasks: Some(tasks(at)), ..Sample::default() }).collect();
-        Run { samples, ..Run::new(fault.as_ref()) }
+        Run { samples, ..Run::new(fault.map(Dose::from).as_ref()) }
     }
 
     #[test]
@@ -301,7 +328,7 @@ mod tests {
 
     #[test]
     fn the_last_words_are_not_our_own() {
-        let errors = "2026-01-01T00:00:00Z  WARN a::b: fault on fault=\"x\"\nmemory allocation of 9 bytes failed\n\n";
+        let errors = "2026-01-01T00:00:00Z  WARN a::b: fault on fault=\"x\"\nmemory allocation of 9 bytes failed\nskipping backtrace printing\n\n";
         assert_eq!(last_words(errors).unwrap(), "memory allocation of 9 bytes failed");
         assert_eq!(last_words("t  WARN a: accept error=Too many\n").unwrap(), "a: accept error=Too many");
         assert_eq!(last_words(""), None);

@@ -92,7 +92,8 @@ impl Measure {
         }
     }
 
-    fn is_delay(self) -> bool {
+    /// A time that somebody waits, not a thing that is held.
+    pub(super) fn is_delay(self) -> bool {
         matches!(self, Self::FirstByte | Self::Livez)
     }
 
@@ -112,6 +113,11 @@ impl Measure {
             Self::Fds | Self::Threads | Self::Tasks => 64.0,
             Self::FirstByte | Self::Livez => 1000.0,
         }
+    }
+
+    /// How fast it grew, where it grew and a speed means something.
+    pub(super) fn speed(self, change: Change) -> Option<String> {
+        (change.grows && !self.is_delay()).then(|| format!("{:+.1}{}/s", change.per_second, self.unit()))
     }
 
     /// What became of it between health and death.

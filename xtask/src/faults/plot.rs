@@ -143,9 +143,8 @@ impl Frame {
         }
         svg.push_str("</g>");
         let change = run.change(measure);
-        let speed =
-            if change.grows { format!("  {:+.1}{}/s", change.per_second, measure.unit()) } else { String::new() };
-        let caption = format!("{:.0} → {:.0}{}{speed}", change.before, change.end, measure.unit());
+        let speed = measure.speed(change).unwrap_or_default();
+        let caption = format!("{:.0} → {:.0}{}  {speed}", change.before, change.end, measure.unit());
         text(svg, x, bottom + 14.0, "faint", &caption);
     }
 }

@@ -57,6 +57,9 @@ impl Screen {
         for line in wrap(&text, WIDTH) {
             self.line(&line);
         }
+        if let Some(busy) = busy() {
+            self.note(&busy);
+        }
     }
 
     /// A remark.
@@ -96,7 +99,7 @@ impl Screen {
             print("\r\x1b[K");
         }
         let title = match &run.cause {
-            Some(cause) => format!("{} → {cause}", run.name()),
+            Some(cause) => format!("{}={} → {cause}", run.name(), run.value.as_deref().unwrap_or_default()),
             None => format!("{} (the control)", run.name()),
         };
         let (verdict, style) = verdict(run);
@@ -148,9 +151,8 @@ impl Screen {
         let health = sparkline::draw(&points, -conditions.health.as_secs_f64(), 0.0, top, HEALTH);
         let ill = sparkline::draw(&points, 0.0, end, top, CURVE - HEALTH);
         let levels = format!("{:>5.0} → {:<5.0}{:<4}", change.before, change.end, measure.unit());
-        let speed =
-            if change.grows { format!("{:+8.1}{}/s", change.per_second, measure.unit()) } else { String::new() };
-        let kinds = if measure == Measure::Fds && change.grows { growing_kinds(run) } else { String::new() };
+        let speed = measure.speed(change).map(|speed| format!("{speed:>11}")).unwrap_or_default();
+        let kind = if measure == Measure::Fds && change.grows { growing_kind(run) } else { String::new() };
         format!(
             " {} {:<10}  {}{}{}  {}{} {}",
             self.paint(mark, style),
@@ -160,7 +162,7 @@ impl Screen {
             self.paint(&ill, style),
             self.paint(&levels, style),
             self.paint(&speed, style),
-            self.paint(&kinds, FAINT),
+            self.paint(&kind, FAINT),
         )
         .trim_end()
         .to_owned()
@@ -208,6 +210,15 @@ impl Screen {
     }
 }
 
+/// That others are at work here too, which the figures then show as well.
+fn busy() -> Option<String> {
+    let average = std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse::<f64>().ok()?;
+    let cores = std::thread::available_parallelism().ok()?.get();
+    (average > cores as f64 / 2.0).then(|| {
+        format!("This machine is busy already (load average {average:.1} on {cores} cores): expect its noise in the figures.")
+    })
+}
+
 /// What stands for a measure that grew or not, and was declared to or not.
 fn growth(grows: bool, declared: bool) -> (&'static str, &'static str) {
     match (grows, declared) {
@@ -226,19 +237,15 @@ fn verdict(run: &Run) -> (String, &'static str) {
     }
 }
 
-/// The kinds of descriptors that became more, the most first.
-fn growing_kinds(run: &Run) -> String {
+/// The kind of descriptors that became more, where one did.
+fn growing_kind(run: &Run) -> String {
     let alive = run.alive();
     let first = alive.iter().rev().find(|sample| sample.at < 0.0);
     let (Some(first), Some(last)) = (first, alive.last()) else { return String::new() };
-    let mut more: Vec<(usize, &str)> = last
-        .fds
-        .iter()
-        .map(|(kind, count)| (count.saturating_sub(first.fds.get(kind).copied().unwrap_or(0)), *kind))
-        .filter(|(more, _)| *more > 2)
-        .collect();
-    more.sort_unstable();
-    more.iter().rev().map(|(more, kind)| format!("{kind} +{more}")).collect::<Vec<_>>().join(", ")
+    let more = |(kind, count): (&&'static str, &usize)| {
+        (count.saturating_sub(first.fds.get(kind).copied().unwrap_or(0)), *kind)
+    };
+    last.fds.iter().map(more).max().map(|(more, kind)| format!("{kind} +{more}")).unwrap_or_default()
 }
 
 pub(super) fn points(measure: Measure, samples: &[Sample]) -> Vec<(f64, Option<f64>)> {

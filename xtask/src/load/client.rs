@@ -9,7 +9,7 @@ use super::{
 use anyhow::{Context as _, bail};
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use std::{net::SocketAddr, pin::pin, time::Duration};
 use tokio::{sync::Mutex, time::Instant};
 
@@ -130,7 +130,7 @@ async fn attempt(
         let response = response.await.context("request")?;
         record.status = Some(response.status().as_u16());
         record.head_ms = Some(milliseconds_since(due));
-        let retry_after = retry_after(&response)?;
+        let retry_after = retry_after(response.status(), response.headers())?;
         let kept = receive(response, plan, order, record).await?;
         Ok(Outcome { kept, retry_after })
     };
@@ -176,15 +176,37 @@ async fn receive(
 }
 
 /// How long a 429 asks to wait; at most a minute is honoured.
-fn retry_after(response: &Response<RecvStream>) -> anyhow::Result<Option<Duration>> {
-    if response.status() != StatusCode::TOO_MANY_REQUESTS {
+fn retry_after(status: StatusCode, headers: &HeaderMap) -> anyhow::Result<Option<Duration>> {
+    if status != StatusCode::TOO_MANY_REQUESTS {
         return Ok(None);
     }
-    let told = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let told = headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let seconds = told.context("429 without Retry-After")?;
     Ok(Some(Duration::from_secs(seconds.min(60))))
 }
 
 fn milliseconds_since(due: Instant) -> f64 {
     due.elapsed().as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_must_say_when_to_come_again() {
+        let asked = |status, headers: &[(&'static str, &'static str)]| {
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)));
+            retry_after(status, &headers.collect()).map_err(|error| error.to_string())
+        };
+        let refused = StatusCode::TOO_MANY_REQUESTS;
+        assert_eq!(asked(StatusCode::OK, &[]), Ok(None));
+        assert_eq!(asked(refused, &[("retry-after", "2")]), Ok(Some(Duration::from_secs(2))));
+        assert_eq!(asked(refused, &[("retry-after", "86400")]), Ok(Some(Duration::from_secs(60))));
+        for wrong in [vec![], vec![("retry-after", "soon")]] {
+            assert!(asked(refused, &wrong).unwrap_err().contains("Retry-After"));
+        }
+    }
 }

@@ -75,6 +75,10 @@ const WEB: &[Need] = &[program("node", "nodejs"), program("npm", "npm"), Need::N
 /// To look at the workbench as a user does.
 const BROWSER: &[Need] = &[program("chromium", "chromium")];
 
+/// To watch the transcoder's live streams as a viewer does.
+const PLAYER: &[Need] =
+    &[program("node", "nodejs"), program("npm", "npm"), Need::Npm { folder: "transcoder/tests/player" }];
+
 /// To make hosts of network namespaces, and to lose their packets.
 const NETWORK: &[Need] = &[program("ip", "iproute2"), program("iptables", "iptables")];
 
@@ -111,7 +115,7 @@ pub const FAULTS: &[&[Need]] = &[BUILD, VIDEO];
 pub const EBPF: &[&[Need]] = &[BPF];
 
 /// What `cargo xtask test` needs: everything.
-pub const TEST: &[&[Need]] = &[BUILD, VIDEO, ALERTS, METRICS, WEB, BROWSER, NETWORK, LINT, BPF, DEPLOY];
+pub const TEST: &[&[Need]] = &[BUILD, VIDEO, ALERTS, METRICS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY];
 
 /// The needs of several lists, each once, in their order.
 #[must_use]

@@ -15,6 +15,7 @@ mod queues;
 pub(crate) use queues::Watched;
 
 use super::App;
+use super::hls::Sessions;
 use crate::pipeline::Why;
 use exemplar::Ids;
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -125,7 +126,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Registers everything.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(sessions: Sessions) -> Self {
         let threads = Family::<State, Gauge>::default();
         let thread = |state| threads.get_or_create_owned(&State { state });
         let mut metrics = Self {
@@ -152,6 +153,7 @@ impl Metrics {
         metrics.register(&mut registry);
         registry.register("codec_threads", "Codec threads, by what they do", threads);
         registry.register_collector(Box::new(metrics.queues.clone()));
+        registry.register_collector(Box::new(sessions));
         registry.register_collector(Box::new(process::Process::open()));
         metrics.registry = Arc::new(registry);
         metrics
