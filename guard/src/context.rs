@@ -86,6 +86,16 @@ pub fn enter(trace_id: [u8; 16], span_id: [u8; 8], flags: u8) -> Entered {
     Entered { previous, _this_thread: PhantomData }
 }
 
+/// The same with what may be nothing. Stores nothing if that is published already.
+#[must_use = "the context is published only as long as the guard lives"]
+pub(crate) fn enter_or_clear(context: Option<TraceContext>) -> Option<Entered> {
+    let previous = current();
+    (previous != context).then(|| {
+        publish(context);
+        Entered { previous, _this_thread: PhantomData }
+    })
+}
+
 /// Restores the previous context when it is dropped. Cannot leave its thread.
 #[derive(Debug)]
 pub struct Entered {

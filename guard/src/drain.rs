@@ -5,6 +5,7 @@
 //! thrown away, for at most [`TIME`] and [`BYTES`], by at most [`AT_ONCE`] tasks in the process; beyond that the body
 //! is dropped at once.
 
+use crate::scope::with_current_trace;
 use bytes::Buf;
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -46,10 +47,10 @@ where
     }
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     let Some(slot) = Slot::take() else { return };
-    runtime.spawn(async move {
+    runtime.spawn(with_current_trace(async move {
         let _slot = slot;
         rest_of(body).await;
-    });
+    }));
 }
 
 /// Reads the rest of a body, within the bounds. Ends early when the peer does.

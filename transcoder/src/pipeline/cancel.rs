@@ -3,6 +3,7 @@
 //! Invariant: the first reason stays. Cost: one load where it is asked, nothing is allocated.
 
 use super::rota::{Rota, Turn};
+use super::stage;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -114,6 +115,7 @@ impl Cancel {
 
     /// Blocks this thread on `future`; `None` if the pipeline should end before that is ready.
     pub(super) fn until_set<T>(&self, runtime: &Handle, future: impl Future<Output = T>) -> Option<T> {
+        let _waiting = stage::wait();
         runtime.block_on(async {
             tokio::select! {
                 biased;

@@ -3,6 +3,7 @@
 use super::PipelineError;
 use super::error::Polled;
 use super::memory::{MOST_BYTES, Planes};
+use super::stage::{self, Stage};
 use ffmpeg_next::codec::{self, Id, threading};
 use ffmpeg_next::{Error, Frame, Packet, Rational, Stream, decoder, ffi, media};
 
@@ -115,6 +116,7 @@ impl Decoder {
 
     /// Gives it a packet; false if the packet is broken.
     pub(super) fn send(&mut self, packet: &Packet) -> Result<bool, PipelineError> {
+        let _stage = stage::enter(Stage::Decode);
         match self.opened().send_packet(packet) {
             Ok(()) => Ok(true),
             Err(Error::InvalidData | Error::Eof) => Ok(false),
@@ -132,8 +134,14 @@ impl Decoder {
 
     /// Takes a frame.
     pub(super) fn receive(&mut self, frame: &mut Frame) -> Result<Polled, PipelineError> {
+        let _stage = stage::enter(Stage::Decode);
         match Polled::from(self.opened().receive_frame(frame)) {
-            Ok(polled) => Ok(polled),
+            Ok(polled) => {
+                if let Polled::Ready = polled {
+                    stage::made(Stage::Decode, 0);
+                }
+                Ok(polled)
+            }
             Err(Error::Other { errno: libc::ENOMEM }) => Err(too_large()),
             // A damaged frame; the next packets may be fine.
             Err(_) => Ok(Polled::Starved),

@@ -6,6 +6,7 @@
 
 use super::container::{self, Kind};
 use super::intake::{Allowance, BEFORE_PICTURE, Intake};
+use super::stage::{self, Stage};
 use super::{BodyReader, Cancel, Grow, PipelineError, decode};
 use ffmpeg_next::format::context::{Input, StreamIo};
 use ffmpeg_next::util::interrupt;
@@ -31,6 +32,7 @@ pub(super) struct Demuxer {
 impl Demuxer {
     /// Reads the container's header. `grow` is asked before more of the upload is kept.
     pub(super) fn open(upload: BodyReader, cancel: &Cancel, grow: Grow<'_>) -> Result<Self, PipelineError> {
+        let _stage = stage::enter(Stage::Demux);
         let mut intake = Intake::new(upload, cancel.clone());
         let allowance = intake.allowance();
         let (prelude, kind) = container::recognise(&mut intake).map_err(PipelineError::Spool)?;
@@ -138,6 +140,7 @@ impl Demuxer {
 
     /// The next packet, in a fresh buffer (a reused one would leak its old contents); `None` at the end.
     pub(super) fn next_packet(&mut self) -> Result<Option<Packet>, PipelineError> {
+        let _stage = stage::enter(Stage::Demux);
         loop {
             if self.cancel.is_set() {
                 return Err(PipelineError::Cancelled);
@@ -150,6 +153,7 @@ impl Demuxer {
             match result {
                 Ok(()) => {
                     self.broken = 0;
+                    stage::made(Stage::Demux, packet.size());
                     return Ok(Some(packet));
                 }
                 Err(Error::Eof) => return Ok(None),

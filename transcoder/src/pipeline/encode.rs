@@ -2,6 +2,7 @@
 
 use super::error::Polled;
 use super::filter::SAMPLE_RATE;
+use super::stage::{self, Stage};
 use super::{PipelineError, Quality, Settings};
 use ffmpeg_next::codec::{self, threading};
 use ffmpeg_next::{ChannelLayout, Dictionary, Error, Frame, Packet, Rational, encoder, format};
@@ -109,6 +110,7 @@ impl Encoder {
     /// Gives it a frame; `key` makes a picture one that players can begin with.
     pub(super) fn send(&mut self, frame: &mut Frame, key: bool) -> Result<(), PipelineError> {
         use ffmpeg_next::ffi::AVPictureType::{AV_PICTURE_TYPE_I, AV_PICTURE_TYPE_NONE};
+        let _stage = stage::enter(Stage::Encode);
         // SAFETY: a frame that the filter filled and that nobody else reads. Uploads must not choose our key frames.
         unsafe { (*frame.as_mut_ptr()).pict_type = if key { AV_PICTURE_TYPE_I } else { AV_PICTURE_TYPE_NONE } };
         self.opened().send_frame(frame).map_err(PipelineError::at("encode"))
@@ -116,6 +118,7 @@ impl Encoder {
 
     /// There are no more frames.
     pub(super) fn end(&mut self) -> Result<(), PipelineError> {
+        let _stage = stage::enter(Stage::Encode);
         match self.opened().send_eof() {
             Ok(()) | Err(Error::Eof) => Ok(()),
             Err(error) => Err(PipelineError::at("encode")(error)),
@@ -124,7 +127,12 @@ impl Encoder {
 
     /// Takes a packet.
     pub(super) fn receive(&mut self, packet: &mut Packet) -> Result<Polled, PipelineError> {
-        Polled::from(self.opened().receive_packet(packet)).map_err(PipelineError::at("encode"))
+        let _stage = stage::enter(Stage::Encode);
+        let polled = Polled::from(self.opened().receive_packet(packet)).map_err(PipelineError::at("encode"))?;
+        if let Polled::Ready = polled {
+            stage::made(Stage::Encode, packet.size());
+        }
+        Ok(polled)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::PipelineError;
 use super::error::Polled;
+use super::stage::{self, Stage};
 use super::turn::Turn;
 use ffmpeg_next::filter::Graph;
 use ffmpeg_next::{Error, Frame, Rational, filter};
@@ -100,6 +101,7 @@ impl Filter {
 
     /// Puts a frame in.
     pub(super) fn push(&mut self, frame: &Frame) -> Result<(), PipelineError> {
+        let _stage = stage::enter(Stage::Encode);
         let Some(mut source) = self.graph.get("in") else { return Ok(()) };
         source.source().add(frame).map_err(PipelineError::at("filter"))
     }
@@ -112,6 +114,7 @@ impl Filter {
 
     /// Takes a frame out.
     pub(super) fn pull(&mut self, frame: &mut Frame) -> Result<Polled, PipelineError> {
+        let _stage = stage::enter(Stage::Encode);
         let Some(mut sink) = self.graph.get("out") else { return Ok(Polled::Ended) };
         Polled::from(sink.sink().frame(frame)).map_err(PipelineError::at("filter"))
     }

@@ -3,6 +3,7 @@
 //! Invariant: between client and codec there are at most [`DEPTH`] pieces in each direction, so a slow side holds the
 //! other up instead of filling memory. Both ends stop waiting as soon as the pipeline is cancelled.
 
+use super::stage::{self, Stage};
 use super::{Cancel, PipelineError, UploadError};
 use bytes::{Buf, Bytes};
 use std::io::{self, Read, Write};
@@ -129,6 +130,7 @@ impl BodyWriter {
 
     /// Sends a piece; waits while the reader is slow.
     pub(super) fn piece(&self, bytes: Bytes, kind: PieceKind) -> io::Result<()> {
+        stage::made(Stage::Mux, bytes.len());
         if self.cancel.is_set() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }

@@ -25,6 +25,7 @@ mod picture;
 mod prologue;
 mod rota;
 mod sound;
+mod stage;
 mod turn;
 
 pub(crate) use cancel::{Cancel, Why};
@@ -110,7 +111,7 @@ pub(crate) fn run(
     grow: Grow<'_>,
 ) -> Result<(), PipelineError> {
     let failure = upload.failure();
-    let result = cancel.in_turns(|| transcode(upload, output, settings, cancel, frames, grow));
+    let result = cancel.in_turns(|| stage::run(|| transcode(upload, output, settings, cancel, frames, grow)));
     // A broken upload looks like a broken file from inside, and a client that left like either: say what came first.
     match failure.get() {
         Some(upload) => Err(PipelineError::Upload(upload.clone())),

@@ -5,6 +5,7 @@
 //! [`Settings::part`] unless one picture alone is, none across a key frame, and each beginning where the one before
 //! it ended; of other containers no byte waits for more than [`FLUSH_EVERY`] of packets.
 
+use super::stage::{self, Stage};
 use super::{BodyWriter, Container, PieceKind, PipelineError, Settings};
 use bytes::Bytes;
 use ffmpeg_next::format::context::{Output, StreamIo};
@@ -130,6 +131,7 @@ impl Muxer {
 
     /// All tracks are there: makes the header.
     pub(super) fn begin(&mut self) -> Result<(), PipelineError> {
+        let _stage = stage::enter(Stage::Mux);
         let mut options = Dictionary::new();
         // Flushing is decided here, not after every packet.
         options.set("flush_packets", "0");
@@ -156,6 +158,7 @@ impl Muxer {
 
     /// Writes a packet of track `index` whose times are in `time_base`.
     pub(super) fn write(&mut self, mut packet: Packet, index: usize, time_base: Rational) -> Result<(), PipelineError> {
+        let _stage = stage::enter(Stage::Mux);
         packet.set_stream(index);
         let clock = self.output.stream(index).map_or(time_base, |stream| stream.time_base());
         packet.rescale_ts(time_base, clock);
@@ -266,6 +269,7 @@ impl Muxer {
 
     /// Writes what is left.
     pub(super) fn finish(mut self) -> Result<(), PipelineError> {
+        let _stage = stage::enter(Stage::Mux);
         self.relieve(true)?;
         self.output.write_trailer().map_err(PipelineError::at("output trailer"))?;
         self.flush()?;

@@ -181,9 +181,13 @@ impl Server {
     }
 
     async fn answer(&self, stream: TcpStream, peer: SocketAddr, transfer: Transfer, is_reserved: bool) {
+        // Below hyper, so that each send carries its request's trace.
+        let (io, requests) = snowshed_guard::connection::wrap(stream);
         let (router, stop, speaks) = (self.router.clone(), self.stop.clone(), transfer.clone());
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             let version = request.version();
+            let sending = requests.begin(version);
+            request.extensions_mut().insert(sending);
             if version == Version::HTTP_2 {
                 speaks.speaks_http2();
             }
@@ -201,7 +205,7 @@ impl Server {
             }
         });
         let builder = if is_reserved { &self.reserved } else { &self.usual };
-        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
         // Dropped before the connection.
         let socket = Closing(transfer);
         let ended = tokio::select! {

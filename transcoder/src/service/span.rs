@@ -22,6 +22,7 @@ use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
+use snowshed_guard::connection::Sending;
 use snowshed_guard::limit::Overloaded;
 use std::error::Error;
 use std::pin::Pin;
@@ -52,8 +53,13 @@ pub(super) async fn layer(State(app): State<App>, request: Request, next: Next) 
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let span = open(&app, &route, &request);
     let head_only = request.method() == Method::HEAD;
+    let sending = request.extensions().get::<Sending>().cloned();
+    if let Some(sending) = &sending {
+        span.in_scope(|| sending.bind());
+    }
     let (metrics, stop) = (app.metrics, app.stop);
-    let mut exchange = Exchange { metrics, stop, span, route, began: Instant::now(), stream: None, whole: false };
+    let mut exchange =
+        Exchange { metrics, stop, span, route, began: Instant::now(), stream: None, _sending: sending, whole: false };
     let response = next.run(request).instrument(exchange.span.clone()).await;
     exchange.answered(&response);
     exchange.whole = head_only || http_body::Body::is_end_stream(response.body());
@@ -121,6 +127,8 @@ struct Exchange {
     began: Instant,
     /// What its answer is the result of.
     stream: Option<Cancel>,
+    /// Until the body is gone, so that the connection knows what it still sends.
+    _sending: Option<Sending>,
     /// All of the response was taken, or it broke off with an error of our own.
     whole: bool,
 }

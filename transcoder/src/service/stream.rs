@@ -14,6 +14,7 @@ use super::transfer::{self, Transfer};
 use super::upload::Upload;
 use crate::pipeline::{self, BodyReader, BodyWriter, Cancel, Settings, Why};
 use axum::body::Body;
+use snowshed_guard::with_current_trace;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
@@ -74,7 +75,7 @@ pub(super) fn start(app: &App, mut settings: Settings, body: Body, place: Place)
         received: app.metrics.received.clone(),
     };
     let watch = Watch { cancel, clocks, answer, stop: app.stop.clone() };
-    tokio::spawn(watch.over(upload.pump(body)));
+    tokio::spawn(with_current_trace(watch.over(upload.pump(body))));
     Ok(Receiver::new(output, owner))
 }
 

@@ -55,6 +55,7 @@ fn attribute(list: &[KeyValue], key: &str) -> String {
     match list.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.clone()?.value) {
         Some(Value::StringValue(text)) => text,
         Some(Value::IntValue(number)) => number.to_string(),
+        Some(Value::DoubleValue(number)) => number.to_string(),
         other => panic!("{key}: {other:?} in {list:?}"),
     }
 }
@@ -74,6 +75,11 @@ async fn a_request_is_a_server_span_that_continues_its_caller_s_trace() {
         ("http.request.method", "POST"),
         ("http.response.status_code", "200"),
         ("client.address", "127.0.0.1"),
+        ("server.address", "127.0.0.1"),
+        ("network.protocol.name", "http"),
+        ("network.protocol.version", "2"),
+        ("url.path", "/api/v1/transcode"),
+        ("url.scheme", "http"),
         ("server.port", service.url.rsplit(':').next().expect("a port")),
     ] {
         assert_eq!(attribute(&span.attributes, key), value, "{key}");
@@ -87,6 +93,19 @@ async fn a_request_is_a_server_span_that_continues_its_caller_s_trace() {
     let spans = receiver.spans();
     let codec = spans.iter().find(|span| span.name == "transcode").expect("arrived");
     assert_eq!((&codec.trace_id, &codec.parent_span_id), (&span.trace_id, &span.span_id));
+    for (stage, items, least) in
+        [("demux", "packets", 50), ("decode", "frames", 50), ("encode", "packets", 50), ("mux", "pieces", 2)]
+    {
+        eventually("the stage's span arrives", || receiver.spans().iter().any(|span| span.name == stage)).await;
+        let spans = receiver.spans();
+        let of_stage: Vec<_> = spans.iter().filter(|span| span.name == stage).collect();
+        assert_eq!(of_stage.len(), 1, "one for the stream's life");
+        assert_eq!((&of_stage[0].trace_id, &of_stage[0].parent_span_id), (&codec.trace_id, &codec.span_id), "{stage}");
+        assert!(attribute(&of_stage[0].attributes, items).parse::<u64>().expect("a number") >= least, "{stage}");
+        let busy = attribute(&of_stage[0].attributes, "busy_ms").parse::<f64>().expect("a number");
+        let life = (of_stage[0].end_time_unix_nano - of_stage[0].start_time_unix_nano) as f64 / 1e6;
+        assert!(busy > 0.0 && busy <= life, "{stage} was busy for {busy} of {life} ms");
+    }
 
     let resource = receiver.resource();
     assert_eq!(attribute(&resource, "service.name"), "transcoder");
