@@ -10,7 +10,7 @@ const EVERY: u64 = 5 << 20;
 /// Pictures of the upload's size that are kept: what the decoder refers to and hands out, and what the scaler reads.
 const DECODED: u64 = 8;
 /// Pictures of the result's size: what the scaler writes, and what x264 keeps of them with its tables.
-const ENCODED: u64 = 12;
+const ENCODED: u64 = 16;
 /// A picture that is assumed of an upload that is not known yet.
 pub(crate) const UNKNOWN: (u32, u32) = (1280, 720);
 

@@ -23,12 +23,16 @@ async fn clients_go_away(service: &Service, http: &Http, clients: usize) {
 /// The same, of a format.
 async fn clients_of_go_away(format: &str, service: &Service, http: &Http, clients: usize) {
     for _ in 0..clients {
+        let received = service.metric("transcoder_received_bytes_total").await;
         let (sender, body) = streamed();
         let (http, request) = (http.clone(), post(service, &[("x-output-format", format)], body));
         let response = tokio::spawn(async move { head(&http, request).await });
         sender.send(fragmented()).await.expect("read");
         let response = response.await.expect("not panicked");
         assert_eq!(response.status(), 200);
+        // All of it has arrived, but not its end: what is made of it does not hang on when the client leaves.
+        let whole = received + fragmented().len() as f64;
+        until(service, "transcoder_received_bytes_total", |bytes| bytes >= whole).await;
         drop((response, sender));
     }
 }

@@ -7,6 +7,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -109,6 +110,8 @@ async fn memory_is_reserved_at_the_door_and_grown_while_it_is_kept() {
     let mut spooled = b"\0\0\0\x18ftypisom\0\0\x02\0isomiso2\x7f\0\0\0mdat".to_vec();
     spooled.resize(12 << 20, 0);
     assert_eq!(refused(&service, &http, spooled.into()).await, "memory-budget");
+    // What it had is given back a moment after its answer.
+    service.streaming(1.0).await;
     let second = Held::beside(1, &service, &http, 1).await;
     assert_eq!(refused(&service, &http, ts_with_sound()).await, "memory-budget");
     held.end().await;
@@ -145,4 +148,37 @@ async fn those_who_watch_are_answered_when_everything_is_taken() {
         assert_eq!(answer(&streams, page(name)).await.0, 200, "{name} on a connection that is open");
     }
     held.end().await;
+}
+
+/// The reservation is an estimate from above, and not so far above that it would turn clients away for nothing.
+#[tokio::test]
+async fn what_is_reserved_is_what_the_heap_comes_to() {
+    for (size, height, streams) in [("320x180", "180", 8), ("1280x720", "720", 3), ("1920x1080", "720", 2)] {
+        let service = Service::start(&["--codec-threads", "1"]).await;
+        let http = http2();
+        let idle = service.metric("transcoder_heap_in_use_bytes").await;
+        let clip = video("ts", &format!("{} {SOUND}", picture(size)), QUICK);
+        let mut held = Vec::new();
+        for _ in 0..streams {
+            let (sender, body) = streamed();
+            let (http, request) = (http.clone(), post(&service, &[("x-height", height)], body));
+            let response = tokio::spawn(async move { answer(&http, request).await.0.as_u16() });
+            sender.send(clip.slice(..clip.len() / 2)).await.expect("read");
+            held.push((sender, response));
+        }
+        // Far enough that every codec holds what it will ever hold.
+        let started = Instant::now();
+        while service.metric("transcoder_frames_total").await < 15.0 * f64::from(streams) {
+            assert!(started.elapsed() < DEADLINE, "the streams stand still");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let used = service.metric("transcoder_heap_in_use_bytes").await - idle;
+        let reserved = service.metric("transcoder_memory_reserved_bytes").await;
+        assert!(used <= reserved && reserved <= 4.0 * used, "{size}: {used} bytes used, {reserved} reserved");
+        for (sender, response) in held {
+            sender.send(clip.slice(clip.len() / 2..)).await.expect("read");
+            drop(sender);
+            assert_eq!(response.await.expect("not panicked"), 200);
+        }
+    }
 }
