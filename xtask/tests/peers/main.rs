@@ -3,6 +3,7 @@
 //! Invariant: nothing is checked by our own reading of a format where its owner's program can be asked.
 
 mod deploy;
+mod exemplars;
 mod expressions;
 mod prometheus;
 mod whole;

@@ -62,6 +62,8 @@ impl Prometheus {
                 format!("--config.file={}", file.display()),
                 format!("--storage.tsdb.path={}", folder.join("prometheus").display()),
                 format!("--web.listen-address={address}"),
+                // Off by default in Prometheus, which then drops them at the scrape.
+                "--enable-feature=exemplar-storage".to_owned(),
             ])
             .start(folder)?;
         process::wait_until("Prometheus to be ready", Duration::from_secs(30), || {
@@ -75,15 +77,22 @@ impl Prometheus {
 
     /// The samples that an expression gives now.
     pub(crate) fn query(&self, expression: &str) -> anyhow::Result<Vec<Value>> {
-        let reply = http::get(self.address, &format!("/api/v1/query?query={}", percent(expression)))?;
+        list(self.ask("query", expression)?["result"].take(), expression)
+    }
+
+    /// The exemplars of the series that an expression selects, each series with its own, of all time.
+    pub(crate) fn exemplars(&self, expression: &str) -> anyhow::Result<Vec<Value>> {
+        list(self.ask("query_exemplars", expression)?, expression)
+    }
+
+    /// The data of an answer.
+    fn ask(&self, what: &str, expression: &str) -> anyhow::Result<Value> {
+        let reply = http::get(self.address, &format!("/api/v1/{what}?query={}", percent(expression)))?;
         let mut answer = reply.json()?;
         if answer["status"] != "success" {
             bail!("{expression}: {}", answer["error"]);
         }
-        match answer["data"]["result"].take() {
-            Value::Array(samples) => Ok(samples),
-            other => bail!("{expression}: not a list: {other}"),
-        }
+        Ok(answer["data"].take())
     }
 
     /// Every rule as Prometheus sees it.
@@ -91,6 +100,13 @@ impl Prometheus {
         let answer = http::get(self.address, "/api/v1/rules")?.json()?;
         let groups = answer["data"]["groups"].as_array().context("no groups of rules")?;
         Ok(groups.iter().filter_map(|group| group["rules"].as_array()).flatten().cloned().collect())
+    }
+}
+
+fn list(data: Value, expression: &str) -> anyhow::Result<Vec<Value>> {
+    match data {
+        Value::Array(items) => Ok(items),
+        other => bail!("{expression}: not a list: {other}"),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Values of the process, read when the page is asked for.
 //!
 //! Invariant: reading them takes no file descriptor on Linux 6.2 and later, so that a process that has run out of
-//! them can still say so; on older kernels their number alone is then NaN. Cost: a few system calls, together some
-//! tens of microseconds, and each of the allocator's locks for a moment.
+//! them can still say so; on older kernels their number alone is then NaN. Cost: a few system calls a page,
+//! and each of the allocator's locks for a moment.
 
 use crate::service::memory;
 use prometheus_client::collector::Collector;
