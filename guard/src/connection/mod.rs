@@ -7,16 +7,21 @@
 //!
 //! Any hyper service can use it, in three places:
 //!
-//! ```ignore
+//! ```no_run
+//! # use {http_body_util::Empty, hyper::{Request, Response, body::{Bytes, Incoming}, service::service_fn}};
+//! # use {hyper_util::rt::TokioIo, std::convert::Infallible};
+//! # async fn serve(stream: tokio::net::TcpStream) -> hyper::Result<()> {
 //! let (io, requests) = snowshed_guard::connection::wrap(stream);
-//! let service = service_fn(move |mut request| {
+//! let service = service_fn(move |mut request: Request<Incoming>| {
 //!     // First of all: requests are told apart by the order of these calls.
 //!     let sending = requests.begin(request.version());
 //!     request.extensions_mut().insert(sending);
-//!     // … where the request's span exists: `sending.bind()` inside of it, and `sending` is kept until the body of
-//!     // the response is dropped.
+//!     // Where the request's span exists: `sending.bind()` inside of it, and `sending` is kept until the body of the
+//!     // response is dropped.
+//!     async move { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) }
 //! });
-//! builder.serve_connection(TokioIo::new(io), service).await
+//! hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service).await
+//! # }
 //! ```
 //!
 //! Invariants: the bytes and their order are never changed; what is published around a write is the trace that all of
