@@ -42,6 +42,8 @@ const server = createServer((request, response) => {
 await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
 
 const problems = [];
+// The last requests of the player, told when something is wrong.
+const asked = [];
 const profile = await mkdtemp(join(tmpdir(), "snowshed-player-"));
 const browser = await chromium.launchPersistentContext(profile, {
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS, viewport: { width: 720, height: 520 },
@@ -50,6 +52,8 @@ try {
   const page = browser.pages()[0] ?? (await browser.newPage());
   page.setDefaultTimeout(timeout);
   page.on("pageerror", (error) => problems.push(`page: ${error.message}`));
+  page.on("response", (response) => asked.push(`${response.status()} ${response.url().split("/").pop()}`));
+  page.on("requestfailed", (request) => asked.push(`failed ${request.url().split("/").pop()}`));
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
   const plays = await page.evaluate(() => MediaSource.isTypeSupported('video/mp4; codecs="avc1.42c01e,mp4a.40.2"'));
   if (!plays) throw new Error("this browser cannot play H.264 and AAC (Debian's chromium can)");
@@ -67,6 +71,7 @@ try {
   server.close();
 }
 for (const problem of problems) console.error(problem);
+if (problems.length > 0) console.error(`asked for: ${asked.slice(-24).join(", ")}`);
 process.exit(problems.length === 0 ? 0 : 1);
 
 // Waits for a position or the end; a fatal error of the player is the end of waiting.

@@ -24,7 +24,8 @@
 //! is promised. The playlist is first handed out when it has a whole segment, because players give up on one without.
 //!
 //! # How it ends
-//! - The upload is over: `EXT-X-ENDLIST`; viewers can come until nobody has asked for anything for `--session-idle`.
+//! - The upload is over: `EXT-X-ENDLIST`, once a viewer who follows has the last part; viewers can come until nobody
+//!   has asked for anything for `--session-idle`.
 //! - The uploader goes away, or its stream breaks: the same with what was made until then.
 //! - Nobody asks for anything for `--session-idle`, also while the upload runs: it is broken off, all is given back,
 //!   and the URL is 404.
@@ -117,6 +118,9 @@ fn created(app: &App, settings: &Settings, init: &Bytes, output: Receiver) -> Re
 async fn live(sessions: Sessions, session: Arc<Session>, output: Receiver, request: Span) {
     // The span of the request ends with the codec, not with the last viewer.
     let how = feed(&sessions, &session, output).instrument(request).await;
+    if how.is_ok() {
+        session.followed().await;
+    }
     session.end(how);
     sessions.finish(&session);
     session.unwanted().await;

@@ -186,6 +186,24 @@ impl Session {
         self.change(|state| state.window.push(bytes, seconds, independent, last, limit));
     }
 
+    /// Waits until a viewer who follows has the last part, at most a target duration: players that learn of the end
+    /// while parts before it are still to be fetched may never ask for those. Nobody is waited for who was not there.
+    pub(super) async fn followed(&self) {
+        let target = Duration::from_secs(self.look(|window| window.target()));
+        let until = Instant::now() + target;
+        loop {
+            {
+                let state = self.state();
+                if state.window.is_taken() || (state.waiting == 0 && state.asked.elapsed() > target) {
+                    return;
+                }
+            }
+            if timeout_at(until, self.taken.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// The codec has ended: what is there is all.
     pub(super) fn end(&self, how: Result<(), BodyError>) {
         let how = how.map_err(Arc::new);

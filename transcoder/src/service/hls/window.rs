@@ -237,6 +237,11 @@ impl Window {
         !self.ended && self.next() == (number, part)
     }
 
+    /// A viewer has all that there is.
+    pub(super) fn is_taken(&self) -> bool {
+        self.passed + 1 >= self.first + self.segments.len() as u64
+    }
+
     /// A viewer has this part: whoever has the last one has its segment, and whoever has another has those before.
     pub(super) fn taken(&mut self, number: u64, part: usize) {
         let Some(segment) = self.kept(number) else { return };
