@@ -9,7 +9,6 @@
 //! must be set before.
 
 use crate::context::{self, TraceContext};
-use opentelemetry::trace::TraceContextExt;
 use std::cell::Cell;
 use std::sync::OnceLock;
 use tracing::dispatcher::WeakDispatch;
@@ -38,16 +37,10 @@ impl ContextLayer {
             return known.0;
         }
         // No lock on the extensions may be held here: the other layer takes them too.
-        let ids = self.dispatch.get().and_then(WeakDispatch::upgrade).and_then(|dispatch| {
-            let context = tracing_opentelemetry::get_otel_context(&span.id(), &dispatch)?;
-            let span = context.span();
-            let ids = span.span_context();
-            ids.is_valid().then(|| TraceContext {
-                trace_id: ids.trace_id().to_bytes(),
-                span_id: ids.span_id().to_bytes(),
-                flags: ids.trace_flags().to_u8(),
-            })
-        });
+        let ids =
+            self.dispatch.get().and_then(WeakDispatch::upgrade).and_then(|dispatch| {
+                TraceContext::of(&tracing_opentelemetry::get_otel_context(&span.id(), &dispatch)?)
+            });
         span.extensions_mut().replace(Known(ids));
         ids
     }
@@ -88,7 +81,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState, TracerProvider};
+    use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider};
     use opentelemetry_sdk::trace::SdkTracerProvider;
     use tracing::info_span;
     use tracing_opentelemetry::OpenTelemetrySpanExt;

@@ -10,4 +10,5 @@ pub mod program;
 pub mod rig;
 pub mod setup;
 pub mod test;
+mod text;
 pub mod video;

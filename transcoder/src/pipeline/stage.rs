@@ -5,7 +5,6 @@
 //! alone, and not while the thread waits for its client. Invariant: outside [`run`] nothing here does anything, and
 //! nothing of a stream is left on its thread.
 
-use opentelemetry::trace::TraceContextExt;
 use snowshed_guard::context::{self, TraceContext};
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -37,16 +36,7 @@ struct Work {
 
 impl Work {
     fn new(span: Span) -> Self {
-        let ids = {
-            let context = span.context();
-            let span = context.span();
-            let ids = span.span_context();
-            ids.is_valid().then(|| TraceContext {
-                trace_id: ids.trace_id().to_bytes(),
-                span_id: ids.span_id().to_bytes(),
-                flags: ids.trace_flags().to_u8(),
-            })
-        };
+        let ids = TraceContext::of(&span.context());
         Self { span, ids, busy: Duration::ZERO, items: 0, bytes: 0 }
     }
 }

@@ -9,6 +9,7 @@ use super::{
     sample::Sample,
     sparkline,
 };
+use crate::text::wrap;
 use std::io::{IsTerminal as _, Write as _};
 
 const WIDTH: usize = 100;
@@ -268,33 +269,10 @@ fn print(text: &str) {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
 }
 
-/// Breaks at spaces; a word longer than the width has a line of its own.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let room = lines.last().map_or(0, |line| width.saturating_sub(line.chars().count() + 1));
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if word.chars().count() <= room => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-
-    #[test]
-    fn breaks_at_spaces() {
-        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrap("", 5), [""]);
-    }
 
     #[test]
     fn limits_are_the_top_of_their_pictures() {
