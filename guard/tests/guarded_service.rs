@@ -11,6 +11,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use snowshed_guard::{Guard, GuardConfig, Lease, LimitLayer, Limiter, context, monotonic_ns};
 use std::convert::Infallible;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -174,6 +175,22 @@ async fn a_client_that_is_still_uploading_sees_the_status() {
         let answer = tokio::time::timeout(DEADLINE, client.request(post(address, upload.clone()))).await;
         assert_eq!(answer.expect("in time").expect("an answer, not a reset").status(), 429);
     }
+}
+
+/// More than is read at once, by a client that looks only when all of it is written.
+#[tokio::test]
+async fn a_client_that_looks_late_sees_the_status() {
+    let (address, _streams) = serve(LimitLayer::new(limited(0))).await;
+    let upload = vec![7; 2 * snowshed_guard::drain::BYTES];
+    let client = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(address)?;
+        write!(stream, "POST / HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n", upload.len())?;
+        stream.write_all(&upload)?;
+        let mut said = [0; 12];
+        stream.read_exact(&mut said).map(|()| said)
+    });
+    let said = tokio::time::timeout(DEADLINE, client).await.expect("in time").expect("no panic");
+    assert_eq!(&said.expect("an answer, not a broken pipe"), b"HTTP/1.1 429");
 }
 
 fn start(agent: SocketAddr) -> Guard {

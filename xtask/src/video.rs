@@ -119,14 +119,18 @@ impl Clip {
     /// # Errors
     /// `ffmpeg` is missing or failed.
     pub fn path(self) -> anyhow::Result<PathBuf> {
-        let folder = process::target_dir().join("videos");
-        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        self.path_in(&process::target_dir().join("videos"))
+    }
+
+    fn path_in(self, folder: &Path) -> anyhow::Result<PathBuf> {
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         let path = folder.join(self.file_name());
         if !path.is_file() {
-            // Made aside and renamed: another process that makes the same clip never sees half of one.
-            let aside = folder.join(format!("{}.{}", std::process::id(), self.file_name()));
-            self.make(&aside)?;
-            fs::rename(&aside, &path).with_context(|| format!("create {}", path.display()))?;
+            // Made aside, under a name of its own, and renamed: whoever makes the same clip meanwhile, in this process or
+            // another, never sees half of one.
+            let aside = tempfile::NamedTempFile::new_in(folder).context("keep a clip")?.into_temp_path();
+            self.make(folder, &aside)?;
+            aside.persist(&path).with_context(|| format!("create {}", path.display()))?;
         }
         Ok(path)
     }
@@ -140,9 +144,9 @@ impl Clip {
         Ok(fs::read(&path).with_context(|| format!("read {}", path.display()))?.into())
     }
 
-    fn make(self, path: &Path) -> anyhow::Result<()> {
+    fn make(self, folder: &Path, path: &Path) -> anyhow::Result<()> {
         if self == Self::Broken {
-            let mut bytes = fs::read(Self::Fragmented.path()?).context("read the clip to break")?;
+            let mut bytes = fs::read(Self::Fragmented.path_in(folder)?).context("read the clip to break")?;
             // The file type box stays, so that the demuxer takes it for MP4 and only then finds the noise.
             let noise = bytes.get_mut(64..).context("the clip to break is too short")?;
             rand::rngs::StdRng::seed_from_u64(1).fill_bytes(noise);
@@ -237,6 +241,21 @@ mod tests {
             assert_eq!(probed.height, Some(clip.shape().height.into()), "{clip:?}");
             assert_eq!(probed.codecs.iter().any(|codec| codec == "aac"), clip != Clip::Silent, "{clip:?}");
         }
+    }
+
+    /// As tests do that run side by side on a fresh checkout.
+    #[test]
+    fn makers_of_one_clip_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let makers: Vec<_> = (0..4).map(|_| scope.spawn(|| Clip::Broken.path_in(folder.path()))).collect();
+            for maker in makers {
+                assert!(maker.join().unwrap().unwrap().is_file());
+            }
+        });
+        let fine = probe(&Clip::Fragmented.path_in(folder.path()).unwrap()).unwrap();
+        assert_eq!(fine.frames, SMALL.frames());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left aside");
     }
 
     #[test]
