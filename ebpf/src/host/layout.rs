@@ -18,7 +18,7 @@ macro_rules! table {
 fn document() -> String {
     let mut text = "# Records between the kernel programs and the host\n\nNative endian, never stored. Written by \
                     `SNOWSHED_WRITE=1 cargo test -p snowshed-ebpf layout`; the fields are described in \
-                    `ebpf/src/wire.rs`.\n"
+                    `ebpf/src/wire/`.\n"
         .to_owned();
     table!(text, Target { tls, inherited });
     table!(text, Context { trace, span });

@@ -1,0 +1,42 @@
+//! Rare events, on the ring.
+
+use super::{Context, LEVELS};
+
+/// [`Event::kind`]: a watched process forked.
+pub const EVENT_FORK: u32 = 1;
+/// It executed another program.
+pub const EVENT_EXEC: u32 = 2;
+/// Its last thread ended.
+pub const EVENT_EXIT: u32 = 3;
+/// Segments were sent again.
+pub const EVENT_RETRANSMIT: u32 = 4;
+
+/// A rare event, on the ring.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Event {
+    /// `EVENT_*`.
+    pub kind: u32,
+    /// Process, initial namespace; 0: unknown.
+    pub host_tgid: u32,
+    /// When.
+    pub at: u64,
+    /// Fork: the child's id in the initial namespace.
+    pub child: u32,
+    /// Retransmit: requests that may have written the bytes; 0: unknown.
+    pub ambiguity: u32,
+    /// Fork: the child's id per namespace level.
+    pub numbers: [u32; LEVELS],
+    /// Retransmit: the writer's context.
+    pub context: Context,
+    /// Retransmit: own and peer's address (IPv4 in the first four bytes).
+    pub local: [u8; 16],
+    /// Peer's address.
+    pub peer: [u8; 16],
+    /// Own and peer's port, host order.
+    pub ports: [u16; 2],
+    /// AF_INET or AF_INET6.
+    pub family: u16,
+    /// Bytes sent again, at most 65,535.
+    pub bytes: u16,
+}

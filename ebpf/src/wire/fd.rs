@@ -1,0 +1,54 @@
+//! `fd`: open files and where they came from.
+
+use super::Context;
+
+/// [`FileOrigin::via`]: an ordinary way in.
+pub const VIA_OPEN: u32 = 1;
+/// `accept`, `accept4`.
+pub const VIA_ACCEPT: u32 = 2;
+/// A server connection older than the probe.
+pub const VIA_EXISTING: u32 = 3;
+
+/// Remembered when a file comes in; keyed by the `struct file`'s address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileOrigin {
+    /// Its inode number: a recycled address has another, or reads unknown.
+    pub ino: u64,
+    /// When it came in.
+    pub made: u64,
+    /// In which context.
+    pub context: Context,
+    /// The server connection that the thread last read from: its `struct file`, 0 for none.
+    pub connection: u64,
+    /// When that connection was made: together they are its identity.
+    pub connection_made: u64,
+    /// How the context was found (`JOIN_*`).
+    pub join: u32,
+    /// How it came in (`VIA_*`).
+    pub via: u32,
+}
+
+/// One open descriptor, as `iter/task_file` tells it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FdRecord {
+    /// Address of the `struct file`.
+    pub file: u64,
+    /// Its operations, which tell the kind of anonymous inodes.
+    pub f_op: u64,
+    /// Position in the file.
+    pub position: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// For sockets: bytes received and sent, added up.
+    pub bytes: u64,
+    /// Where it came from; all zero if that was not seen.
+    pub origin: FileOrigin,
+    /// The descriptor.
+    pub fd: u32,
+    /// Inode type and permissions.
+    pub mode: u32,
+    /// For sockets: family, protocol, TCP state, local port; 16 bits each.
+    pub socket: [u16; 4],
+}

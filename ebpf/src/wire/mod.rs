@@ -1,0 +1,73 @@
+//! Record layouts that the kernel programs and the host share. Plain old data only: `repr(C)`, no padding
+//! that carries meaning, native endian, never stored. `docs/reference/wire.md` is the byte table.
+//!
+//! Invariant: a change here changes both sides at once, because both compile these files.
+
+mod event;
+mod fd;
+mod offsets;
+mod stack;
+mod thread;
+
+pub use event::*;
+pub use fd::*;
+pub use offsets::*;
+pub use stack::*;
+pub use thread::*;
+
+/// A watched process, by its tgid in the initial pid namespace.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Target {
+    /// Where the thread's context pointer lies, relative to the thread pointer; 0: it publishes none.
+    pub tls: i64,
+    /// The trace in which the process was forked; zero: none.
+    pub inherited: [u64; 2],
+}
+
+/// What a thread published: the first 24 bytes of the standard's record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// W3C trace id, as bytes in memory order.
+    pub trace: [u64; 2],
+    /// W3C span id.
+    pub span: u64,
+}
+
+/// [`FileOrigin::join`]: nothing is known.
+pub const JOIN_NONE: u32 = 0;
+/// The thread had published the context.
+pub const JOIN_THREAD: u32 = 1;
+/// Inherited by the process.
+pub const JOIN_INHERITED: u32 = 2;
+
+/// Depth of pid namespaces that are told; deeper ones are rare and read as unknown.
+pub const LEVELS: usize = 4;
+
+/// Rows of the counter table: what was delivered and what was lost, per kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Counter {
+    /// Files that came in.
+    Files,
+    /// Files that could not be remembered (the table refused).
+    FilesLost,
+    /// Stacks copied.
+    Stacks,
+    /// Stacks that found the ring full.
+    StacksLost,
+    /// Retransmits of watched sockets.
+    Retransmits,
+    /// Retransmits that found the ring full.
+    RetransmitsLost,
+    /// Waits of event loops.
+    Waits,
+    /// Waits whose thread could not be remembered.
+    WaitsLost,
+    /// Forks, execs and exits that found the ring full.
+    LifecycleLost,
+}
+
+/// Rows of the counter table: room for more than there are.
+pub const COUNTERS: u32 = 128;

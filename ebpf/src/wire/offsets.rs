@@ -1,0 +1,141 @@
+//! Where the running kernel keeps what the programs read.
+
+macro_rules! offsets {
+    ($($(#[$doc:meta])* $field:ident = $structure:literal . $path:literal;)*) => {
+        /// Byte offsets of kernel structures, read from the running kernel's BTF when the object is
+        /// loaded. The programs hold them as frozen read-only data, so the verifier sees constants.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct Offsets {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl Offsets {
+            /// Structure and member path of each field, in the order of the fields.
+            #[cfg(not(target_arch = "bpf"))]
+            pub(crate) const SOURCES: &'static [(&'static str, &'static str)] = &[$(($structure, $path),)*];
+
+            /// From values in the order of [`Self::SOURCES`].
+            #[cfg(not(target_arch = "bpf"))]
+            pub(crate) fn from_values(mut next: impl FnMut(usize) -> u64) -> Self {
+                let mut index = 0;
+                $(let $field = next(index); index += 1;)*
+                debug_assert_eq!(index, Self::SOURCES.len());
+                Self { $($field,)* }
+            }
+        }
+    };
+}
+
+offsets! {
+    /// Base of the thread-local storage (x86-64).
+    task_fsbase = "task_struct"."thread.fsbase";
+    /// Thread id, initial namespace.
+    task_pid = "task_struct"."pid";
+    /// Process id, initial namespace.
+    task_tgid = "task_struct"."tgid";
+    /// `struct pid` of the thread.
+    task_thread_pid = "task_struct"."thread_pid";
+    /// First thread.
+    task_group_leader = "task_struct"."group_leader";
+    /// Scheduler state; 0 is runnable.
+    task_state = "task_struct"."__state";
+    /// Running at this moment.
+    task_on_cpu = "task_struct"."on_cpu";
+    /// Name.
+    task_comm = "task_struct"."comm";
+    /// Open files.
+    task_files = "task_struct"."files";
+    /// Address space.
+    task_mm = "task_struct"."mm";
+    /// What the threads of a process share.
+    task_signal = "task_struct"."signal";
+    /// Major faults of the thread.
+    task_maj_flt = "task_struct"."maj_flt";
+    /// Start, `CLOCK_MONOTONIC`.
+    task_start_time = "task_struct"."start_time";
+    /// CPU time used, nanoseconds.
+    task_runtime = "task_struct"."se.sum_exec_runtime";
+    /// Times it went to sleep by itself.
+    task_nvcsw = "task_struct"."nvcsw";
+    /// Depth of the pid namespace.
+    pid_level = "pid"."level";
+    /// Numbers per namespace.
+    pid_numbers = "pid"."numbers";
+    /// Threads that have not exited.
+    signal_live = "signal_struct"."live";
+    /// Threads.
+    signal_nr_threads = "signal_struct"."nr_threads";
+    /// Resident pages by kind.
+    mm_rss_stat = "mm_struct"."rss_stat";
+    /// The central part of a per-CPU counter.
+    counter_count = "percpu_counter"."count";
+    /// Descriptor table.
+    files_fdt = "files_struct"."fdt";
+    /// Its size.
+    fdt_max_fds = "fdtable"."max_fds";
+    /// Its array.
+    fdt_fd = "fdtable"."fd";
+    /// Kind of file.
+    file_f_op = "file"."f_op";
+    /// Inode.
+    file_f_inode = "file"."f_inode";
+    /// Position.
+    file_f_pos = "file"."f_pos";
+    /// The kind's own data.
+    file_private_data = "file"."private_data";
+    /// Inode number.
+    inode_i_ino = "inode"."i_ino";
+    /// Type and permissions.
+    inode_i_mode = "inode"."i_mode";
+    /// The socket's file.
+    socket_file = "socket"."file";
+    /// The socket's protocol part.
+    socket_sk = "socket"."sk";
+    /// Back to the socket.
+    sk_socket = "sock"."sk_socket";
+    /// IPPROTO_*.
+    sk_protocol = "sock"."sk_protocol";
+    /// AF_*.
+    sk_family = "sock_common"."skc_family";
+    /// TCP state.
+    sk_state = "sock_common"."skc_state";
+    /// Local port, host order.
+    sk_num = "sock_common"."skc_num";
+    /// Peer's port, network order.
+    sk_dport = "sock_common"."skc_dport";
+    /// Peer's IPv4 address.
+    sk_daddr = "sock_common"."skc_daddr";
+    /// Own IPv4 address.
+    sk_rcv_saddr = "sock_common"."skc_rcv_saddr";
+    /// Peer's IPv6 address.
+    sk_v6_daddr = "sock_common"."skc_v6_daddr";
+    /// Own IPv6 address.
+    sk_v6_rcv_saddr = "sock_common"."skc_v6_rcv_saddr";
+    /// Next sequence number to write.
+    tcp_write_seq = "tcp_sock"."write_seq";
+    /// Bytes received.
+    tcp_bytes_received = "tcp_sock"."bytes_received";
+    /// Bytes sent.
+    tcp_bytes_sent = "tcp_sock"."bytes_sent";
+    /// Control block of a packet.
+    skb_cb = "sk_buff"."cb";
+    /// First sequence number, inside the control block.
+    cb_seq = "tcp_skb_cb"."seq";
+    /// One past the last.
+    cb_end_seq = "tcp_skb_cb"."end_seq";
+    /// Events that are ready.
+    ep_rdllist = "eventpoll"."rdllist";
+    /// User registers: frame pointer.
+    regs_bp = "pt_regs"."bp";
+    /// Fourth argument of a system call.
+    regs_r10 = "pt_regs"."r10";
+    /// First argument.
+    regs_di = "pt_regs"."di";
+    /// Number of the system call; -1 outside of one.
+    regs_orig_ax = "pt_regs"."orig_ax";
+    /// Instruction pointer.
+    regs_ip = "pt_regs"."ip";
+    /// Stack pointer.
+    regs_sp = "pt_regs"."sp";
+}
