@@ -69,6 +69,9 @@ const ALERTS: &[Need] = &[program("prometheus-alertmanager", "prometheus-alertma
 /// A real Prometheus, for the rules and the dashboard.
 const METRICS: &[Need] = &[program("prometheus", "prometheus"), program("promtool", "prometheus")];
 
+/// Clients that people use.
+const CLIENTS: &[Need] = &[program("curl", "curl"), program("h2load", "nghttp2-client")];
+
 /// To build the workbench.
 const WEB: &[Need] = &[program("node", "nodejs"), program("npm", "npm"), Need::Npm { folder: "dashboards/web" }];
 
@@ -115,7 +118,8 @@ pub const FAULTS: &[&[Need]] = &[BUILD, VIDEO];
 pub const EBPF: &[&[Need]] = &[BPF];
 
 /// What `cargo xtask test` needs: everything.
-pub const TEST: &[&[Need]] = &[BUILD, VIDEO, ALERTS, METRICS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY];
+pub const TEST: &[&[Need]] =
+    &[BUILD, VIDEO, ALERTS, METRICS, CLIENTS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY];
 
 /// The needs of several lists, each once, in their order.
 #[must_use]
