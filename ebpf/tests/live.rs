@@ -15,7 +15,9 @@ fn session() -> Session {
     // SAFETY: no arguments, cannot fail.
     assert_eq!(unsafe { libc::geteuid() }, 0, "these tests attach kernel programs: run them as root");
     let session = Session::start(Options::default());
-    for probe in session.status() {
+    // In a virtual machine with an older kernel, what it is known to lack is told by whoever started that.
+    let known = std::env::var("SNOWSHED_LACKS").unwrap_or_default();
+    for probe in session.status().iter().filter(|probe| !known.split(',').any(|known| known == probe.name)) {
         assert_eq!(probe.tier, Tier::Full, "{}: {} ({})", probe.name, probe.reason, probe.remedy);
     }
     session

@@ -56,6 +56,44 @@ impl AttachError {
     }
 }
 
+/// Where a member lies that this kernel lacks: a direct load from there is refused by the verifier, so only the
+/// programs that need it are missing, and a checked one reads nothing.
+const NOWHERE: u64 = 1 << 62;
+
+/// The offsets of this kernel, and what it lacks.
+fn offsets(types: &Btf) -> Result<(Offsets, Vec<String>), BtfError> {
+    let (mut values, mut missing) = (Vec::with_capacity(Offsets::SOURCES.len()), Vec::new());
+    for (structure, path) in Offsets::SOURCES {
+        values.push(match types.offset(structure, path) {
+            Err(error @ (BtfError::NoStructure(_) | BtfError::NoMember(..))) => {
+                missing.push(error.to_string());
+                NOWHERE
+            }
+            found => found?,
+        });
+    }
+    Ok((Offsets::from_values(|index| values[index]), missing))
+}
+
+/// Why a program was not accepted, with what the kernel lacks: it may need that.
+fn refusal(error: &dyn std::error::Error, missing: &[String]) -> String {
+    let reason = chain(error);
+    if missing.is_empty() { reason } else { format!("{reason}; {}", missing.join(", ")) }
+}
+
+/// The beginning of an error, and the line of the verifier's log that says what was refused: the last one before
+/// its sums.
+fn brief(text: &str) -> String {
+    let sums = ["verification time", "stack depth", "processed", "insns processed"];
+    let is_sum = |line: &&str| line.trim().is_empty() || sums.iter().any(|sum| line.starts_with(sum));
+    let head = text.lines().next().unwrap_or_default();
+    let head = head.split_once(" Verifier output").map_or(head, |(head, _)| head);
+    match text.lines().rev().find(|line| !is_sum(line)) {
+        Some(refused) if text.contains("\nprocessed ") => format!("{head} The verifier: {refused}"),
+        _ => text.to_owned(),
+    }
+}
+
 /// An error with its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -67,7 +105,8 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = inner.source();
     }
-    // A verifier log can be long; its end says what was refused.
+    let text = brief(&text);
+    // Whatever else is long: its end says what went wrong.
     match text.char_indices().rev().nth(400) {
         Some((at, _)) if text.len() > 600 => format!("…{}", &text[at..]),
         _ => text,
@@ -91,6 +130,8 @@ pub(crate) struct Kernel {
     ebpf: Ebpf,
     /// The kernel's types: some ten megabytes, so only until everything is attached.
     btf: Option<aya::Btf>,
+    /// What this kernel's types lack, as in "this kernel's `x` has no member `y`".
+    missing: Vec<String>,
 }
 
 impl Kernel {
@@ -99,12 +140,7 @@ impl Kernel {
         if !cfg!(target_arch = "x86_64") {
             return Err(KernelError::Architecture);
         }
-        let types = Btf::kernel()?;
-        let mut values = Vec::with_capacity(Offsets::SOURCES.len());
-        for (structure, path) in Offsets::SOURCES {
-            values.push(types.offset(structure, path)?);
-        }
-        let offsets = Offsets::from_values(|index| values[index]);
+        let (offsets, missing) = offsets(&Btf::kernel()?)?;
         let mut loader = EbpfLoader::new();
         // Task storage is unknown to the library, and is only used by the programs.
         loader.allow_unsupported_maps();
@@ -117,6 +153,7 @@ impl Kernel {
             events: take(&mut ebpf, "EVENTS")?,
             stacks: take(&mut ebpf, "STACKS")?,
             btf: Some(aya::Btf::from_sys_fs()?),
+            missing,
             ebpf,
         })
     }
@@ -127,7 +164,7 @@ impl Kernel {
         let failed = |what: &str, reason: String| AttachError { what: what.to_owned(), reason };
         tracefs::ensure().map_err(|error| failed(name, format!("tracefs is not mounted: {error}")))?;
         let program: &mut TracePoint = program(&mut self.ebpf, name)?;
-        program.load().map_err(|error| failed(name, chain(&error)))?;
+        program.load().map_err(|error| failed(name, refusal(&error, &self.missing)))?;
         let mut attached = 0;
         let mut last = None;
         for tracepoint in tracepoints {
@@ -144,7 +181,9 @@ impl Kernel {
 
     /// Attaches a program to a BTF tracepoint.
     pub(crate) fn tracepoint(&mut self, name: &str, tracepoint: &str) -> Result<(), AttachError> {
-        let failed = |error: &ProgramError| AttachError { what: tracepoint.to_owned(), reason: chain(error) };
+        let missing = &self.missing;
+        let failed =
+            |error: &ProgramError| AttachError { what: tracepoint.to_owned(), reason: refusal(error, missing) };
         let btf = self.btf.as_ref().ok_or_else(|| AttachError::late(tracepoint))?;
         let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?;
         program.load(tracepoint, btf).map_err(|error| failed(&error))?;
@@ -158,7 +197,7 @@ impl Kernel {
         let program: &mut Iter = program(&mut self.ebpf, name)?;
         if program.fd().is_err() {
             let btf = self.btf.as_ref().ok_or_else(|| AttachError::late(over))?;
-            program.load(over, btf).map_err(|error| failed(chain(&error)))?;
+            program.load(over, btf).map_err(|error| failed(refusal(&error, &self.missing)))?;
         }
         Ok(())
     }
@@ -269,4 +308,23 @@ fn take<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
 ) -> Result<M, KernelError> {
     let map = ebpf.take_map(name).ok_or_else(|| KernelError::Map(name, "not in the object".to_owned()))?;
     map.try_into().map_err(|error: aya::maps::MapError| KernelError::Map(name, chain(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_verifiers_log_the_refusal_is_told() {
+        let log = "the BPF_PROG_LOAD syscall failed. Verifier output: 0: R1=ctx()\n197: (61) r1 = *(u32 *)(r2 +0)\n\
+                   access beyond the end of member on_cpu\nverification time 6 usec\nstack depth 80\nprocessed 188 insns\n";
+        let told = "the BPF_PROG_LOAD syscall failed. The verifier: access beyond the end of member on_cpu";
+        assert_eq!(brief(log), told);
+        assert_eq!(brief("no such map"), "no such map");
+    }
+
+    #[test]
+    fn nothing_is_missing_here() {
+        assert_eq!(offsets(&Btf::kernel().unwrap()).unwrap().1, Vec::<String>::new());
+    }
 }

@@ -38,8 +38,8 @@ offsets! {
     task_thread_pid = "task_struct"."thread_pid";
     /// First thread.
     task_group_leader = "task_struct"."group_leader";
-    /// Scheduler state; 0 is runnable.
-    task_state = "task_struct"."__state";
+    /// Scheduler state; 0 is runnable. (`state` before 5.14.)
+    task_state = "task_struct"."__state|state";
     /// Running at this moment.
     task_on_cpu = "task_struct"."on_cpu";
     /// Name.
@@ -66,10 +66,14 @@ offsets! {
     signal_live = "signal_struct"."live";
     /// Threads.
     signal_nr_threads = "signal_struct"."nr_threads";
-    /// Resident pages by kind.
-    mm_rss_stat = "mm_struct"."rss_stat";
-    /// The central part of a per-CPU counter.
-    counter_count = "percpu_counter"."count";
+    /// Resident pages of files: the central part of a per-CPU counter (before 6.2 one of four plain counters).
+    mm_rss_file = "mm_struct"."rss_stat.0.count|rss_stat.count.0";
+    /// Anonymous ones.
+    mm_rss_anon = "mm_struct"."rss_stat.1.count|rss_stat.count.1";
+    /// Swapped ones.
+    mm_rss_swap = "mm_struct"."rss_stat.2.count|rss_stat.count.2";
+    /// Of shared memory.
+    mm_rss_shmem = "mm_struct"."rss_stat.3.count|rss_stat.count.3";
     /// Descriptor table.
     files_fdt = "files_struct"."fdt";
     /// Its size.

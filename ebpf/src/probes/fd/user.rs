@@ -42,6 +42,8 @@ pub(crate) struct Fd {
     kinds: Kinds,
     sites: HashMap<FileKey, SiteId>,
     ports: BTreeSet<u16>,
+    /// What this kernel cannot tell.
+    lacks: Option<String>,
 }
 
 impl Probe for Fd {
@@ -64,9 +66,15 @@ impl Probe for Fd {
         kernel.syscalls("fd_accepted", &["sys_exit_accept4", "sys_exit_accept"])?;
         kernel.syscalls("fd_piped", &["sys_exit_pipe2", "sys_exit_pipe"])?;
         kernel.syscalls("fd_socketpair", &["sys_exit_socketpair"])?;
-        kernel.tracepoint("fd_received", "sock_recv_length")?;
+        // Since 6.3. Without it files still have a time, a context and a stack.
+        let received = kernel.tracepoint("fd_received", "sock_recv_length");
+        self.lacks = received.err().map(|error| format!("no file is known by its connection: {error}"));
         self.kinds = Kinds::learn(kernel);
         Ok(())
+    }
+
+    fn lacks(&self) -> Option<&str> {
+        self.lacks.as_deref()
     }
 
     fn fallback(&self) -> Option<&'static str> {
