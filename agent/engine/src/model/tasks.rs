@@ -160,6 +160,15 @@ pub struct TasksView {
     pub blocked: Option<BlockedView>,
 }
 
+impl TasksView {
+    /// Every site that it mentions, 0 included.
+    pub fn sites(&self) -> impl Iterator<Item = SiteId> + '_ {
+        let holder = |lock: &LockView| lock.holder.as_ref().map_or(SiteId(0), |holder| holder.site);
+        let locks = self.locks.iter().flat_map(move |lock| [lock.site, holder(lock)]);
+        self.groups.iter().map(|group| group.site).chain(locks)
+    }
+}
+
 /// A lock, or all locks that are waited for at one place.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LockView {
