@@ -52,6 +52,13 @@ metrics! {
     TARGET_FDS_ETA = Gauge "snowshed_target_fds_exhaustion_seconds" ["pid", "name", "bound"] "Earliest and latest time until the descriptors run out, while their growth is significant.";
     TARGET_RSS = Gauge "snowshed_target_rss_bytes" ["pid", "name", "kind"] "Resident memory of a target: anon (heap, stacks) and file (mapped files).";
     TARGET_THREADS = Gauge "snowshed_target_threads" ["pid", "name"] "Threads of a target.";
+    TARGET_LOCK_WAIT = Counter "snowshed_target_lock_wait_seconds_total" ["pid", "name"] "Time that threads of a target waited for contended locks, all threads added up; estimated from looks.";
+    TARGET_LOCK_WAITERS = Gauge "snowshed_target_lock_waiters" ["pid", "name"] "Threads of a target that waited for a contended lock at the last look.";
+    TARGET_CPU = Counter "snowshed_target_cpu_seconds_total" ["pid", "name"] "CPU time that a target used since it is watched.";
+    TARGET_CPU_DELAY = Counter "snowshed_target_cpu_delay_seconds_total" ["pid", "name"] "Time that threads of a target were ready to run and did not.";
+    TARGET_THROTTLED = Counter "snowshed_target_cpu_throttled_seconds_total" ["pid", "name"] "Time that the processor limit of its cgroup kept a target from running; absent where it is unknown.";
+    TARGET_THROTTLED_PERIODS = Counter "snowshed_target_cpu_throttled_periods_total" ["pid", "name"] "Periods in which the processor limit of its cgroup kept a target from running; absent where it is unknown.";
+    TARGET_BLOCKED = Counter "snowshed_target_uninterruptible_seconds_total" ["pid", "name"] "Time that threads of a target were blocked uninterruptibly, mostly by a disk; estimated from looks.";
     TARGET_LOOP_BUSY = Gauge "snowshed_target_loop_busy_ratio" ["pid", "name", "tid"] "Share of its time that an event loop thread spends between waits, 0 to 1.";
     TARGET_STALLS = Counter "snowshed_target_stalls_total" ["pid", "name"] "Times that an event loop thread of a target did not come back to wait.";
     TARGET_RETRANSMITS = Counter "snowshed_target_retransmits_total" ["pid", "name"] "TCP retransmits on a target's connections.";

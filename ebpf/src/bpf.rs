@@ -17,6 +17,8 @@ mod probes {
     mod fd;
     #[path = "memory/kernel.rs"]
     mod memory;
+    #[path = "tasks/kernel.rs"]
+    mod tasks;
     #[path = "tcp/kernel.rs"]
     mod tcp;
 }

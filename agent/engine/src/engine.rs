@@ -122,6 +122,13 @@ impl Engine {
                 let at = self.past(told.at);
                 self.watched(told.pid, |target, _| target.loops.time(told, at));
             }
+            Observation::Threads(told) => self.watched(told.pid, |target, _| target.tasks.threads(told)),
+            Observation::LockWait(told) => {
+                let at = self.past(told.at);
+                self.watched(told.pid, |target, _| target.tasks.lock(told, at));
+            }
+            Observation::CpuTime(told) => self.watched(told.pid, |target, _| target.tasks.cpu(told)),
+            Observation::Blocked(told) => self.watched(told.pid, |target, _| target.tasks.blocked(told)),
             Observation::Stall(told) => {
                 let until = self.past(told.until);
                 self.watched(told.pid, |target, _| target.loops.stall(told, until));

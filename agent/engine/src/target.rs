@@ -19,6 +19,7 @@ use crate::{
     series::Series,
     sketch::Sketch,
     slo::state::{Burn, WINDOW},
+    tasks::Tasks,
     window::{SECOND, Windows, seconds},
 };
 
@@ -52,6 +53,7 @@ pub(crate) struct Target {
     pub(crate) rss_file: Option<u64>,
     pub(crate) threads: Option<u64>,
     pub(crate) loops: Loops,
+    pub(crate) tasks: Tasks,
     pub(crate) report: Option<Report>,
     in_flight: Windows<u32>,
     latency: Windows<Sketch>,
@@ -83,6 +85,7 @@ impl Target {
             rss_file: None,
             threads: None,
             loops: Loops::new(),
+            tasks: Tasks::default(),
             report: None,
             in_flight: Windows::new(SECOND, 180),
             latency: Windows::new(WINDOW, 2),

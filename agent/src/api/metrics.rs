@@ -17,7 +17,7 @@ use axum::{
 };
 use prometheus::{CounterVec, GaugeVec, Registry, TextEncoder};
 use snowshed_ebpf::Tier;
-use snowshed_engine::model::SloState;
+use snowshed_engine::model::{SloState, TasksView};
 use std::collections::BTreeMap;
 
 /// The scrape's answer.
@@ -63,6 +63,9 @@ fn targets(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
         page.set_some(&table::TARGET_RSS, &with("anon"), target.rss_anon.map(|bytes| bytes as f64))?;
         page.set_some(&table::TARGET_RSS, &with("file"), target.rss_file.map(|bytes| bytes as f64))?;
         page.set_some(&table::TARGET_THREADS, &who, target.threads.map(|threads| threads as f64))?;
+        if let Some(tasks) = picture.view.tasks.iter().find(|tasks| tasks.pid == target.pid) {
+            threads(page, &who, tasks)?;
+        }
         for event_loop in &target.loops {
             let tid = event_loop.tid.to_string();
             page.set(&table::TARGET_LOOP_BUSY, &[who[0], who[1], &tid], event_loop.busy_ratio)?;
@@ -76,6 +79,16 @@ fn targets(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
         page.set_some(&table::TARGET_LATENCY, &with("99"), target.latency_seconds.map(|latency| latency.1))?;
     }
     Ok(())
+}
+
+fn threads(page: &mut Page, who: &[&str], tasks: &TasksView) -> prometheus::Result<()> {
+    page.set(&table::TARGET_LOCK_WAIT, who, tasks.locks.iter().map(|lock| lock.wait_seconds).sum())?;
+    page.set(&table::TARGET_LOCK_WAITERS, who, tasks.locks.iter().map(|lock| f64::from(lock.waiters)).sum())?;
+    page.set(&table::TARGET_CPU, who, tasks.cpu_used_seconds)?;
+    page.set(&table::TARGET_CPU_DELAY, who, tasks.cpu_delay_seconds)?;
+    page.set_some(&table::TARGET_THROTTLED, who, tasks.throttled.map(|told| told.1))?;
+    page.set_some(&table::TARGET_THROTTLED_PERIODS, who, tasks.throttled.map(|told| told.0 as f64))?;
+    page.set(&table::TARGET_BLOCKED, who, tasks.blocked_seconds)
 }
 
 fn objectives(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {

@@ -1,7 +1,7 @@
 //! `GET /api/v1/status`: what is watched, how well, and at what cost.
 
 use super::Sources;
-use crate::own::own_usage;
+use crate::{own::own_usage, render::tasks};
 use axum::{Json, extract::State};
 use serde::Serialize;
 use snowshed_ebpf::Tier;
@@ -25,6 +25,8 @@ struct Target {
     pid: Pid,
     name: String,
     started_at: String,
+    /// Threads, locks, processor and disk.
+    tasks: Option<tasks::Record>,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,10 +61,13 @@ impl Agent {
 pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
     let picture = sources.picture.borrow().clone();
     let probes = sources.probes.borrow().clone();
+    let sites = sources.sites.borrow().clone();
+    let threads = |pid| picture.view.tasks.iter().find(|tasks| tasks.pid == pid);
     let target = |target: &snowshed_engine::model::TargetView| Target {
         pid: target.pid,
         name: target.name.clone(),
         started_at: sources.clock.rfc3339(target.started),
+        tasks: threads(target.pid).map(|threads| tasks::Record::new(threads, &sites, picture.view.at)),
     };
     let probe = |probe: &snowshed_ebpf::ProbeStatus| Probe {
         name: probe.name,

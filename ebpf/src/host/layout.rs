@@ -1,7 +1,10 @@
 //! The byte table of the shared records, `docs/reference/wire.md`: printed from the structures themselves, so
 //! that it cannot go stale. `SNOWSHED_WRITE=1 cargo test -p snowshed-ebpf layout` writes it anew.
 
-use crate::wire::{Context, Event, FdRecord, FileOrigin, Registers, StackRecord, Target, TaskState, ThreadRecord};
+use crate::wire::{
+    Context, Event, FdRecord, FileOrigin, Registers, StackRecord, Target, TaskOrigin, TaskRecord, TaskState,
+    ThreadRecord,
+};
 use std::{fmt::Write as _, path::Path};
 
 macro_rules! table {
@@ -47,6 +50,29 @@ fn document() -> String {
         }
     );
     table!(text, TaskState { wait_since, wait_ended, waits, wait_ns, busy_ns, connection, connection_made, epoll });
+    table!(text, TaskOrigin { made, context, join, _end });
+    table!(
+        text,
+        TaskRecord {
+            host,
+            numbers,
+            level,
+            state,
+            on_cpu,
+            word,
+            word_known,
+            _end,
+            comm,
+            started,
+            runtime,
+            delay,
+            sleeps,
+            syscall,
+            arguments,
+            place,
+            origin,
+        }
+    );
     table!(text, Registers { ip, sp, bp });
     table!(text, StackRecord { host_tgid, pages, file, made, registers, stack });
     table!(text, Event { kind, host_tgid, at, child, ambiguity, numbers, context, local, peer, ports, family, bytes });

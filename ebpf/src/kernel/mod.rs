@@ -4,6 +4,7 @@
 
 pub mod context;
 pub mod lifecycle;
+pub mod origin;
 pub mod stack;
 pub mod storage;
 

@@ -4,6 +4,7 @@
 mod epoll;
 mod fd;
 mod memory;
+mod tasks;
 mod tcp;
 
 use crate::{
@@ -48,7 +49,13 @@ pub(crate) trait Probe: Send {
 
 /// Every probe of this version.
 pub(crate) fn all() -> Vec<Box<dyn Probe>> {
-    vec![Box::new(fd::Fd::default()), Box::new(tcp::Tcp), Box::new(epoll::Epoll::default()), Box::new(memory::Memory)]
+    vec![
+        Box::new(fd::Fd::default()),
+        Box::new(tcp::Tcp),
+        Box::new(epoll::Epoll::default()),
+        Box::new(memory::Memory),
+        Box::new(tasks::Tasks::default()),
+    ]
 }
 
 /// What a probe may look at.

@@ -7,12 +7,14 @@ mod event;
 mod fd;
 mod offsets;
 mod stack;
+mod tasks;
 mod thread;
 
 pub use event::*;
 pub use fd::*;
 pub use offsets::*;
 pub use stack::*;
+pub use tasks::*;
 pub use thread::*;
 
 /// A watched process, by its tgid in the initial pid namespace.
@@ -65,6 +67,10 @@ pub enum Counter {
     Waits,
     /// Waits whose thread could not be remembered.
     WaitsLost,
+    /// Threads that were made.
+    Threads,
+    /// Threads whose making could not be remembered.
+    ThreadsLost,
     /// Forks, execs and exits that found the ring full.
     LifecycleLost,
 }

@@ -56,6 +56,8 @@ offsets! {
     task_start_time = "task_struct"."start_time";
     /// CPU time used, nanoseconds.
     task_runtime = "task_struct"."se.sum_exec_runtime";
+    /// Time it was runnable and did not run (with `CONFIG_SCHED_INFO`).
+    task_run_delay = "task_struct"."sched_info.run_delay";
     /// Times it went to sleep by itself.
     task_nvcsw = "task_struct"."nvcsw";
     /// Depth of the pid namespace.
@@ -134,8 +136,12 @@ offsets! {
     regs_bp = "pt_regs"."bp";
     /// Fourth argument of a system call.
     regs_r10 = "pt_regs"."r10";
+    /// Third argument.
+    regs_dx = "pt_regs"."dx";
     /// First argument.
     regs_di = "pt_regs"."di";
+    /// Second argument.
+    regs_si = "pt_regs"."si";
     /// Number of the system call; -1 outside of one.
     regs_orig_ax = "pt_regs"."orig_ax";
     /// Instruction pointer.

@@ -8,6 +8,7 @@ mod ids;
 mod incident;
 mod observation;
 mod output;
+mod tasks;
 mod view;
 
 pub use ids::{Join, Nanos, Owner, Pid, SiteId, SpanId, TraceId};
@@ -20,4 +21,7 @@ pub use observation::{
     ProcessSeen, Request, Resource, Retransmit, Stall,
 };
 pub use output::{Act, ActuatorKind, Ask, Change, Output};
+pub use tasks::{
+    Blocked, BlockedView, CpuTime, Holder, LockKind, LockView, LockWait, TasksView, ThreadGroup, Threads, Throttled,
+};
 pub use view::{BreakerView, FdView, LoopView, SiteView, SloState, SloView, TargetView, View};

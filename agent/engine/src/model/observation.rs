@@ -1,6 +1,6 @@
 //! What the agent learns. Variants are shapes, not probes: a new probe returns one of these.
 
-use super::{ActuatorKind, Join, Nanos, Owner, Pid, SiteId, TraceId};
+use super::{ActuatorKind, Blocked, CpuTime, Join, LockWait, Nanos, Owner, Pid, SiteId, Threads, TraceId};
 use serde::{Deserialize, Serialize};
 
 /// One fact, with the time it was true.
@@ -23,6 +23,14 @@ pub enum Observation {
     LoopTime(LoopTime),
     /// An event loop's thread did not come back for a while.
     Stall(Stall),
+    /// All threads of a process, by origin.
+    Threads(Threads),
+    /// Threads waited for a lock.
+    LockWait(LockWait),
+    /// How a process got on with the processor.
+    CpuTime(CpuTime),
+    /// Threads were blocked uninterruptibly.
+    Blocked(Blocked),
     /// TCP segments sent again.
     Retransmit(Retransmit),
     /// Evidence that did not reach the agent.

@@ -4,14 +4,17 @@
 
 use crate::{
     clock::Clock,
-    render::{Passport, Sites, fds, incident::Record},
+    render::{Passport, Sites, fds, incident::Record, tasks},
 };
 use serde::Serialize;
 use snowshed_ebpf::{ProbeStatus, Session};
 use snowshed_engine::{
     Engine,
     config::EngineConfig,
-    model::{Incident, IncidentId, LoopTime, Observation, Output, Pid, Resource, SiteId, TargetView, Verdict, View},
+    model::{
+        Incident, IncidentId, LoopTime, Observation, Output, Pid, Resource, SiteId, TargetView, TasksView, Verdict,
+        View,
+    },
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -71,6 +74,7 @@ pub(super) struct Process {
     pub(super) threads: Option<(u64, u64)>,
     pub(super) stalls: u64,
     pub(super) loops: Vec<Loop>,
+    pub(super) tasks: tasks::Record,
 }
 
 /// A thread that runs an event loop.
@@ -200,6 +204,7 @@ impl Look {
         let mut wanted: Vec<SiteId> =
             self.incidents.values().flat_map(|one| one.causes.iter().map(|c| c.site)).collect();
         wanted.extend(self.view.targets.iter().flat_map(|target| target.fds.sites.iter().map(|site| site.site)));
+        wanted.extend(self.view.tasks.iter().flat_map(TasksView::sites));
         let sites: Sites =
             wanted.into_iter().filter(|site| site.0 != 0).map(|site| (site, session.frames(site))).collect();
         let passport = Passport { id: Uuid::now_v7(), target_started: None, instance: None };
@@ -235,6 +240,7 @@ impl Look {
                 waits,
             })
             .collect();
+        let of_pid = self.view.tasks.iter().find(|tasks| tasks.pid == target.pid);
         loops.sort_by(|a, b| b.busy_ratio.total_cmp(&a.busy_ratio));
         Process {
             name: target.name.clone(),
@@ -246,6 +252,7 @@ impl Look {
             threads: self.levels.get(&(target.pid, Resource::Threads)).copied(),
             stalls: target.stalls_total,
             loops,
+            tasks: of_pid.map(|tasks| tasks::Record::new(tasks, sites, self.view.at)).unwrap_or_default(),
         }
     }
 }

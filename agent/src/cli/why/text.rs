@@ -59,7 +59,7 @@ pub(super) fn report(report: &Report, colour: bool) -> String {
         page.line("");
     }
     for process in &report.processes {
-        process_lines(&mut page, process);
+        process_lines(&mut page, process, report.seconds);
     }
     retransmits(&mut page, report);
     unseen(&mut page, report);
@@ -114,7 +114,7 @@ fn cause_lines(page: &mut Page, cause: &Cause) {
     }
 }
 
-fn process_lines(page: &mut Page, process: &Process) {
+fn process_lines(page: &mut Page, process: &Process, looked: f64) {
     let fds = &process.fds;
     page.head("1", &format!("{} (pid {})", process.name, fds.pid));
     let limit = process.fds_limit.map_or_else(|| "unknown".to_owned(), |limit| limit.to_string());
@@ -148,6 +148,7 @@ fn process_lines(page: &mut Page, process: &Process) {
     if let Some((first, last)) = process.threads {
         page.line(format!("  threads  {last}, {:+} since the start", i128::from(last) - i128::from(first)));
     }
+    super::tasks::lines(&process.tasks, looked).into_iter().for_each(|line| page.line(line));
     for one in process.loops.iter().take(LOOPS) {
         page.line(format!("  loop     thread {}: busy {:.0} %, {} waits", one.tid, one.busy_ratio * 100.0, one.waits));
     }
@@ -203,6 +204,7 @@ mod tests {
                 threads: Some((1, 1)),
                 stalls: 0,
                 loops: Vec::new(),
+                tasks: crate::render::tasks::Record::default(),
             }],
             retransmits: Vec::new(),
             probes: Vec::new(),
