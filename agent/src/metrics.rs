@@ -78,6 +78,15 @@ metrics! {
     PROBE_EVENTS = Counter "snowshed_probe_events_total" ["probe"] "Events that a probe delivered.";
     PROBE_LOST = Counter "snowshed_probe_lost_total" ["probe"] "Events that a probe lost because a buffer or a table was full.";
     PROBE_COST = Gauge "snowshed_probe_event_seconds" ["probe"] "Kernel time for one run of a probe's programs; absent until sampled.";
+    PROBE_DISPATCH = Gauge "snowshed_probe_dispatch_seconds" ["probe"] "The way to one run of a probe's programs, which the kernel's statistics do not see; calibrated at the start, absent without CAP_SYS_ADMIN.";
+    PROBE_CALL = Gauge "snowshed_probe_call_seconds" ["probe", "process"] "All that a call that the probe hooks costs a process more: watched (stacks aside) or unwatched; calibrated at the start.";
+    PROBE_CORE = Gauge "snowshed_probe_core_ratio" ["probe"] "Share of one core that a probe takes, in targets and all other processes.";
+    PROBE_SHED = Gauge "snowshed_probe_shed" ["probe", "what"] "1 for what a probe leaves out because of the budget (stacks, owners, hooks), 0 for what it does not.";
+    OVERHEAD_CORE = Gauge "snowshed_overhead_core_ratio" ["of"] "Share of one core that observing takes: targets (all hooks) and agent.";
+    OVERHEAD_BUDGET = Gauge "snowshed_overhead_budget_core_ratio" ["of"] "Share of one core that observing may take: targets (all hooks) and agent.";
+    OVERHEAD_OTHER_CALL = Gauge "snowshed_overhead_other_call_seconds" [] "What every system call of the machine that no probe hooks costs more; calibrated at the start.";
+    AGENT_BPF = Gauge "snowshed_agent_bpf_bytes" [] "Kernel memory of the agent's maps and programs.";
+    AGENT_MEMORY_BUDGET = Gauge "snowshed_agent_memory_budget_bytes" [] "What agent and kernel maps may hold together.";
     QUEUE_DROPPED = Counter "snowshed_engine_queue_dropped_total" ["queue"] "Observations dropped because the engine's queue was full.";
     ENGINE_LOST = Counter "snowshed_engine_lost_total" ["source"] "Evidence that never reached the engine, or that one of its bounds made it leave out, by probe or bound.";
     OTLP_SPANS = Counter "snowshed_otlp_spans_total" ["outcome"] "Spans received: request (a request's end), ignored (neither server nor root), invalid, dropped (queue full).";

@@ -16,7 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use prometheus::{CounterVec, GaugeVec, Registry, TextEncoder};
-use snowshed_ebpf::Tier;
+use snowshed_ebpf::{Shed, Tier};
 use snowshed_engine::model::{SloState, TasksView};
 use std::collections::BTreeMap;
 
@@ -32,6 +32,7 @@ fn gather(sources: &Sources) -> prometheus::Result<String> {
     targets(&mut page, sources)?;
     objectives(&mut page, sources)?;
     probes(&mut page, sources)?;
+    overhead(&mut page, sources)?;
     page.set(&table::STREAM_SUBSCRIBERS, &[], sources.hub.readers() as f64)?;
     page.set(&table::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0)?;
     if let Some(usage) = own_usage() {
@@ -114,9 +115,30 @@ fn probes(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
         }
         page.set(&table::PROBE_EVENTS, &[probe.name], probe.events as f64)?;
         page.set(&table::PROBE_LOST, &[probe.name], probe.lost as f64)?;
+        page.set_some(&table::PROBE_DISPATCH, &[probe.name], probe.ns_dispatch.map(|ns| ns / 1e9))?;
+        let calls = [("watched", probe.ns_for_targets), ("unwatched", probe.ns_for_others)];
+        for (process, ns) in calls {
+            page.set_some(&table::PROBE_CALL, &[probe.name, process], ns.map(|ns| ns / 1e9))?;
+        }
+        page.set_some(&table::PROBE_CORE, &[probe.name], probe.core_share)?;
+        for shed in [Shed::Stacks, Shed::Owners, Shed::Hooks] {
+            let is = f64::from(u8::from(probe.shed.contains(&shed)));
+            page.set(&table::PROBE_SHED, &[probe.name, &wire_name(shed)], is)?;
+        }
         page.set_some(&table::PROBE_COST, &[probe.name], probe.ns_per_event.map(|ns| ns / 1e9))?;
     }
     Ok(())
+}
+
+fn overhead(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
+    let Some(overhead) = *sources.overhead.borrow() else { return Ok(()) };
+    page.set(&table::OVERHEAD_CORE, &["targets"], overhead.targets_core_share)?;
+    page.set_some(&table::OVERHEAD_CORE, &["agent"], overhead.agent_core_share)?;
+    page.set(&table::OVERHEAD_BUDGET, &["targets"], overhead.budget.targets_core_share)?;
+    page.set(&table::OVERHEAD_BUDGET, &["agent"], overhead.budget.agent_core_share)?;
+    page.set_some(&table::OVERHEAD_OTHER_CALL, &[], overhead.ns_per_other_call.map(|ns| ns / 1e9))?;
+    page.set_some(&table::AGENT_BPF, &[], overhead.bpf_bytes.map(|bytes| bytes as f64))?;
+    page.set(&table::AGENT_MEMORY_BUDGET, &[], overhead.budget.memory_bytes as f64)
 }
 
 /// The families of one scrape, made as they are first used.

@@ -4,7 +4,7 @@ use super::Sources;
 use crate::{own::own_usage, render::tasks};
 use axum::{Json, extract::State};
 use serde::Serialize;
-use snowshed_ebpf::Tier;
+use snowshed_ebpf::{Overhead, ProbeStatus};
 use snowshed_engine::model::Pid;
 
 /// The answer.
@@ -16,7 +16,9 @@ pub(super) struct Status {
     started_at: String,
     enforce: Vec<String>,
     targets: Vec<Target>,
-    probes: Vec<Probe>,
+    probes: Vec<ProbeStatus>,
+    /// What observing costs in all, and what it may cost; `null` until the probes are attached.
+    overhead: Option<Overhead>,
     agent: Agent,
 }
 
@@ -27,19 +29,6 @@ struct Target {
     started_at: String,
     /// Threads, locks, processor and disk.
     tasks: Option<tasks::Record>,
-}
-
-#[derive(Debug, Serialize)]
-struct Probe {
-    name: &'static str,
-    tier: Tier,
-    reason: String,
-    remedy: String,
-    events: u64,
-    lost: u64,
-    ns_per_event: Option<f64>,
-    /// What unrelated processes pay; not measured live yet.
-    ns_for_others: Option<f64>,
 }
 
 /// The agent's own cost.
@@ -69,16 +58,6 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
         started_at: sources.clock.rfc3339(target.started),
         tasks: threads(target.pid).map(|threads| tasks::Record::new(threads, &sites, picture.view.at)),
     };
-    let probe = |probe: &snowshed_ebpf::ProbeStatus| Probe {
-        name: probe.name,
-        tier: probe.tier,
-        reason: probe.reason.clone(),
-        remedy: probe.remedy.clone(),
-        events: probe.events,
-        lost: probe.lost,
-        ns_per_event: probe.ns_per_event,
-        ns_for_others: None,
-    };
     Json(Status {
         schema: 1,
         version: env!("CARGO_PKG_VERSION"),
@@ -86,7 +65,8 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
         started_at: sources.clock.rfc3339(sources.started),
         enforce: sources.enforce.to_vec(),
         targets: picture.view.targets.iter().map(target).collect(),
-        probes: probes.iter().map(probe).collect(),
+        probes: probes.to_vec(),
+        overhead: *sources.overhead.borrow(),
         agent: Agent::now(),
     })
 }

@@ -4,13 +4,14 @@
 
 use super::{
     btf::{Btf, BtfError},
+    hooks::{self, Hook},
     iterator::{self, Of},
     tracefs,
 };
 use crate::wire::{COUNTERS, Counter, Event, Offsets, StackRecord, Target};
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, Iter, ProgramError, TracePoint},
 };
 use std::{
@@ -95,7 +96,7 @@ fn brief(text: &str) -> String {
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -105,7 +106,8 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = inner.source();
     }
-    let text = brief(&text);
+    let text = brief(&text).split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = text.trim_end_matches(". Verifier output:").to_owned();
     // Whatever else is long: its end says what went wrong.
     match text.char_indices().rev().nth(400) {
         Some((at, _)) if text.len() > 600 => format!("…{}", &text[at..]),
@@ -124,10 +126,13 @@ pub(crate) struct Kernel {
     targets: HashMap<MapData, u32, Target>,
     ports: HashMap<MapData, u32, u32>,
     tokens: HashMap<MapData, u32, u32>,
+    sampling: Array<MapData, u32>,
     counts: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
     stacks: RingBuf<MapData>,
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
+    /// What is attached, and where.
+    pub(super) hooks: Vec<Hook>,
     /// The kernel's types: some ten megabytes, so only until everything is attached.
     btf: Option<aya::Btf>,
     /// What this kernel's types lack, as in "this kernel's `x` has no member `y`".
@@ -149,12 +154,14 @@ impl Kernel {
             targets: take(&mut ebpf, "TARGETS")?,
             ports: take(&mut ebpf, "PORTS")?,
             tokens: take(&mut ebpf, "STACK_TOKENS")?,
+            sampling: take(&mut ebpf, "SAMPLING")?,
             counts: take(&mut ebpf, "COUNTS")?,
             events: take(&mut ebpf, "EVENTS")?,
             stacks: take(&mut ebpf, "STACKS")?,
             btf: Some(aya::Btf::from_sys_fs()?),
             missing,
             ebpf,
+            hooks: Vec::new(),
         })
     }
 
@@ -162,14 +169,17 @@ impl Kernel {
     /// as one is there.
     pub(crate) fn syscalls(&mut self, name: &str, tracepoints: &[&str]) -> Result<(), AttachError> {
         let failed = |what: &str, reason: String| AttachError { what: what.to_owned(), reason };
-        tracefs::ensure().map_err(|error| failed(name, format!("tracefs is not mounted: {error}")))?;
+        tracefs::ensure().map_err(|error| failed(name, format!("tracefs: {error}")))?;
         let program: &mut TracePoint = program(&mut self.ebpf, name)?;
         program.load().map_err(|error| failed(name, refusal(&error, &self.missing)))?;
         let mut attached = 0;
         let mut last = None;
         for tracepoint in tracepoints {
-            match program.attach("syscalls", tracepoint) {
-                Ok(_) => attached += 1,
+            match hooks::system(program, tracepoint) {
+                Ok(link) => {
+                    attached += 1;
+                    self.hooks.push(Hook::new(name, tracepoint, link));
+                }
                 Err(error) => last = Some(failed(tracepoint, chain(&error))),
             }
         }
@@ -187,7 +197,8 @@ impl Kernel {
         let btf = self.btf.as_ref().ok_or_else(|| AttachError::late(tracepoint))?;
         let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?;
         program.load(tracepoint, btf).map_err(|error| failed(&error))?;
-        program.attach().map_err(|error| failed(&error))?;
+        let link = hooks::typed(program).map_err(|error| failed(&error))?;
+        self.hooks.push(Hook::new(name, tracepoint, link));
         Ok(())
     }
 
@@ -249,6 +260,12 @@ impl Kernel {
         drop(self.tokens.insert(host_tgid, tokens, 0));
     }
 
+    /// Has one in this many events looked at whole.
+    pub(crate) fn set_sampling(&mut self, slot: u32, one_in: u32) {
+        // Refused only for a row that does not exist.
+        drop(self.sampling.set(slot, one_in, 0));
+    }
+
     /// Delivered and lost since the start.
     pub(crate) fn count(&self, counter: Counter) -> u64 {
         debug_assert!((counter as u32) < COUNTERS);
@@ -293,7 +310,7 @@ impl Kernel {
     }
 }
 
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, AttachError>
+pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, AttachError>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {

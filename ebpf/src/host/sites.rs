@@ -94,6 +94,14 @@ impl Sites {
         }
     }
 
+    /// Gives back all that can be read again: symbols and unwind tables.
+    pub(crate) fn shrink(&mut self) {
+        self.symbolizer = None;
+        self.tables = HashMap::new();
+        // SAFETY: only returns free pages to the system.
+        unsafe { libc::malloc_trim(0) };
+    }
+
     /// The frames of a site, innermost first; looked up once.
     pub(crate) fn frames(&mut self, id: SiteId) -> Vec<Frame> {
         let Some(site) = self.sites.get_mut(&id) else { return Vec::new() };

@@ -14,6 +14,7 @@ use crate::{
         sites::Sites,
         targets::Targets,
     },
+    session::Shed,
     wire::{Counter, Event, StackRecord, ThreadRecord},
 };
 use snowshed_engine::model::{Nanos, Observation, Pid, SiteId};
@@ -43,6 +44,16 @@ pub(crate) trait Probe: Send {
     fn event(&mut self, _event: &Event, _targets: &Targets, _out: &mut Vec<Observation>) {}
     /// Takes a stack that was copied for a file.
     fn stack(&mut self, _record: &StackRecord, _site: SiteId) {}
+    /// What it can leave out to cost less, the smallest loss first.
+    fn sheds(&self) -> &'static [Shed] {
+        &[Shed::Hooks]
+    }
+    /// Where its kernel programs read the divisor of [`Shed::Owners`].
+    fn sampled(&self) -> Option<u32> {
+        None
+    }
+    /// Its hooks were off until now: what they remembered before may be of something else by now.
+    fn hooked(&mut self, _since: Nanos) {}
     /// Forgets a process.
     fn forget(&mut self, _pid: Pid) {}
 }

@@ -47,7 +47,10 @@ impl Session {
         }
         let name = targets::name(pid).ok_or(SessionError::NoSuchProcess(pid))?;
         let started = targets::started(pid).ok_or(SessionError::NoSuchProcess(pid))?;
-        if let Err(error) = std::fs::read_dir(format!("/proc/{pid}/fd")) {
+        // With kernel programs it is the kernel that lists descriptors, whoever the process belongs to.
+        if self.kernel.is_none()
+            && let Err(error) = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        {
             let gone = error.kind() == io::ErrorKind::NotFound;
             return Err(if gone {
                 SessionError::NoSuchProcess(pid)

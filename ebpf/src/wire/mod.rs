@@ -75,5 +75,10 @@ pub enum Counter {
     LifecycleLost,
 }
 
+/// Rows of the table of divisors.
+pub const SAMPLINGS: u32 = 16;
+/// Row of the fd probe: one in so many files learns its owner and its stack.
+pub const SAMPLE_FD: u32 = 0;
+
 /// Rows of the counter table: room for more than there are.
 pub const COUNTERS: u32 = 128;

@@ -2,8 +2,10 @@
 //! the iterator tells it, so dup, fork, exec, SCM_RIGHTS and close need no hook.
 
 use crate::{
-    kernel::{TARGETS, context, count, current, file_of, load, offset, peek, stack, storage::TASKS, target, tgid},
-    wire::{Counter, FdRecord, FileOrigin, Target, VIA_ACCEPT, VIA_EXISTING, VIA_OPEN},
+    kernel::{
+        TARGETS, context, count, current, file_of, load, offset, peek, sampled, stack, storage::TASKS, target, tgid,
+    },
+    wire::{Counter, FdRecord, FileOrigin, SAMPLE_FD, Target, VIA_ACCEPT, VIA_EXISTING, VIA_OPEN},
 };
 use aya_ebpf::{
     EbpfContext,
@@ -43,7 +45,10 @@ fn remember(target: &Target, fd: i64, via: u32) {
     // SAFETY: always allowed.
     let made = unsafe { bpf_ktime_get_ns() };
     let mut origin = FileOrigin { ino: peek(inode + offset!(inode_i_ino) as u64), made, via, ..FileOrigin::default() };
-    if via == VIA_OPEN {
+    // Over the budget only some learn their owner; when and where from is remembered of all, or a recycled address
+    // would read as what it was before.
+    let whole = via == VIA_OPEN && sampled(SAMPLE_FD);
+    if whole {
         // A connection belongs to whom it will serve, not to the thread that happened to accept it.
         (origin.context, origin.join) = context::of_current(target);
         // SAFETY: the current task is trusted.
@@ -56,7 +61,7 @@ fn remember(target: &Target, fd: i64, via: u32) {
         Ok(()) => count(Counter::Files),
         Err(_) => count(Counter::FilesLost),
     }
-    if via == VIA_OPEN {
+    if whole {
         stack::copy(tgid(), file, made);
     }
 }

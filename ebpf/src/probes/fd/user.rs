@@ -8,7 +8,8 @@ use crate::{
         targets,
     },
     probes::{Look, Probe},
-    wire::{Counter, FdRecord, JOIN_INHERITED, JOIN_THREAD, StackRecord},
+    session::Shed,
+    wire::{Counter, FdRecord, JOIN_INHERITED, JOIN_THREAD, SAMPLE_FD, StackRecord},
 };
 use snowshed_engine::model::{Holding, Holdings, Join, Nanos, Observation, Owner, Resource, SiteId, TraceId};
 use std::{
@@ -44,6 +45,8 @@ pub(crate) struct Fd {
     ports: BTreeSet<u16>,
     /// What this kernel cannot tell.
     lacks: Option<String>,
+    /// Origins from before are of files that may be closed by now: the hooks were off.
+    trusted: Nanos,
 }
 
 impl Probe for Fd {
@@ -113,6 +116,18 @@ impl Probe for Fd {
         }
     }
 
+    fn sheds(&self) -> &'static [Shed] {
+        &[Shed::Stacks, Shed::Owners, Shed::Hooks]
+    }
+
+    fn sampled(&self) -> Option<u32> {
+        Some(SAMPLE_FD)
+    }
+
+    fn hooked(&mut self, since: Nanos) {
+        self.trusted = since;
+    }
+
     fn stack(&mut self, record: &StackRecord, site: SiteId) {
         if record.file != 0 && self.sites.len() < MOST_STACKS {
             self.sites.insert((record.file, record.made), site);
@@ -123,7 +138,10 @@ impl Probe for Fd {
 impl Fd {
     fn holdings(&self, buffer: &[u8], listening: &mut BTreeSet<u16>, live: &mut HashSet<FileKey>) -> Vec<Holding> {
         let mut items = Vec::with_capacity(buffer.len() / size_of::<FdRecord>());
-        for record in iterator::records::<FdRecord>(buffer) {
+        for mut record in iterator::records::<FdRecord>(buffer) {
+            if record.origin.made < self.trusted {
+                record.origin = Default::default();
+            }
             listening.extend(kind::listening(&record));
             let key = (record.file, record.origin.made);
             if record.origin.made != 0 {
