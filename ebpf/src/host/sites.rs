@@ -72,7 +72,9 @@ impl Sites {
             if record.is_of_new_thread() { caller(record.registers, base, stack) } else { record.registers };
         let addresses = tables.unwinder.unwind(registers, base, stack);
         let id = identity(&tables.unwinder, &addresses);
-        if id != SiteId(0) && !self.sites.contains_key(&id) && self.sites.len() < MOST_SITES {
+        // Names are read from a process that lives: one that came this way last is likelier to than the first.
+        let better = self.sites.get(&id).is_none_or(|known| known.frames.is_none() && known.pid != pid);
+        if id != SiteId(0) && better && (self.sites.len() < MOST_SITES || self.sites.contains_key(&id)) {
             let places = addresses.iter().map(|address| place(&tables.unwinder, *address)).collect();
             self.sites.insert(id, Site { pid, addresses, places, frames: None });
         }

@@ -48,6 +48,7 @@ pub fn process_forked(ctx: BtfTracePointContext) -> i32 {
             count(Counter::LifecycleLost);
             return 0;
         }
+        super::stack::share(parent, host);
         let (_, numbers) = numbers(child);
         let at = bpf_ktime_get_ns();
         let event = Event { kind: EVENT_FORK, host_tgid: parent, at, child: host, numbers, ..Event::default() };

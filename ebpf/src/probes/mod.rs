@@ -17,7 +17,7 @@ use crate::{
     session::Shed,
     wire::{Counter, Event, StackRecord, ThreadRecord},
 };
-use snowshed_engine::model::{Nanos, Observation, Pid, SiteId};
+use snowshed_engine::model::{Holdings, Nanos, Observation, Pid, SiteId};
 use std::time::Duration;
 
 /// A signal: how it is attached, when it is looked at, what serves where the kernel refuses.
@@ -40,6 +40,10 @@ pub(crate) trait Probe: Send {
     fn period(&self) -> Option<Duration>;
     /// Looks at every target. `look.kernel` is `None` where the fallback serves.
     fn sample(&mut self, _look: &mut Look<'_>, _out: &mut Vec<Observation>) {}
+    /// What a process holds now, if this is the probe that knows.
+    fn holdings(&mut self, _look: &mut Look<'_>, _pid: Pid) -> Option<Holdings> {
+        None
+    }
     /// Takes a rare event.
     fn event(&mut self, _event: &Event, _targets: &Targets, _out: &mut Vec<Observation>) {}
     /// Takes a stack that was copied for a file.

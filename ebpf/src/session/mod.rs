@@ -25,7 +25,7 @@ use crate::{
 };
 use budget::Governor;
 use shed::Watch;
-use snowshed_engine::model::{Ask, Nanos, Observation, Pid, SiteId};
+use snowshed_engine::model::{Ask, Holdings, Nanos, Observation, Pid, SiteId};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// Stacks a second that every target may have copied, unless the engine asks for more.
@@ -83,6 +83,10 @@ pub struct Session {
     buffer: Vec<u8>,
     level: usize,
     rates: BTreeMap<Pid, u32>,
+    /// What a process gets that nobody asked about.
+    stack_rate: u32,
+    /// When the present program of a process began, where that was seen.
+    executed: BTreeMap<Pid, Nanos>,
     refill: Nanos,
     pending: Vec<Observation>,
     lifecycle_lost: u64,
@@ -155,6 +159,8 @@ impl Session {
             buffer: Vec::new(),
             level: 0,
             rates: BTreeMap::new(),
+            stack_rate: STACKS_PER_SECOND,
+            executed: BTreeMap::new(),
             refill: now,
             pending: Vec::new(),
             lifecycle_lost: 0,
@@ -236,10 +242,10 @@ impl Session {
         self.refill = now + REFILL;
         self.sites.rest(now);
         let shed = (0..self.units.len()).any(|index| self.shed(index).contains(&Shed::Stacks));
-        let most = if shed { SHED_STACKS_PER_SECOND } else { MOST_STACKS_PER_SECOND };
+        let most = if shed { SHED_STACKS_PER_SECOND } else { MOST_STACKS_PER_SECOND.max(self.stack_rate) };
         let Some(kernel) = &mut self.kernel else { return };
         for watched in self.targets.iter() {
-            let rate = self.rates.get(&watched.pid).copied().unwrap_or(STACKS_PER_SECOND).min(most);
+            let rate = self.rates.get(&watched.pid).copied().unwrap_or(self.stack_rate).min(most);
             kernel.set_tokens(watched.host, rate / 5);
         }
     }
@@ -250,6 +256,32 @@ impl Session {
         if self.targets.get(pid).is_some() {
             self.rates.insert(pid, per_second.clamp(5, MOST_STACKS_PER_SECOND));
         }
+    }
+
+    /// Takes this many stacks a second of each process, for a look that is short and must miss none.
+    pub fn set_stack_rate(&mut self, per_second: u32) {
+        self.stack_rate = per_second;
+        self.refill = 0;
+    }
+
+    /// What a process holds at this moment, outside the rhythm of the looks; `None` if it cannot be looked at.
+    /// What else the kernel has told until now comes with the next [`Session::poll`].
+    pub fn holdings(&mut self, pid: Pid) -> Option<Holdings> {
+        let mut pending = std::mem::take(&mut self.pending);
+        self.drain(&mut pending);
+        self.pending = pending;
+        let Self { kernel, units, targets, sites, buffer, level, .. } = self;
+        units.iter_mut().find_map(|unit| {
+            let kernel = if unit.trouble.is_none() { kernel.as_mut() } else { None };
+            unit.probe.holdings(&mut Look { now: clock::now(), kernel, targets, sites, buffer, level: *level }, pid)
+        })
+    }
+
+    /// When a process began to be what it is: its fork or its last exec, where that was seen.
+    #[must_use]
+    pub fn born(&self, pid: Pid) -> Option<Nanos> {
+        let forked = self.targets.get(pid)?.started;
+        Some(self.executed.get(&pid).map_or(forked, |executed| forked.max(*executed)))
     }
 
     /// The frames of a site, innermost first; empty if unknown. Resolved lazily and kept.

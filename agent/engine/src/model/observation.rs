@@ -183,6 +183,26 @@ pub enum HoldingKind {
     Eventfd,
     /// A timerfd.
     Timerfd,
+    /// A signalfd.
+    Signalfd,
+    /// An inotify instance.
+    Inotify,
+    /// A fanotify group.
+    Fanotify,
+    /// A file in memory without a name.
+    Memfd,
+    /// A handle of a process.
+    Pidfd,
+    /// An io_uring.
+    IoUring,
+    /// A userfaultfd.
+    Userfaultfd,
+    /// A perf event.
+    PerfEvent,
+    /// A BPF map (programs and links are [`Self::Anon`]).
+    Bpf,
+    /// A netlink socket.
+    Netlink,
     /// Another anonymous inode.
     Anon,
 }

@@ -5,7 +5,7 @@ use crate::{
     kernel::{
         TARGETS, context, count, current, file_of, load, offset, peek, sampled, stack, storage::TASKS, target, tgid,
     },
-    wire::{Counter, FdRecord, FileOrigin, SAMPLE_FD, Target, VIA_ACCEPT, VIA_EXISTING, VIA_OPEN},
+    wire::{Counter, FdRecord, FileOrigin, SAMPLE_FD, Target, TcpStand, VIA_ACCEPT, VIA_EXISTING, VIA_OPEN},
 };
 use aya_ebpf::{
     EbpfContext,
@@ -155,6 +155,39 @@ pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Reads how a connection stands. Not locked: a word may be newer than its neighbour.
+#[inline(always)]
+fn stand(tcp: &mut TcpStand, sk: u64, family: u16) {
+    tcp.active = peek(sk + offset!(tcp_mstamp) as u64);
+    tcp.acked = peek(sk + offset!(tcp_snd_una) as u64);
+    tcp.written = peek(sk + offset!(tcp_write_seq) as u64);
+    tcp.copied = peek(sk + offset!(tcp_copied_seq) as u64);
+    tcp.arrived = peek(sk + offset!(tcp_rcv_nxt) as u64);
+    tcp.peer_port = u16::from_be(peek(sk + offset!(sk_dport) as u64)) as u32;
+    if family == AF_INET6 {
+        tcp.local = peek(sk + offset!(sk_v6_rcv_saddr) as u64);
+        tcp.peer = peek(sk + offset!(sk_v6_daddr) as u64);
+    } else {
+        let local: [u8; 4] = peek(sk + offset!(sk_rcv_saddr) as u64);
+        let peer: [u8; 4] = peek(sk + offset!(sk_daddr) as u64);
+        tcp.local[..4].copy_from_slice(&local);
+        tcp.peer[..4].copy_from_slice(&peer);
+    }
+}
+
+/// At the exit of signalfd and signalfd4: given a descriptor they change that one, which stays what it was.
+#[tracepoint]
+pub fn fd_signalled(ctx: TracePointContext) -> u32 {
+    if let Some(target) = target() {
+        // SAFETY: typed registers.
+        let given: u64 = unsafe { load(stack::registers(), offset!(regs_di)) };
+        if given as i32 == -1 {
+            remember(target, returned(&ctx), VIA_OPEN);
+        }
+    }
+    0
+}
+
 /// `struct bpf_iter__task_file`.
 #[repr(C)]
 pub struct TaskFile {
@@ -166,6 +199,8 @@ pub struct TaskFile {
 
 const S_IFMT: u32 = 0o170_000;
 const S_IFSOCK: u32 = 0o140_000;
+const S_IFIFO: u32 = 0o010_000;
+const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
 
 /// Every open descriptor of one process (the host passes its pid when it opens the iterator).
@@ -188,6 +223,7 @@ pub extern "C" fn fd_list(ctx: *const TaskFile) -> i32 {
             f_op: load(file, offset!(file_f_op)),
             position: load(file, offset!(file_f_pos)),
             ino: load(inode, offset!(inode_i_ino)),
+            sb: load(inode, offset!(inode_i_sb)),
             fd: read_volatile(&raw const (*ctx).fd),
             mode: load::<u16>(inode, offset!(inode_i_mode)) as u32,
             ..FdRecord::default()
@@ -197,8 +233,16 @@ pub extern "C" fn fd_list(ctx: *const TaskFile) -> i32 {
         {
             record.origin = *origin;
         }
-        if record.mode & S_IFMT == S_IFSOCK {
-            let socket: u64 = load(file, offset!(file_private_data));
+        let private: u64 = load(file, offset!(file_private_data));
+        if record.mode & S_IFMT == S_IFIFO {
+            let written: u32 = peek(private + offset!(pipe_head) as u64);
+            let read: u32 = peek(private + offset!(pipe_tail) as u64);
+            record.mark = (written as u64) << 32 | read as u64;
+        } else if record.mode & S_IFMT != S_IFSOCK {
+            // The host knows which are eventfds; of others this is any word or none, and is not used.
+            record.mark = peek(private + offset!(eventfd_count) as u64);
+        } else {
+            let socket = private;
             let sk: u64 = peek(socket + offset!(socket_sk) as u64);
             let protocol: u16 = peek(sk + offset!(sk_protocol) as u64);
             let state: u8 = peek(sk + offset!(sk_state) as u64);
@@ -208,6 +252,7 @@ pub extern "C" fn fd_list(ctx: *const TaskFile) -> i32 {
                 let received: u64 = peek(sk + offset!(tcp_bytes_received) as u64);
                 let sent: u64 = peek(sk + offset!(tcp_bytes_sent) as u64);
                 record.bytes = received.wrapping_add(sent);
+                stand(&mut record.tcp, sk, family);
             }
         }
         let seq: *mut c_void = load(read_volatile(&raw const (*ctx).meta), 0);
