@@ -1,7 +1,7 @@
 //! The byte table of the shared records, `docs/reference/wire.md`: printed from the structures themselves, so
 //! that it cannot go stale. `SNOWSHED_WRITE=1 cargo test -p snowshed-ebpf layout` writes it anew.
 
-use crate::wire::{Context, Event, FdRecord, FileOrigin, Registers, StackRecord, Target, TaskState, TcpStand, ThreadRecord};
+use crate::wire::{Context, Event, FdRecord, FileOrigin, Registers, StackRecord, Target, TaskState, ThreadRecord};
 use std::{fmt::Write as _, path::Path};
 
 macro_rules! table {
@@ -23,8 +23,7 @@ fn document() -> String {
     table!(text, Target { tls, inherited });
     table!(text, Context { trace, span });
     table!(text, FileOrigin { ino, made, context, connection, connection_made, join, via });
-    table!(text, FdRecord { file, f_op, position, ino, bytes, sb, mark, origin, fd, mode, socket, tcp });
-    table!(text, TcpStand { active, local, peer, written, acked, arrived, copied, peer_port, _end });
+    table!(text, FdRecord { file, f_op, position, ino, bytes, sb, mark, origin, fd, mode, socket });
     table!(
         text,
         ThreadRecord {

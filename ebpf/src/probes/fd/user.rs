@@ -78,7 +78,10 @@ impl Probe for Fd {
         kernel.syscalls("fd_accepted", &["sys_exit_accept4", "sys_exit_accept"])?;
         kernel.syscalls("fd_piped", &["sys_exit_pipe2", "sys_exit_pipe"])?;
         kernel.syscalls("fd_socketpair", &["sys_exit_socketpair"])?;
-        kernel.tracepoint("fd_received", "sock_recv_length")?;
+        // Before 6.3 there is no such tracepoint: files then have no connection as owner, and all else goes on.
+        if let Err(error) = kernel.tracepoint("fd_received", "sock_recv_length") {
+            tracing::warn!(probe = "fd", "no owner by connection: {error}");
+        }
         self.kinds = Kinds::learn(kernel);
         Ok(())
     }
