@@ -2,7 +2,7 @@
 //! that it cannot go stale. `SNOWSHED_WRITE=1 cargo test -p snowshed-ebpf layout` writes it anew.
 
 use crate::wire::{
-    Context, Event, FdRecord, FileOrigin, Registers, StackRecord, Target, TaskOrigin, TaskRecord, TaskState, TcpStand,
+    Context, Event, FdRecord, FileOrigin, Registers, StackRecord, Target, TaskOrigin, TaskRecord, TaskState,
     ThreadRecord,
 };
 use std::{fmt::Write as _, path::Path};
@@ -26,8 +26,7 @@ fn document() -> String {
     table!(text, Target { tls, inherited });
     table!(text, Context { trace, span });
     table!(text, FileOrigin { ino, made, context, connection, connection_made, join, via });
-    table!(text, FdRecord { file, f_op, position, ino, bytes, sb, mark, origin, fd, mode, socket, tcp });
-    table!(text, TcpStand { active, local, peer, written, acked, arrived, copied, peer_port, _end });
+    table!(text, FdRecord { file, f_op, position, ino, bytes, sb, mark, origin, fd, mode, socket });
     table!(
         text,
         ThreadRecord {

@@ -29,30 +29,6 @@ pub struct FileOrigin {
     pub via: u32,
 }
 
-/// How a TCP connection stands. Sequence numbers wrap around.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TcpStand {
-    /// When a packet last came or went, microseconds of `CLOCK_MONOTONIC`.
-    pub active: u64,
-    /// Own and peer's address (IPv4 in the first four bytes).
-    pub local: [u8; 16],
-    /// Peer's address.
-    pub peer: [u8; 16],
-    /// Next sequence number that the program will write.
-    pub written: u32,
-    /// First one that the peer has not acknowledged.
-    pub acked: u32,
-    /// Next one that is expected from the peer.
-    pub arrived: u32,
-    /// Next one that the program will read.
-    pub copied: u32,
-    /// Peer's port, host order.
-    pub peer_port: u32,
-    /// Keeps the size a multiple of eight.
-    pub _end: u32,
-}
-
 /// One open descriptor, as `iter/task_file` tells it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,6 +55,4 @@ pub struct FdRecord {
     pub mode: u32,
     /// For sockets: family, protocol, TCP state, local port; 16 bits each.
     pub socket: [u16; 4],
-    /// For TCP sockets; else zero.
-    pub tcp: TcpStand,
 }

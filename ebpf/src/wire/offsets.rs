@@ -128,14 +128,6 @@ offsets! {
     sk_v6_rcv_saddr = "sock_common"."skc_v6_rcv_saddr";
     /// Next sequence number to write.
     tcp_write_seq = "tcp_sock"."write_seq";
-    /// First sequence number that the peer has not acknowledged.
-    tcp_snd_una = "tcp_sock"."snd_una";
-    /// Next sequence number that is expected.
-    tcp_rcv_nxt = "tcp_sock"."rcv_nxt";
-    /// Next sequence number that the program will read.
-    tcp_copied_seq = "tcp_sock"."copied_seq";
-    /// When a packet last came or went, microseconds of `CLOCK_MONOTONIC`.
-    tcp_mstamp = "tcp_sock"."tcp_mstamp";
     /// Bytes received.
     tcp_bytes_received = "tcp_sock"."bytes_received";
     /// Bytes sent.

@@ -1,5 +1,6 @@
 /* Every way in and out of a descriptor table that this kernel allows us. Each descriptor that stays is told on
- * standard output as "NUMBER KIND SEEN", where SEEN is 1 if its making is hooked; then the process stops itself. */
+ * standard output as "NUMBER KIND SEEN", where SEEN is 1 if its making is hooked, 2 if
+ * in another process that is gone since; then the process stops itself. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -133,7 +134,7 @@ static void sockets(void) {
     /* A file that another process made and handed over: nobody saw this process make it. */
     pid_t child = fork();
     if (child == 0) { pass(pair[1], open("/etc/group", O_RDONLY)); _exit(0); }
-    told(passed(pair[0]), "file", 1);
+    told(passed(pair[0]), "file", 2);
     waitpid(child, 0, 0);
     int own = open("/etc/passwd", O_RDONLY);
     pass(pair[1], own);
@@ -208,6 +209,8 @@ int main(int count, char **words) {
         return 0;
     }
     setvbuf(stdout, 0, _IOFBF, 1 << 16);
+    printf("ready\n");
+    fflush(stdout);
     getchar();
     files(words[1]);
     copies();
@@ -222,7 +225,7 @@ int main(int count, char **words) {
     char *stack = mmap(0, 1 << 16, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     pid_t sharer = clone(shares, stack + (1 << 16), CLONE_FILES | CLONE_VM | SIGCHLD, &fd);
     waitpid(sharer, 0, 0);
-    told(fd, "file", 1);
+    told(fd, "file", 2);
     /* And out again, many at once. */
     int from = open("/dev/null", O_RDONLY), to = from;
     for (int n = 0; n < 50; n++) to = open("/dev/null", O_RDONLY);

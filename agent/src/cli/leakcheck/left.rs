@@ -2,7 +2,7 @@
 //!
 //! A descriptor counts if the process that ends made it itself, after its last exec: 0, 1 and 2, and what it was
 //! given by its parent or before its exec, are not its own, and neither is the script that it runs. A thread counts if it would run on; the threads of Go's
-//! runtime do not. A process counts if it outlives the command.
+//! runtime and the one that Node keeps for its inspector do not. A process counts if it outlives the command.
 //! Invariant: bounded; what does not fit is counted.
 
 use super::processes::{self, Task};
@@ -130,8 +130,9 @@ impl Ledger {
             self.add(&name, pid, Thing { kind: wire_name(item.kind), frames, name: target, trace, apart: false });
         }
         let threads = processes::threads_besides(pid, ending);
-        if !threads.is_empty() && !processes::is_go(pid) {
-            for thread in threads {
+        if !threads.is_empty() {
+            let own = processes::threads_of_the_runtime(pid);
+            for thread in threads.into_iter().skip(own) {
                 self.add(&name, pid, running("thread", thread.name));
             }
         }
@@ -185,9 +186,10 @@ fn frames(session: &mut Session, site: SiteId) -> Vec<String> {
     if site == SiteId(0) { Vec::new() } else { session.frames(site).iter().map(frame).collect() }
 }
 
-/// What a language's runtime opens once for itself and keeps until the end, as Go's and Node's pollers.
+/// What a language's runtime opens once for itself and keeps until the end: the poller of Go, the loop of Node.
 fn is_the_runtimes(frames: &[String]) -> bool {
-    const OPENERS: [&str; 2] = ["runtime.netpollinit", "node::"];
+    const OPENERS: [&str; 5] =
+        ["runtime.netpollinit", "uv_loop_init", "uv__signal_", "node::PlatformInit", "node::InitializeOncePerProcess"];
     frames.iter().any(|frame| OPENERS.iter().any(|opener| frame.starts_with(opener)))
 }
 
@@ -212,6 +214,13 @@ mod tests {
         assert_eq!(sites.iter().map(|site| site.count).collect::<Vec<_>>(), [40, 1, 1]);
         assert_eq!((sites[0].names.len(), sites[0].pids.len()), (EXAMPLES, EXAMPLES));
         assert!(!ledger.is_clean());
+    }
+
+    #[test]
+    fn what_a_runtime_keeps_for_itself_is_not_left() {
+        let of = |frames: [&str; 2]| is_the_runtimes(&frames.map(String::from));
+        assert!(of(["epoll_create1", "uv_loop_init"]) && of(["syscall.Syscall", "runtime.netpollinit"]));
+        assert!(!of(["uv__fs_work", "node::fs::Open(v8::FunctionCallbackInfo<v8::Value> const&)"]));
     }
 
     #[test]

@@ -35,7 +35,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Left behind are: descriptors that a process opened itself after its last exec and still holds when it exits (not 0, 1 \
-and 2, nothing inherited, not the script that a shell runs); threads that still run then (not those of Go's runtime); processes that outlive the command \
+and 2, nothing inherited, not the script that a shell runs); threads that still run then (not those of Go's runtime, nor Node's inspector); processes that outlive the command \
 by more than --grace. These are sent SIGTERM, then SIGKILL. A process that is killed by a signal is not judged.
 
 Exit status: the command's own if nothing is left behind; 1 (or --exit-code) if something is; 2 if it could not look; \

@@ -113,8 +113,18 @@ pub(super) fn scripts(pid: Pid) -> Vec<String> {
     words.filter(|word| !word.is_empty()).filter_map(real).map(|path| path.to_string_lossy().into_owned()).collect()
 }
 
-/// Compiled by Go, whose runtime keeps threads until the end of every program.
-pub(super) fn is_go(pid: Pid) -> bool {
+/// How many threads a language's runtime keeps until the end of every program: Go all, Node one (its inspector's).
+pub(super) fn threads_of_the_runtime(pid: Pid) -> usize {
+    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    match program.file_name().and_then(OsStr::to_str) {
+        Some("node" | "nodejs") => 1,
+        _ if is_go(pid) => usize::MAX,
+        _ => 0,
+    }
+}
+
+/// Compiled by Go.
+fn is_go(pid: Pid) -> bool {
     const MARK: &[u8] = b"\xff Go buildinf:";
     let Ok(file) = fs::File::open(format!("/proc/{pid}/exe")) else { return false };
     let (mut file, mut chunk, mut kept) = (file.take(MOST_BYTES), vec![0; 1 << 20], 0);

@@ -5,7 +5,7 @@ use crate::{
     kernel::{
         TARGETS, context, count, current, file_of, load, offset, peek, sampled, stack, storage::TASKS, target, tgid,
     },
-    wire::{Counter, FdRecord, FileOrigin, SAMPLE_FD, Target, TcpStand, VIA_ACCEPT, VIA_EXISTING, VIA_OPEN},
+    wire::{Counter, FdRecord, FileOrigin, SAMPLE_FD, Target, VIA_ACCEPT, VIA_EXISTING, VIA_OPEN},
 };
 use aya_ebpf::{
     EbpfContext,
@@ -155,26 +155,6 @@ pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Reads how a connection stands. Not locked: a word may be newer than its neighbour.
-#[inline(always)]
-fn stand(tcp: &mut TcpStand, sk: u64, family: u16) {
-    tcp.active = peek(sk + offset!(tcp_mstamp) as u64);
-    tcp.acked = peek(sk + offset!(tcp_snd_una) as u64);
-    tcp.written = peek(sk + offset!(tcp_write_seq) as u64);
-    tcp.copied = peek(sk + offset!(tcp_copied_seq) as u64);
-    tcp.arrived = peek(sk + offset!(tcp_rcv_nxt) as u64);
-    tcp.peer_port = u16::from_be(peek(sk + offset!(sk_dport) as u64)) as u32;
-    if family == AF_INET6 {
-        tcp.local = peek(sk + offset!(sk_v6_rcv_saddr) as u64);
-        tcp.peer = peek(sk + offset!(sk_v6_daddr) as u64);
-    } else {
-        let local: [u8; 4] = peek(sk + offset!(sk_rcv_saddr) as u64);
-        let peer: [u8; 4] = peek(sk + offset!(sk_daddr) as u64);
-        tcp.local[..4].copy_from_slice(&local);
-        tcp.peer[..4].copy_from_slice(&peer);
-    }
-}
-
 /// At the exit of signalfd and signalfd4: given a descriptor they change that one, which stays what it was.
 #[tracepoint]
 pub fn fd_signalled(ctx: TracePointContext) -> u32 {
@@ -200,7 +180,6 @@ pub struct TaskFile {
 const S_IFMT: u32 = 0o170_000;
 const S_IFSOCK: u32 = 0o140_000;
 const S_IFIFO: u32 = 0o010_000;
-const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
 
 /// Every open descriptor of one process (the host passes its pid when it opens the iterator).
@@ -252,7 +231,6 @@ pub extern "C" fn fd_list(ctx: *const TaskFile) -> i32 {
                 let received: u64 = peek(sk + offset!(tcp_bytes_received) as u64);
                 let sent: u64 = peek(sk + offset!(tcp_bytes_sent) as u64);
                 record.bytes = received.wrapping_add(sent);
-                stand(&mut record.tcp, sk, family);
             }
         }
         let seq: *mut c_void = load(read_volatile(&raw const (*ctx).meta), 0);
