@@ -44,7 +44,12 @@ pub(crate) trait Probe: Send {
 
 /// Every probe of this version.
 pub(crate) fn all() -> Vec<Box<dyn Probe>> {
-    vec![Box::new(fd::Fd::default()), Box::new(tcp::Tcp), Box::new(epoll::Epoll::default()), Box::new(memory::Memory)]
+    vec![
+        Box::new(fd::Fd::default()),
+        Box::<tcp::Tcp>::default(),
+        Box::new(epoll::Epoll::default()),
+        Box::new(memory::Memory),
+    ]
 }
 
 /// What a probe may look at.

@@ -7,12 +7,14 @@ mod event;
 mod fd;
 mod offsets;
 mod stack;
+mod tcp;
 mod thread;
 
 pub use event::*;
 pub use fd::*;
 pub use offsets::*;
 pub use stack::*;
+pub use tcp::*;
 pub use thread::*;
 
 /// A watched process, by its tgid in the initial pid namespace.
@@ -61,6 +63,8 @@ pub enum Counter {
     Retransmits,
     /// Retransmits that found the ring full.
     RetransmitsLost,
+    /// Sends that left no stamp: two ended at the same moment, or there was no memory for it.
+    StampsLost,
     /// Waits of event loops.
     Waits,
     /// Waits whose thread could not be remembered.
