@@ -106,7 +106,9 @@ impl Engine {
             }
             Observation::Retransmit(told) => {
                 if let Some(pid) = told.pid {
-                    self.known(pid, |target, _| target.retransmits_total = target.retransmits_total.saturating_add(1));
+                    self.known(pid, |target, _| {
+                        target.retransmits_total = target.retransmits_total.saturating_add(told.segments.into());
+                    });
                 }
             }
             Observation::Holdings(told) => {

@@ -8,7 +8,7 @@ use super::{
     iterator::{self, Of},
     tracefs,
 };
-use crate::wire::{COUNTERS, Counter, Event, Offsets, StackRecord, Target};
+use crate::wire::{COUNTERS, Counter, Event, Offsets, RetransmitRecord, StackRecord, Target};
 use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
@@ -130,6 +130,7 @@ pub(crate) struct Kernel {
     counts: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
     stacks: RingBuf<MapData>,
+    retransmits: RingBuf<MapData>,
     pub(super) ebpf: Ebpf,
     /// What is attached, and where.
     pub(super) hooks: Vec<Hook>,
@@ -158,6 +159,7 @@ impl Kernel {
             counts: take(&mut ebpf, "COUNTS")?,
             events: take(&mut ebpf, "EVENTS")?,
             stacks: take(&mut ebpf, "STACKS")?,
+            retransmits: take(&mut ebpf, "RETRANSMITS")?,
             btf: Some(aya::Btf::from_sys_fs()?),
             missing,
             ebpf,
@@ -277,6 +279,14 @@ impl Kernel {
         for _ in 0..most {
             let Some(item) = self.events.next() else { return };
             iterator::records::<Event>(&item).for_each(&mut each);
+        }
+    }
+
+    /// Takes at most `most` records of bytes sent again.
+    pub(crate) fn retransmits(&mut self, most: usize, mut each: impl FnMut(RetransmitRecord)) {
+        for _ in 0..most {
+            let Some(item) = self.retransmits.next() else { return };
+            iterator::records::<RetransmitRecord>(&item).for_each(&mut each);
         }
     }
 

@@ -2,8 +2,8 @@
 //! that it cannot go stale. `SNOWSHED_WRITE=1 cargo test -p snowshed-ebpf layout` writes it anew.
 
 use crate::wire::{
-    Context, Event, FdRecord, FileOrigin, Registers, StackRecord, Target, TaskOrigin, TaskRecord, TaskState,
-    ThreadRecord,
+    Context, Event, FdRecord, FileOrigin, Registers, RetransmitRecord, StackRecord, Target, TaskOrigin, TaskRecord,
+    TaskState, ThreadRecord,
 };
 use std::{fmt::Write as _, path::Path};
 
@@ -75,6 +75,25 @@ fn document() -> String {
     );
     table!(text, Registers { ip, sp, bp });
     table!(text, StackRecord { host_tgid, pages, file, made, registers, stack });
+    table!(
+        text,
+        RetransmitRecord {
+            at,
+            socket,
+            host_tgid,
+            flags,
+            seq,
+            end,
+            segments,
+            writers,
+            local,
+            peer,
+            ports,
+            family,
+            _pad,
+            traces,
+        }
+    );
     table!(text, Event { kind, host_tgid, at, child, ambiguity, numbers, context, local, peer, ports, family, bytes });
     text
 }

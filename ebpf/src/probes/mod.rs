@@ -66,7 +66,7 @@ pub(crate) trait Probe: Send {
 pub(crate) fn all() -> Vec<Box<dyn Probe>> {
     vec![
         Box::new(fd::Fd::default()),
-        Box::new(tcp::Tcp),
+        Box::<tcp::Tcp>::default(),
         Box::new(epoll::Epoll::default()),
         Box::new(memory::Memory),
         Box::new(tasks::Tasks::default()),

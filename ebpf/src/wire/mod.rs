@@ -8,6 +8,7 @@ mod fd;
 mod offsets;
 mod stack;
 mod tasks;
+mod tcp;
 mod thread;
 
 pub use event::*;
@@ -15,6 +16,7 @@ pub use fd::*;
 pub use offsets::*;
 pub use stack::*;
 pub use tasks::*;
+pub use tcp::*;
 pub use thread::*;
 
 /// A watched process, by its tgid in the initial pid namespace.
@@ -63,6 +65,8 @@ pub enum Counter {
     Retransmits,
     /// Retransmits that found the ring full.
     RetransmitsLost,
+    /// Sends that left no stamp: two ended at the same moment, or there was no memory for it.
+    StampsLost,
     /// Waits of event loops.
     Waits,
     /// Waits whose thread could not be remembered.

@@ -128,6 +128,8 @@ offsets! {
     sk_v6_rcv_saddr = "sock_common"."skc_v6_rcv_saddr";
     /// Next sequence number to write.
     tcp_write_seq = "tcp_sock"."write_seq";
+    /// First byte that is not acknowledged.
+    tcp_snd_una = "tcp_sock"."snd_una";
     /// Bytes received.
     tcp_bytes_received = "tcp_sock"."bytes_received";
     /// Bytes sent.
@@ -138,6 +140,10 @@ offsets! {
     cb_seq = "tcp_skb_cb"."seq";
     /// One past the last.
     cb_end_seq = "tcp_skb_cb"."end_seq";
+    /// Its TCP flags.
+    cb_tcp_flags = "tcp_skb_cb"."tcp_flags";
+    /// Segments that it is cut into.
+    cb_gso_segs = "tcp_skb_cb"."tcp_gso_segs";
     /// Events that are ready.
     ep_rdllist = "eventpoll"."rdllist";
     /// User registers: frame pointer.

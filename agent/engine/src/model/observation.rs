@@ -304,12 +304,28 @@ pub struct Retransmit {
     pub peer: std::net::SocketAddr,
     /// When.
     pub at: Nanos,
-    /// The trace that wrote the bytes.
+    /// The trace that wrote the bytes, all of them.
     pub trace: Option<TraceId>,
     /// How the trace was found.
     pub join: Join,
-    /// How many requests could have written them (1: exact).
+    /// How many writers there are to choose from (1: exact, 0: nothing is known).
     pub ambiguity: u32,
+    /// The traces that wrote some of the bytes, or may have, where it is not one.
+    #[serde(default)]
+    pub candidates: Vec<TraceId>,
+    /// Nobody else wrote any of them. False: the true writer may be missing from what is named.
+    #[serde(default)]
+    pub complete: bool,
+    /// First and one past the last sequence number that was sent again.
+    #[serde(default)]
+    pub sequence: (u32, u32),
+    /// Segments that were sent again by this one event; at least 1.
+    #[serde(default = "one")]
+    pub segments: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// Events that a probe could not deliver.

@@ -12,12 +12,12 @@ use snowshed_engine::{
     Engine,
     config::EngineConfig,
     model::{
-        Incident, IncidentId, LoopTime, Observation, Output, Pid, Resource, SiteId, TargetView, TasksView, Verdict,
-        View,
+        Incident, IncidentId, LoopTime, Observation, Output, Pid, Resource, SiteId, TargetView, TasksView, TraceId,
+        Verdict, View,
     },
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
     time::Duration,
 };
@@ -25,6 +25,8 @@ use uuid::Uuid;
 
 /// Connections and threads that are told apart.
 const KEPT: usize = 256;
+/// Traces that are kept of a connection.
+const TRACES: usize = 8;
 /// This many retransmits are a finding; a few happen on any network.
 const RETRANSMITS: u64 = 10;
 
@@ -38,7 +40,7 @@ pub(super) struct Look {
     view: View,
     incidents: BTreeMap<IncidentId, Incident>,
     loops: HashMap<(Pid, Pid), (u64, u64, u64)>,
-    connections: HashMap<(SocketAddr, SocketAddr), u64>,
+    connections: HashMap<(SocketAddr, SocketAddr), (u64, BTreeSet<TraceId>)>,
     /// First and last value of a level, by process.
     levels: HashMap<(Pid, Resource), (u64, u64)>,
     fds: HashMap<Pid, (u64, u64)>,
@@ -91,6 +93,8 @@ pub(super) struct Retransmits {
     pub(super) local: SocketAddr,
     pub(super) peer: SocketAddr,
     pub(super) count: u64,
+    /// Some of the traces that wrote the bytes, or may have.
+    pub(super) trace_ids: Vec<TraceId>,
 }
 
 impl Look {
@@ -144,7 +148,14 @@ impl Look {
                 let room = self.connections.len() < KEPT;
                 let key = (retransmit.local, retransmit.peer);
                 if room || self.connections.contains_key(&key) {
-                    *self.connections.entry(key).or_default() += 1;
+                    let (count, traces) = self.connections.entry(key).or_default();
+                    *count += u64::from(retransmit.segments);
+                    let named = retransmit.trace.iter().chain(&retransmit.candidates);
+                    for trace in named {
+                        if traces.len() < TRACES {
+                            traces.insert(*trace);
+                        }
+                    }
                 }
             }
             Observation::Level(level) => {
@@ -210,8 +221,10 @@ impl Look {
         let passport = Passport { id: Uuid::now_v7(), target_started: None, instance: None };
         let incidents: Vec<Record> =
             self.incidents.values().map(|incident| Record::new(&passport, incident, &sites, &self.clock)).collect();
-        let mut retransmits: Vec<Retransmits> =
-            self.connections.iter().map(|(&(local, peer), &count)| Retransmits { local, peer, count }).collect();
+        let told = |(&(local, peer), (count, traces)): (&(SocketAddr, SocketAddr), &(u64, BTreeSet<TraceId>))| {
+            Retransmits { local, peer, count: *count, trace_ids: traces.iter().copied().collect() }
+        };
+        let mut retransmits: Vec<Retransmits> = self.connections.iter().map(told).collect();
         retransmits.sort_by_key(|one| std::cmp::Reverse(one.count));
         let resent: u64 = retransmits.iter().map(|one| one.count).sum();
         Report {
@@ -279,6 +292,10 @@ mod tests {
                 trace: None,
                 join: Join::None,
                 ambiguity: 1,
+                candidates: Vec::new(),
+                complete: true,
+                sequence: (0, 0),
+                segments: 1,
             }));
         }
         assert_eq!(look.connections.len(), KEPT);

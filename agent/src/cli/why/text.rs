@@ -161,9 +161,13 @@ fn retransmits(page: &mut Page, report: &Report) {
         return;
     }
     let total: u64 = report.retransmits.iter().map(|one| one.count).sum();
-    page.head("1", &format!("{total} TCP retransmits"));
+    page.head("1", &format!("{total} TCP segments sent again"));
     for one in report.retransmits.iter().take(CONNECTIONS) {
         page.line(format!("  {:>6}  {} -> {}", one.count, one.local, one.peer));
+        if !one.trace_ids.is_empty() {
+            let ids: Vec<String> = one.trace_ids.iter().take(4).map(ToString::to_string).collect();
+            page.line(format!("          requests: {}", ids.join(" ")));
+        }
     }
     page.line("");
 }
