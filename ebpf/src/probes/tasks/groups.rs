@@ -9,9 +9,12 @@ const MOST: usize = 32;
 /// Requests that are told of a group.
 const TRACES: usize = 4;
 
+/// Requests that the creators of threads worked for, with the threads' starts.
+type Traces = Vec<(Nanos, TraceId)>;
+
 /// The groups, largest first, and how many threads are in those that are left out.
 pub(super) fn group(records: &[TaskRecord], site: impl Fn(&TaskRecord) -> SiteId) -> (Vec<ThreadGroup>, u32) {
-    let mut groups: BTreeMap<(u64, String), (ThreadGroup, Vec<(Nanos, TraceId)>)> = BTreeMap::new();
+    let mut groups: BTreeMap<(u64, String), (ThreadGroup, Traces)> = BTreeMap::new();
     let places = places(records, &site);
     for record in records {
         let (seen, name) = (site(record), shape(&name(record)));
@@ -68,7 +71,7 @@ fn empty(name: String, site: SiteId) -> ThreadGroup {
     }
 }
 
-fn with_traces(mut group: ThreadGroup, mut traces: Vec<(Nanos, TraceId)>) -> ThreadGroup {
+fn with_traces(mut group: ThreadGroup, mut traces: Traces) -> ThreadGroup {
     traces.sort_by_key(|(started, _)| std::cmp::Reverse(*started));
     for (_, trace) in traces {
         if group.traces.len() < TRACES && !group.traces.contains(&trace) {
