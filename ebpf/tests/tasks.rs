@@ -3,6 +3,8 @@
 //!
 //! Needs root, BPF and `cc`. Where these are missing the tests fail and say so.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 #[allow(dead_code, reason = "shared with the other suites of this crate")]
 mod victim;
 
