@@ -3,6 +3,8 @@
 //!
 //! Needs root, BPF and `cc`. Where these are missing the tests fail and say so.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 #[allow(dead_code, reason = "shared with the other suites of this crate")]
 mod victim;
 
@@ -218,8 +220,8 @@ fn threads_that_are_left_behind_show_where_they_were_made() {
     let frames = functions(&mut session, group.site);
     assert!(frames.iter().any(|frame| frame == "spawn_leaked_worker"), "{frames:?}");
     assert!(frames.iter().any(|frame| frame == "main"), "{frames:?}");
-    // Stacks are rationed: some threads may be known by name only.
-    assert!(group.live >= 5 && group.name.starts_with("worker-"), "{group:?} of {last:?}");
+    // Stacks are rationed: not every thread has one.
+    assert!(group.live == 24 && group.sampled >= 5 && group.name.starts_with("worker-"), "{group:?} of {last:?}");
 }
 
 #[test]

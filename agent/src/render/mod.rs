@@ -74,8 +74,10 @@ pub(crate) fn frame(frame: &Frame) -> String {
 }
 
 /// Functions through which a program enters the system; nobody's own code.
-const ENTRANCES: &[&str] =
-    &["_", "open", "syscall", "socket", "accept", "pipe", "std::", "core::", "alloc::", "<std::"];
+const ENTRANCES: &[&str] = &[
+    "_", "open", "syscall", "clone", "lll_", "pthread_", "futex", "socket", "accept", "pipe", "std::", "core::",
+    "alloc::", "<std::",
+];
 
 /// Sources of a library, as sites name them: from its crate (`tokio-1.54.1/src/…`) or Rust's own library on.
 fn is_library(file: &str) -> bool {
@@ -90,6 +92,7 @@ fn is_library(file: &str) -> bool {
 pub(crate) fn own_frames(frames: &[String]) -> &[String] {
     let entrance = |frame: &String| {
         frame.contains("/sysdeps/")
+            || ["(nptl/", "/nptl/"].iter().any(|folder| frame.contains(folder))
             || frame.contains("(/rustc/")
             || ENTRANCES.iter().any(|start| frame.starts_with(start) && !frame.starts_with("_Py"))
     };

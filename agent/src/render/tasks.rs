@@ -23,6 +23,8 @@ pub(crate) struct Threads {
     /// Where they were made; empty if that was not seen.
     pub(crate) frames: Vec<String>,
     pub(crate) live: u32,
+    /// Of these, whose making was seen; the others were put to their namesakes.
+    pub(crate) sampled: u32,
     pub(crate) running: u32,
     pub(crate) oldest_seconds: f64,
     pub(crate) newest_seconds: f64,
@@ -90,6 +92,7 @@ impl Threads {
             name: group.name.clone(),
             frames: frames(sites, group.site),
             live: group.live,
+            sampled: group.sampled,
             running: group.running,
             oldest_seconds: age(group.oldest),
             newest_seconds: age(group.newest),

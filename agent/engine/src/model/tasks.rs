@@ -26,7 +26,9 @@ pub struct ThreadGroup {
     pub site: SiteId,
     /// Alive now.
     pub live: u32,
-    /// Of these, running or ready to run at the look.
+    /// Of these, whose making was seen with its stack; the others were made then too and have the same name.
+    pub sampled: u32,
+    /// Running or ready to run at the look.
     pub running: u32,
     /// Start of the oldest.
     pub oldest: Nanos,

@@ -30,6 +30,9 @@ const TRACES: usize = 8;
 /// This many retransmits are a finding; a few happen on any network.
 const RETRANSMITS: u64 = 10;
 
+/// So is waiting for locks for this share of the time, all threads added up.
+const LOCKED: f64 = 0.2;
+
 /// Gathers.
 pub(super) struct Look {
     pid: Pid,
@@ -226,13 +229,15 @@ impl Look {
         };
         let mut retransmits: Vec<Retransmits> = self.connections.iter().map(told).collect();
         retransmits.sort_by_key(|one| std::cmp::Reverse(one.count));
+        let locks = self.view.tasks.iter().flat_map(|tasks| &tasks.locks);
+        let locked: f64 = locks.map(|lock| lock.wait_seconds).sum();
         let resent: u64 = retransmits.iter().map(|one| one.count).sum();
         Report {
             schema: 1,
             pid: self.pid,
             seconds: elapsed.as_secs_f64(),
             asked_seconds: asked.as_secs_f64(),
-            found: !incidents.is_empty() || resent >= RETRANSMITS,
+            found: !incidents.is_empty() || resent >= RETRANSMITS || locked >= LOCKED * elapsed.as_secs_f64(),
             exited,
             lost_events: self.lost,
             incidents,

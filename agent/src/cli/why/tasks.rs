@@ -15,7 +15,9 @@ const WAITED: f64 = 0.5;
 pub(super) fn lines(record: &Record, looked: f64) -> Vec<String> {
     let mut lines = Vec::new();
     for group in record.threads.iter().take(GROUPS).filter(|_| record.threads.len() > 1) {
-        let place = own_frames(&group.frames).first().map_or_else(String::new, |place| format!(", made at {place}"));
+        let seen = if group.sampled < group.live { format!(" ({} seen)", group.sampled) } else { String::new() };
+        let place = own_frames(&group.frames).first();
+        let place = place.map_or_else(String::new, |place| format!(", made at {place}{seen}"));
         let busy = if group.running > 0 { format!(", {} running", group.running) } else { String::new() };
         lines.push(format!(
             "           {:>5} {:<16} newest {}, oldest {}{busy}{place}",
@@ -98,6 +100,7 @@ mod tests {
             name: name.into(),
             frames: frames.iter().map(|frame| (*frame).to_owned()).collect(),
             live,
+            sampled: live,
             running: 0,
             oldest_seconds: 60.0,
             newest_seconds: 1.0,

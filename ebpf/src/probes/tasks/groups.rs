@@ -9,14 +9,23 @@ const MOST: usize = 32;
 /// Requests that are told of a group.
 const TRACES: usize = 4;
 
+/// Requests that the creators of threads worked for, with the threads' starts.
+type Traces = Vec<(Nanos, TraceId)>;
+
 /// The groups, largest first, and how many threads are in those that are left out.
 pub(super) fn group(records: &[TaskRecord], site: impl Fn(&TaskRecord) -> SiteId) -> (Vec<ThreadGroup>, u32) {
-    let mut groups: BTreeMap<(u64, String), (ThreadGroup, Vec<(Nanos, TraceId)>)> = BTreeMap::new();
+    let mut groups: BTreeMap<(u64, String), (ThreadGroup, Traces)> = BTreeMap::new();
+    let places = places(records, &site);
     for record in records {
-        let (site, name) = (site(record), shape(&name(record)));
+        let (seen, name) = (site(record), shape(&name(record)));
+        // Stacks are rationed: a thread whose making was noticed without one joins its namesakes, if these all come
+        // from one place.
+        let of_namesakes = || places.get(&name).copied().filter(|_| record.origin.made != 0).flatten();
+        let site = if seen.0 == 0 { of_namesakes().unwrap_or_default() } else { seen };
         let key = if site.0 == 0 { (0, name.clone()) } else { (site.0, String::new()) };
         let (group, traces) = groups.entry(key).or_insert_with(|| (empty(name, site), Vec::new()));
         group.live += 1;
+        group.sampled += u32::from(seen.0 != 0);
         group.running += u32::from(record.state == 0 || record.on_cpu != 0);
         group.oldest = group.oldest.min(record.started);
         group.newest = group.newest.max(record.started);
@@ -33,12 +42,26 @@ pub(super) fn group(records: &[TaskRecord], site: impl Fn(&TaskRecord) -> SiteId
     (groups, rest)
 }
 
+/// The place from which the threads of a name come, where that is one.
+fn places(records: &[TaskRecord], site: impl Fn(&TaskRecord) -> SiteId) -> BTreeMap<String, Option<SiteId>> {
+    let mut places = BTreeMap::new();
+    for record in records {
+        let site = site(record);
+        if site.0 != 0 {
+            let place = places.entry(shape(&name(record))).or_insert(Some(site));
+            *place = place.filter(|known| *known == site);
+        }
+    }
+    places
+}
+
 fn empty(name: String, site: SiteId) -> ThreadGroup {
-    let (live, running, cpu_ns) = (0, 0, 0);
+    let (live, sampled, running, cpu_ns) = (0, 0, 0, 0);
     ThreadGroup {
         name,
         site,
         live,
+        sampled,
         running,
         oldest: Nanos::MAX,
         newest: 0,
@@ -48,7 +71,7 @@ fn empty(name: String, site: SiteId) -> ThreadGroup {
     }
 }
 
-fn with_traces(mut group: ThreadGroup, mut traces: Vec<(Nanos, TraceId)>) -> ThreadGroup {
+fn with_traces(mut group: ThreadGroup, mut traces: Traces) -> ThreadGroup {
     traces.sort_by_key(|(started, _)| std::cmp::Reverse(*started));
     for (_, trace) in traces {
         if group.traces.len() < TRACES && !group.traces.contains(&trace) {
@@ -99,6 +122,20 @@ mod tests {
         assert_eq!(told, [("t#x", 5, 99), ("pool-#", 2, 0), ("main", 1, 0)]);
         assert_eq!((rest, groups[0].cpu_ns, groups[0].oldest, groups[0].newest), (0, 50, 10, 14));
         assert_eq!((groups[0].traces.len(), groups[0].join, groups[1].join), (1, Join::Inherited, Join::None));
+    }
+
+    #[test]
+    fn a_thread_without_a_stack_joins_its_namesakes_only_if_they_are_of_one_place() {
+        let mut records: Vec<_> = (1..=6).map(|tid| thread(tid, "worker-1", 1)).collect();
+        records[..5].iter_mut().for_each(|record| record.origin.made = 1);
+        // The last is older than the watch: nothing is known of it.
+        let one = |record: &TaskRecord| SiteId(if record.host[0] <= 2 { 99 } else { 0 });
+        let told = |groups: &[ThreadGroup]| {
+            groups.iter().map(|group| (group.site.0, group.live, group.sampled)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&group(&records, one).0), [(99, 5, 2), (0, 1, 0)]);
+        let two = |record: &TaskRecord| SiteId(if record.host[0] <= 2 { u64::from(record.host[0]) } else { 0 });
+        assert_eq!(told(&group(&records, two).0), [(0, 4, 0), (1, 1, 1), (2, 1, 1)]);
     }
 
     #[test]

@@ -6,8 +6,9 @@
 //!   and all of musl's. The holder is known.
 //! - It waits without a time limit for the word to be no longer 2, and the word is 2: "locked, and waited for" with
 //!   the C library, Rust's `std` and Go's runtime. A condition's word counts up instead, and an idle pool waits on
-//!   one; so where the operation is one that conditions use too (`FUTEX_WAIT_BITSET`: Rust), it counts only once it
-//!   was handed over: one got on while others still wait for the same 2, which no condition does.
+//!   one; so where the operation is one that conditions use too (`FUTEX_WAIT_BITSET`: Rust), it counts only once
+//!   it was handed over: one got on and others still wait for a 2, or, twice, somebody waits for a 2 again. No
+//!   condition does that.
 //!
 //! Not told apart, and so not claimed: locks that park each thread on a word of its own (`parking_lot`, Java), and
 //! semaphores (Python's `Lock`). A Rust mutex that is never handed over is not claimed either.
@@ -84,6 +85,10 @@ struct Lock {
     waiting: HashMap<u32, Wait>,
     seen: Nanos,
     hand_overs: u64,
+    /// Somebody got on, and nobody has been seen waiting since.
+    left: bool,
+    /// Times that somebody waited again after that.
+    returns: u64,
     waits: u64,
     wait_ns: Nanos,
     longest: Nanos,
@@ -165,6 +170,8 @@ impl Lock {
             waiting: HashMap::new(),
             seen: 0,
             hand_overs: 0,
+            left: false,
+            returns: 0,
             waits: 0,
             wait_ns: 0,
             longest: 0,
@@ -181,6 +188,10 @@ impl Lock {
         let stayed = self.waiting.len();
         // Somebody got on, and somebody who waited before still waits.
         self.hand_overs += u64::from(stayed > 0 && stayed < before);
+        self.left |= stayed < before;
+        if self.left && !present.is_empty() {
+            (self.left, self.returns) = (false, self.returns + 1);
+        }
         for (tid, sleeps) in present {
             if !self.waiting.contains_key(tid) {
                 self.waits += 1;
@@ -199,7 +210,8 @@ impl Lock {
     fn tell(&mut self, word: u64, over: Nanos) -> Option<Contended> {
         let wait_ns = self.wait_ns - self.told_wait_ns;
         let much = wait_ns.saturating_mul(SHARE) >= over && wait_ns > 0;
-        let sure = self.hand_overs > 0 || (!self.doubtful && self.longest >= LONG);
+        // One return alone may be a process that was stopped or frozen for a while: all its waits begin anew.
+        let sure = self.hand_overs > 0 || self.returns >= 2 || (!self.doubtful && self.longest >= LONG);
         if !much || !sure {
             return None;
         }
@@ -267,6 +279,14 @@ mod tests {
         });
         let [lock] = found.as_slice() else { panic!("{found:?}") };
         assert!(lock.hand_overs >= 3, "{lock:?}");
+    }
+
+    #[test]
+    fn a_rust_mutex_on_which_one_waits_at_a_time_is_told_by_coming_back_and_a_stop_is_none() {
+        let alone = |sleeps| vec![blocked(1, sleeps, (64, 2), (WAIT_BITSET, 2, 0))];
+        let found = told(|step| if step % 6 < 4 { alone(step / 6) } else { Vec::new() });
+        assert!(matches!(found.as_slice(), [lock] if lock.hand_overs == 0 && lock.waits == 4), "{found:?}");
+        assert_eq!(told(|step| alone(u64::from(step > 9))), [], "stopped and continued once");
     }
 
     #[test]
