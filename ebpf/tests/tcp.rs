@@ -11,7 +11,7 @@ use std::net::IpAddr;
 const REQUESTS: u64 = 1500;
 
 fn assert_addresses(told: &Told, local: &str, peer: &str) {
-    let (local, peer): (IpAddr, IpAddr) = (local.parse().unwrap(), peer.parse().unwrap());
+    let (local, peer): (IpAddr, IpAddr) = (local.parse().expect("an address"), peer.parse().expect("an address"));
     for one in &told.retransmits {
         assert_eq!((one.pid, one.local.ip(), one.peer.ip()), (Some(told.pid), local, peer), "{one:?}");
     }
@@ -28,7 +28,7 @@ fn assert_named(told: &Told) {
 
 #[test]
 fn a_retransmit_names_the_requests_that_wrote_the_bytes() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let program = sender(folder.path());
     let hosts = Hosts::make(0.05);
     let told = run_requests(&hosts, &program, Way::Connect(THERE[0]), REQUESTS, 48);
@@ -38,7 +38,7 @@ fn a_retransmit_names_the_requests_that_wrote_the_bytes() {
 
 #[test]
 fn what_cannot_be_known_is_marked_when_many_requests_are_in_flight() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let program = sender(folder.path());
     let hosts = Hosts::make(0.05);
     let told = run_requests(&hosts, &program, Way::Connect(THERE[0]), REQUESTS, 200);
@@ -50,7 +50,7 @@ fn what_cannot_be_known_is_marked_when_many_requests_are_in_flight() {
 
 #[test]
 fn addresses_are_right_for_ipv6_and_for_ipv4_in_ipv6() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let program = sender(folder.path());
     let hosts = Hosts::make(0.05);
     let six = run_requests(&hosts, &program, Way::Connect(THERE[1]), REQUESTS / 2, 16);
@@ -63,7 +63,7 @@ fn addresses_are_right_for_ipv6_and_for_ipv4_in_ipv6() {
 
 #[test]
 fn plain_clients_of_multipath_listeners_are_named() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let program = sender(folder.path());
     let hosts = Hosts::make(0.05);
     let plain = run_requests(&hosts, &program, Way::Listener, REQUESTS / 2, 16);
