@@ -3,6 +3,8 @@
 //! The truth about ways in is `ways/ways.c`, which says of each descriptor what it is and whether its making can be
 //! seen. Needs root, BPF and `cc`; where these are missing the tests fail and say so.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 #[allow(dead_code, reason = "shared with the other suites, which use the rest")]
 mod victim;
 
