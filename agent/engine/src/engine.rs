@@ -122,6 +122,10 @@ impl Engine {
                 let at = self.past(told.at);
                 self.watched(told.pid, |target, _| target.loops.time(told, at));
             }
+            Observation::LoopInstance(told) => {
+                let at = self.past(told.at);
+                self.watched(told.pid, |target, _| target.loops.instance(told, at));
+            }
             Observation::Stall(told) => {
                 let until = self.past(told.until);
                 self.watched(told.pid, |target, _| target.loops.stall(told, until));

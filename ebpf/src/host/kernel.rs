@@ -46,8 +46,8 @@ pub(crate) enum KernelError {
 #[derive(Debug, thiserror::Error)]
 #[error("attach {what}: {reason}")]
 pub(crate) struct AttachError {
-    what: String,
-    reason: String,
+    pub(super) what: String,
+    pub(super) reason: String,
 }
 
 impl AttachError {
@@ -57,7 +57,7 @@ impl AttachError {
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -88,7 +88,7 @@ pub(crate) struct Kernel {
     counts: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
     stacks: RingBuf<MapData>,
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     /// The kernel's types: some ten megabytes, so only until everything is attached.
     btf: Option<aya::Btf>,
 }
@@ -254,7 +254,7 @@ impl Kernel {
     }
 }
 
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, AttachError>
+pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, AttachError>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {

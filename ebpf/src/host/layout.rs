@@ -1,7 +1,9 @@
 //! The byte table of the shared records, `docs/reference/wire.md`: printed from the structures themselves, so
 //! that it cannot go stale. `SNOWSHED_WRITE=1 cargo test -p snowshed-ebpf layout` writes it anew.
 
-use crate::wire::{Context, Event, FdRecord, FileOrigin, Registers, StackRecord, Target, TaskState, ThreadRecord};
+use crate::wire::{
+    Context, Event, FdRecord, FileOrigin, Registers, StackRecord, Target, TaskState, ThreadRecord, UnreadRecord,
+};
 use std::{fmt::Write as _, path::Path};
 
 macro_rules! table {
@@ -37,16 +39,40 @@ fn document() -> String {
             comm,
             started,
             runtime,
+            delay,
             major_faults,
             rss,
             sleeps,
             ready,
+            instance,
             syscall,
+            arguments,
             context,
             task,
         }
     );
-    table!(text, TaskState { wait_since, wait_ended, waits, wait_ns, busy_ns, connection, connection_made, epoll });
+    table!(
+        text,
+        TaskState {
+            wait_since,
+            wait_ended,
+            waits,
+            wait_ns,
+            busy_ns,
+            connection,
+            connection_made,
+            epoll,
+            call,
+            batch,
+            width,
+            switches,
+            events,
+            full,
+            runtime,
+            delay,
+        }
+    );
+    table!(text, UnreadRecord { file, waiting });
     table!(text, Registers { ip, sp, bp });
     table!(text, StackRecord { host_tgid, pages, file, made, registers, stack });
     table!(text, Event { kind, host_tgid, at, child, ambiguity, numbers, context, local, peer, ports, family, bytes });

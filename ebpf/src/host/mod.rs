@@ -4,6 +4,7 @@ pub(crate) mod btf;
 pub(crate) mod clock;
 pub(crate) mod cost;
 pub(crate) mod elf;
+pub(crate) mod hooks;
 pub(crate) mod iterator;
 pub(crate) mod kernel;
 #[cfg(test)]

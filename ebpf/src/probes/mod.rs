@@ -28,6 +28,10 @@ pub(crate) trait Probe: Send {
     fn counters(&self) -> (&'static [Counter], &'static [Counter]);
     /// Loads and attaches its programs.
     fn attach(&mut self, kernel: &mut Kernel) -> Result<(), AttachError>;
+    /// What this kernel refused although the rest works; `None`: nothing.
+    fn missing(&self) -> Option<String> {
+        None
+    }
     /// What is seen without the kernel programs; `None`: nothing.
     fn fallback(&self) -> Option<&'static str>;
     /// How often [`Self::sample`] wants to be called; `None`: never.

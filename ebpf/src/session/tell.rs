@@ -31,15 +31,17 @@ impl Session {
         };
         let row = |(index, unit): (usize, &Unit)| {
             let (events, lost) = unit.probe.counters();
-            let (tier, reason) = match (&unit.trouble, unit.probe.fallback()) {
-                (None, _) => (Tier::Full, String::new()),
-                (Some(trouble), Some(fallback)) => (Tier::Reduced, format!("{trouble}; serving {fallback}")),
-                (Some(trouble), None) => (Tier::Off, trouble.clone()),
+            let missing = unit.probe.missing();
+            let (tier, reason) = match (&unit.trouble, unit.probe.fallback(), &missing) {
+                (None, _, None) => (Tier::Full, String::new()),
+                (None, _, Some(missing)) => (Tier::Reduced, missing.clone()),
+                (Some(trouble), Some(fallback), _) => (Tier::Reduced, format!("{trouble}; serving {fallback}")),
+                (Some(trouble), None, _) => (Tier::Off, trouble.clone()),
             };
             ProbeStatus {
                 name: unit.probe.name(),
                 tier,
-                remedy: unit.trouble.as_deref().map(remedy).unwrap_or_default(),
+                remedy: unit.trouble.as_deref().or(missing.as_deref()).map(remedy).unwrap_or_default(),
                 reason,
                 events: count(events),
                 lost: count(lost),

@@ -65,6 +65,10 @@ pub enum Counter {
     Waits,
     /// Waits whose thread could not be remembered.
     WaitsLost,
+    /// Stacks taken of threads that compute.
+    HotStacks,
+    /// Such stacks that found the ring full.
+    HotStacksLost,
     /// Forks, execs and exits that found the ring full.
     LifecycleLost,
 }

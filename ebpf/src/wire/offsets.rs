@@ -56,6 +56,8 @@ offsets! {
     task_start_time = "task_struct"."start_time";
     /// CPU time used, nanoseconds.
     task_runtime = "task_struct"."se.sum_exec_runtime";
+    /// Time it was runnable and did not run (with `CONFIG_SCHED_INFO`).
+    task_run_delay = "task_struct"."sched_info.run_delay";
     /// Times it went to sleep by itself.
     task_nvcsw = "task_struct"."nvcsw";
     /// Depth of the pid namespace.
@@ -94,6 +96,10 @@ offsets! {
     socket_sk = "socket"."sk";
     /// Back to the socket.
     sk_socket = "sock"."sk_socket";
+    /// Packets that nobody has read.
+    sk_unread = "sock"."sk_receive_queue.qlen";
+    /// Connections that nobody has accepted.
+    sk_backlog = "sock"."sk_ack_backlog";
     /// IPPROTO_*.
     sk_protocol = "sock"."sk_protocol";
     /// AF_*.
@@ -126,12 +132,20 @@ offsets! {
     cb_end_seq = "tcp_skb_cb"."end_seq";
     /// Events that are ready.
     ep_rdllist = "eventpoll"."rdllist";
+    /// The shared rings of an io_uring.
+    ring_rings = "io_ring_ctx"."rings";
+    /// Completions: fetched up to here.
+    rings_cq_head = "io_rings"."cq.head";
+    /// And added up to here.
+    rings_cq_tail = "io_rings"."cq.tail";
     /// User registers: frame pointer.
     regs_bp = "pt_regs"."bp";
     /// Fourth argument of a system call.
     regs_r10 = "pt_regs"."r10";
     /// First argument.
     regs_di = "pt_regs"."di";
+    /// Second argument.
+    regs_si = "pt_regs"."si";
     /// Number of the system call; -1 outside of one.
     regs_orig_ax = "pt_regs"."orig_ax";
     /// Instruction pointer.

@@ -27,7 +27,7 @@ pub struct StackRecord {
     pub pages: u32,
     /// For which file; 0: for a thread.
     pub file: u64,
-    /// When that file came in.
+    /// When that file came in; for a thread, its id in the initial namespace.
     pub made: u64,
     /// Where the thread was.
     pub registers: Registers,

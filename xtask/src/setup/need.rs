@@ -72,6 +72,9 @@ const METRICS: &[Need] = &[program("prometheus", "prometheus"), program("promtoo
 /// To build the workbench.
 const WEB: &[Need] = &[program("node", "nodejs"), program("npm", "npm"), Need::Npm { folder: "dashboards/web" }];
 
+/// Real servers whose event loops are looked at.
+const LOOPS: &[Need] = &[Need::Package("nginx-light"), program("node", "nodejs"), program("python3", "python3")];
+
 /// To look at the workbench as a user does.
 const BROWSER: &[Need] = &[program("chromium", "chromium")];
 
@@ -115,7 +118,7 @@ pub const FAULTS: &[&[Need]] = &[BUILD, VIDEO];
 pub const EBPF: &[&[Need]] = &[BPF];
 
 /// What `cargo xtask test` needs: everything.
-pub const TEST: &[&[Need]] = &[BUILD, VIDEO, ALERTS, METRICS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY];
+pub const TEST: &[&[Need]] = &[BUILD, VIDEO, ALERTS, METRICS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY, LOOPS];
 
 /// The needs of several lists, each once, in their order.
 #[must_use]

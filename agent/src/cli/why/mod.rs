@@ -5,6 +5,7 @@
 //! 1: something found; 2: it could not look.
 
 mod look;
+mod loops;
 mod text;
 
 use super::{print, print_json};
