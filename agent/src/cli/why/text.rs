@@ -165,9 +165,7 @@ fn process_lines(page: &mut Page, process: &Process) {
 /// What is waited on, as a table; threads that share an instance are listed below it.
 fn loop_lines(page: &mut Page, process: &Process) {
     if !process.instances.is_empty() {
-        page.line(
-            "  loops    instance      served by         busy    waits  events a wait    full  left waiting".to_owned(),
-        );
+        page.line("  loops    instance      served by         busy    waits  events a wait    full  left waiting");
     }
     for one in process.instances.iter().take(LOOPS) {
         page.line(format!("           {}", one.row()));
