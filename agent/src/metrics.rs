@@ -60,6 +60,10 @@ metrics! {
     TARGET_THROTTLED_PERIODS = Counter "snowshed_target_cpu_throttled_periods_total" ["pid", "name"] "Periods in which the processor limit of its cgroup kept a target from running; absent where it is unknown.";
     TARGET_BLOCKED = Counter "snowshed_target_uninterruptible_seconds_total" ["pid", "name"] "Time that threads of a target were blocked uninterruptibly, mostly by a disk; estimated from looks.";
     TARGET_LOOP_BUSY = Gauge "snowshed_target_loop_busy_ratio" ["pid", "name", "tid"] "Share of its time that an event loop thread spends between waits, 0 to 1.";
+    TARGET_LOOP_WAITS = Counter "snowshed_target_loop_waits_total" ["pid", "name", "call", "instance"] "Waits on an instance that ended. `call` is epoll, poll, select or io_uring; `instance` its descriptor, or for poll and select `thread` and its id.";
+    TARGET_LOOP_EVENTS = Counter "snowshed_target_loop_events_total" ["pid", "name", "call", "instance"] "Events that those waits returned.";
+    TARGET_LOOP_FULL = Counter "snowshed_target_loop_full_waits_total" ["pid", "name", "call", "instance"] "Waits that returned as many events as they asked for at most: more may have been ready.";
+    TARGET_LOOP_STARVED = Counter "snowshed_target_loop_starved_seconds_total" ["pid", "name", "call", "instance"] "Time for which events were ready and no thread waited or came to fetch them, at least; shorter times than about 200 ms are missed.";
     TARGET_STALLS = Counter "snowshed_target_stalls_total" ["pid", "name"] "Times that an event loop thread of a target did not come back to wait.";
     TARGET_RETRANSMITS = Counter "snowshed_target_retransmits_total" ["pid", "name"] "TCP retransmits on a target's connections.";
     TARGET_REQUESTS = Counter "snowshed_target_requests_total" ["pid", "name"] "Requests of a target that ended, as its spans tell.";

@@ -131,6 +131,10 @@ impl Engine {
             }
             Observation::CpuTime(told) => self.watched(told.pid, |target, _| target.tasks.cpu(told)),
             Observation::Blocked(told) => self.watched(told.pid, |target, _| target.tasks.blocked(told)),
+            Observation::LoopInstance(told) => {
+                let at = self.past(told.at);
+                self.watched(told.pid, |target, _| target.loops.instance(told, at));
+            }
             Observation::Stall(told) => {
                 let until = self.past(told.until);
                 self.watched(told.pid, |target, _| target.loops.stall(told, until));

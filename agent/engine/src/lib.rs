@@ -12,6 +12,7 @@ mod detect;
 mod engine;
 mod forecast;
 mod incident;
+mod instances;
 mod loops;
 pub mod model;
 mod series;

@@ -6,7 +6,8 @@
 
 use crate::{
     correlate::join::JoinCount,
-    model::{Join, LoopTime, Nanos, Pid, SiteId, Stall, TraceId},
+    instances::Instances,
+    model::{InstanceView, Join, LoopInstance, LoopTime, Nanos, Pid, SiteId, Stall, TraceId},
     window::{SECOND, Windows, seconds},
 };
 use serde::{Deserialize, Serialize};
@@ -117,6 +118,7 @@ pub(crate) struct Loops {
     threads: BTreeMap<Pid, LoopThread>,
     busy: Windows<Busy>,
     stalls: VecDeque<Stall>,
+    instances: Instances,
     /// Stalls ever seen.
     pub(crate) stalls_total: u64,
 }
@@ -124,7 +126,13 @@ pub(crate) struct Loops {
 impl Loops {
     /// Without a record yet.
     pub(crate) fn new() -> Self {
-        Self { threads: BTreeMap::new(), busy: Windows::new(SECOND, 120), stalls: VecDeque::new(), stalls_total: 0 }
+        Self {
+            threads: BTreeMap::new(),
+            busy: Windows::new(SECOND, 120),
+            stalls: VecDeque::new(),
+            instances: Instances::default(),
+            stalls_total: 0,
+        }
     }
 
     /// Takes a record of one thread's time.
@@ -141,6 +149,16 @@ impl Loops {
         }
     }
 
+    /// Takes a record of what was waited on.
+    pub(crate) fn instance(&mut self, told: &LoopInstance, at: Nanos) {
+        self.instances.take(told, at);
+    }
+
+    /// What is waited on now.
+    pub(crate) fn instances(&self, now: Nanos) -> Vec<InstanceView> {
+        self.instances.view(now)
+    }
+
     /// Takes a stall, or the news that a known one goes on. `until` must not lie in the future.
     pub(crate) fn stall(&mut self, told: &Stall, until: Nanos) {
         let since = told.since.min(until);
@@ -154,6 +172,7 @@ impl Loops {
             if known.syscall.is_none() {
                 known.syscall.clone_from(&told.syscall);
             }
+            known.spent = told.spent.or(known.spent);
             if known.trace.is_none() {
                 (known.trace, known.join) = (told.trace, told.join);
             }
@@ -274,6 +293,7 @@ mod tests {
             on_cpu: false,
             syscall: Some("read".into()),
             starved,
+            spent: None,
         }
     }
 

@@ -65,6 +65,7 @@ fn view_target(now: Nanos, target: &Target) -> TargetView {
         rss_file: target.rss_file,
         threads: target.threads,
         loops: loops.collect(),
+        instances: target.loops.instances(now),
         stalls_total: target.loops.stalls_total,
         retransmits_total: target.retransmits_total,
         in_flight: target.report.map(|report| report.in_flight),

@@ -7,9 +7,9 @@ use snowshed_engine::{
     Engine,
     config::{Caps, EngineConfig},
     model::{
-        Acted, ActuatorKind, Holding, HoldingKind, Holdings, Incident, Join, Level, LoopTime, Lost, Nanos, Observation,
-        OpenRequest, OpenRequests, Output, Owner, ProcessExit, ProcessSeen, Request, Resource, Retransmit, SiteId,
-        Stall, TraceId, View,
+        Acted, ActuatorKind, Holding, HoldingKind, Holdings, Incident, Join, Level, LoopInstance, LoopTime, Lost,
+        Nanos, Observation, OpenRequest, OpenRequests, Output, Owner, ProcessExit, ProcessSeen, Request, Resource,
+        Retransmit, SiteId, Spent, Stall, TraceId, View, WaitCall,
     },
     slo,
 };
@@ -111,7 +111,7 @@ impl Random {
 
     fn observation(&mut self, now: Nanos) -> Observation {
         let (pid, at) = (self.pid(), self.time(now));
-        match self.below(11) {
+        match self.below(12) {
             0 => {
                 Observation::Process(ProcessSeen { pid, name: self.text(), started: at, parent: None, instance: None })
             }
@@ -170,6 +170,27 @@ impl Random {
                 on_cpu: self.chance(2),
                 syscall: self.chance(2).then(|| self.text()),
                 starved: self.chance(2),
+                spent: self.chance(2).then(|| Spent {
+                    running: self.amount(),
+                    queued: self.amount(),
+                    blocked: self.amount(),
+                }),
+            }),
+            10 => Observation::LoopInstance(LoopInstance {
+                pid,
+                call: WaitCall::Epoll,
+                instance: -1,
+                tid: self.chance(2).then(|| self.pid()),
+                threads: 1,
+                waits: self.amount(),
+                wait_ns: self.amount(),
+                busy_ns: self.chance(2).then(|| self.amount()),
+                events: self.chance(2).then(|| self.amount()),
+                full: self.amount(),
+                batch: 1,
+                starved_ns: self.amount(),
+                mixed: false,
+                at,
             }),
             9 => Observation::Acted(Acted {
                 actuator: ActuatorKind::Guard,
@@ -178,7 +199,7 @@ impl Random {
                 error: self.chance(2).then(|| self.text()),
                 at,
             }),
-            10 => Observation::Retransmit(Retransmit {
+            11 => Observation::Retransmit(Retransmit {
                 pid: Some(pid),
                 local: "127.0.0.1:1".parse().unwrap(),
                 peer: "[::1]:2".parse().unwrap(),

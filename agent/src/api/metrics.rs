@@ -71,6 +71,18 @@ fn targets(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
             let tid = event_loop.tid.to_string();
             page.set(&table::TARGET_LOOP_BUSY, &[who[0], who[1], &tid], event_loop.busy_ratio)?;
         }
+        for one in &target.instances {
+            let call = wire_name(one.call);
+            let instance = match (one.instance, one.tid) {
+                (0.., _) => one.instance.to_string(),
+                (_, tid) => format!("thread {}", tid.unwrap_or_default()),
+            };
+            let which = [who[0], who[1], &call, &instance];
+            page.set(&table::TARGET_LOOP_WAITS, &which, one.waits_total as f64)?;
+            page.set(&table::TARGET_LOOP_EVENTS, &which, one.events_total as f64)?;
+            page.set(&table::TARGET_LOOP_FULL, &which, one.full_total as f64)?;
+            page.set(&table::TARGET_LOOP_STARVED, &which, one.starved_seconds_total)?;
+        }
         page.set(&table::TARGET_STALLS, &who, target.stalls_total as f64)?;
         page.set(&table::TARGET_RETRANSMITS, &who, target.retransmits_total as f64)?;
         page.set(&table::TARGET_REQUESTS, &who, target.requests_total as f64)?;

@@ -2,7 +2,7 @@
 
 use super::{Sources, breaker, slo, status::Agent};
 use serde::Serialize;
-use snowshed_engine::model::{LoopView, Pid, TargetView};
+use snowshed_engine::model::{InstanceView, LoopView, Pid, TargetView};
 
 #[derive(Debug, Serialize)]
 struct Sample {
@@ -22,6 +22,7 @@ struct Target {
     rss_bytes: Rss,
     threads: Option<u64>,
     loops: Vec<LoopView>,
+    instances: Vec<InstanceView>,
     stalls_total: u64,
     retransmits_total: u64,
     requests_total: u64,
@@ -78,6 +79,7 @@ fn target(target: &TargetView, sources: &Sources) -> Target {
         rss_bytes: Rss { anon: target.rss_anon, file: target.rss_file },
         threads: target.threads,
         loops: target.loops.clone(),
+        instances: target.instances.clone(),
         stalls_total: target.stalls_total,
         retransmits_total: target.retransmits_total,
         requests_total: target.requests_total,

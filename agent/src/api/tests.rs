@@ -43,6 +43,7 @@ fn target(pid: u32) -> TargetView {
         rss_file: None,
         threads: Some(4),
         loops: Vec::new(),
+        instances: Vec::new(),
         stalls_total: 1,
         retransmits_total: 0,
         in_flight: Some(5),

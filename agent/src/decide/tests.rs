@@ -96,6 +96,7 @@ async fn what_a_source_says_becomes_a_numbered_incident_under_the_services_name(
         on_cpu: false,
         syscall: Some("clock_nanosleep".into()),
         starved: true,
+        spent: None,
     };
     assert!(fake.kernel.offer(Observation::Stall(stall)));
     let picture = fake.until(|picture| !picture.view.incidents.is_empty()).await;

@@ -25,6 +25,14 @@ pub(crate) fn context_offset(executable: &Path) -> Option<i64> {
     (-(1 << 24)..0).contains(&offset).then_some(offset)
 }
 
+/// Made by the Go toolchain, whose runtime hands the work of a thread that blocks or computes to other threads.
+pub(crate) fn is_go(executable: &Path) -> bool {
+    let Ok(file) = File::open(executable) else { return false };
+    // SAFETY: as above.
+    let Ok(map) = (unsafe { memmap2::Mmap::map(&file) }) else { return false };
+    object::File::parse(&map[..]).is_ok_and(|elf| elf.section_by_name(".go.buildinfo").is_some())
+}
+
 /// Size and alignment of the TLS segment, from its sections (`.tdata`, then `.tbss`).
 fn tls_block(file: &object::File<'_>) -> Option<(u64, u64)> {
     let tls = |section: &object::Section<'_, '_>| matches!(section.flags(), SectionFlags::Elf { sh_flags } if sh_flags & u64::from(elf::SHF_TLS) != 0);
@@ -49,5 +57,6 @@ mod tests {
         assert_eq!(context_offset(Path::new("/proc/self/exe")), None);
         assert_eq!(context_offset(Path::new("/nonexistent")), None);
         assert_eq!(context_offset(Path::new("/etc/passwd")), None);
+        assert!(!is_go(Path::new("/proc/self/exe")) && !is_go(Path::new("/nonexistent")));
     }
 }

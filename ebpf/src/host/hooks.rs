@@ -1,8 +1,13 @@
-//! Which program is attached where, so that a probe's hooks can be taken off and put on again while it runs.
+//! Which program is attached where, so that a probe's hooks can be taken off and put on again while it runs: all of them
+//! for the budget's sake, and each by itself by a probe that hooks a call only while a target uses it.
 //!
-//! Invariant: a hook that is off costs nobody anything; its program stays loaded.
+//! Invariant: a hook that is off costs nobody anything; its program stays loaded. Cost: attaching takes well under a
+//! millisecond; detaching waits for the kernel's grace period, some ten of them.
 
-use super::kernel::{Kernel, chain, program};
+use super::{
+    kernel::{AttachError, Kernel, chain, program, refusal},
+    tracefs,
+};
 use aya::programs::{BtfTracePoint, ProgramError, TracePoint, tp_btf::BtfTracePointLink, trace_point::TracePointLink};
 
 /// An attached program; dropping it detaches.
@@ -41,11 +46,35 @@ pub(crate) fn typed(program: &mut BtfTracePoint) -> Result<Link, ProgramError> {
     program.take_link(id).map(Link::Typed)
 }
 
+fn failed(what: &str) -> impl Fn(String) -> AttachError + '_ {
+    move |reason| AttachError { what: what.to_owned(), reason }
+}
+
 impl Kernel {
     /// Program and tracepoint of every hook of these programs.
     pub(crate) fn hooks(&self, programs: &[&str]) -> Vec<(String, String)> {
         let of = |hook: &&Hook| programs.contains(&hook.program.as_str());
         self.hooks.iter().filter(of).map(|hook| (hook.program.clone(), hook.tracepoint.clone())).collect()
+    }
+
+    /// Loads a program that [`Self::put_on`] attaches.
+    pub(crate) fn load_hook(&mut self, name: &str) -> Result<(), AttachError> {
+        tracefs::ensure().map_err(|error| failed(name)(format!("tracefs: {error}")))?;
+        let program: &mut TracePoint = program(&mut self.ebpf, name)?;
+        program.load().map_err(|error| failed(name)(refusal(&error, &self.missing)))
+    }
+
+    /// Attaches a loaded program to a system call's tracepoint.
+    pub(crate) fn put_on(&mut self, name: &str, tracepoint: &str) -> Result<(), AttachError> {
+        let program: &mut TracePoint = program(&mut self.ebpf, name)?;
+        let link = system(program, tracepoint).map_err(|error| failed(tracepoint)(chain(&error)))?;
+        self.hooks.push(Hook::new(name, tracepoint, link));
+        Ok(())
+    }
+
+    /// Takes that hook off again.
+    pub(crate) fn take_off(&mut self, name: &str, tracepoint: &str) {
+        self.hooks.retain(|hook| hook.program != name || hook.tracepoint != tracepoint);
     }
 
     /// Takes the hooks of these programs off.

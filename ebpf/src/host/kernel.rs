@@ -47,8 +47,8 @@ pub(crate) enum KernelError {
 #[derive(Debug, thiserror::Error)]
 #[error("attach {what}: {reason}")]
 pub(crate) struct AttachError {
-    what: String,
-    reason: String,
+    pub(super) what: String,
+    pub(super) reason: String,
 }
 
 impl AttachError {
@@ -77,7 +77,7 @@ fn offsets(types: &Btf) -> Result<(Offsets, Vec<String>), BtfError> {
 }
 
 /// Why a program was not accepted, with what the kernel lacks: it may need that.
-fn refusal(error: &dyn std::error::Error, missing: &[String]) -> String {
+pub(super) fn refusal(error: &dyn std::error::Error, missing: &[String]) -> String {
     let reason = chain(error);
     if missing.is_empty() { reason } else { format!("{reason}; {}", missing.join(", ")) }
 }
@@ -137,7 +137,7 @@ pub(crate) struct Kernel {
     /// The kernel's types: some ten megabytes, so only until everything is attached.
     btf: Option<aya::Btf>,
     /// What this kernel's types lack, as in "this kernel's `x` has no member `y`".
-    missing: Vec<String>,
+    pub(super) missing: Vec<String>,
 }
 
 impl Kernel {

@@ -3,7 +3,7 @@
 
 use crate::wire::{
     Context, Event, FdRecord, FileOrigin, Registers, RetransmitRecord, StackRecord, Target, TaskOrigin, TaskRecord,
-    TaskState, ThreadRecord,
+    TaskState, ThreadRecord, UnreadRecord,
 };
 use std::{fmt::Write as _, path::Path};
 
@@ -40,16 +40,40 @@ fn document() -> String {
             comm,
             started,
             runtime,
+            delay,
             major_faults,
             rss,
             sleeps,
             ready,
+            instance,
             syscall,
+            arguments,
             context,
             task,
         }
     );
-    table!(text, TaskState { wait_since, wait_ended, waits, wait_ns, busy_ns, connection, connection_made, epoll });
+    table!(
+        text,
+        TaskState {
+            wait_since,
+            wait_ended,
+            waits,
+            wait_ns,
+            busy_ns,
+            connection,
+            connection_made,
+            epoll,
+            call,
+            batch,
+            width,
+            switches,
+            events,
+            full,
+            runtime,
+            delay,
+        }
+    );
+    table!(text, UnreadRecord { file, waiting });
     table!(text, TaskOrigin { made, context, join, _end });
     table!(
         text,

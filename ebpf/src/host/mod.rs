@@ -13,6 +13,7 @@ pub(crate) mod kernel;
 mod layout;
 pub(crate) mod naming;
 pub(crate) mod privilege;
+pub(crate) mod sampler;
 pub(crate) mod sites;
 pub(crate) mod targets;
 pub(crate) mod tracefs;

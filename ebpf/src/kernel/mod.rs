@@ -41,6 +41,12 @@ pub fn constant(value: &'static u64) -> usize {
     unsafe { read_volatile(value) as usize }
 }
 
+/// The kernel has the member of this offset; one that it lacks has an offset that lies in no structure.
+#[inline(always)]
+pub fn is_there(offset: usize) -> bool {
+    offset < 1 << 16
+}
+
 /// Watched processes; 1,024 at most, children included.
 #[map]
 pub static TARGETS: HashMap<u32, Target> = HashMap::with_max_entries(1024, 0);

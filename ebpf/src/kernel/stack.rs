@@ -51,7 +51,18 @@ pub fn copy(host_tgid: u32, file: u64, made: u64) {
         }
         *tokens -= 1;
     }
-    let Some(mut entry) = STACKS.reserve::<StackRecord>(0) else { return count(Counter::StacksLost) };
+    push(host_tgid, file, made, Counter::Stacks, Counter::StacksLost);
+}
+
+/// Copies the current thread's stack because the host samples this very thread.
+#[inline(always)]
+pub fn copy_thread(host_tgid: u32, host_tid: u32) {
+    push(host_tgid, 0, host_tid as u64, Counter::HotStacks, Counter::HotStacksLost);
+}
+
+#[inline(always)]
+fn push(host_tgid: u32, file: u64, made: u64, taken: Counter, lost: Counter) {
+    let Some(mut entry) = STACKS.reserve::<StackRecord>(0) else { return count(lost) };
     // SAFETY: the entry is as large as the record; every field is written before it is submitted, except
     // pages that could not be read, which `pages` excludes.
     unsafe {
@@ -79,5 +90,5 @@ pub fn copy(host_tgid: u32, file: u64, made: u64) {
         (&raw mut (*record).registers).write(registers);
     }
     entry.submit(0);
-    count(Counter::Stacks);
+    count(taken);
 }

@@ -30,8 +30,8 @@ pub(crate) trait Probe: Send {
     fn counters(&self) -> (&'static [Counter], &'static [Counter]);
     /// Loads and attaches its programs.
     fn attach(&mut self, kernel: &mut Kernel) -> Result<(), AttachError>;
-    /// What is left out on this kernel although the programs are attached.
-    fn lacks(&self) -> Option<&str> {
+    /// What is left out on this kernel although the programs are attached; `None`: nothing.
+    fn lacks(&self) -> Option<String> {
         None
     }
     /// What is seen without the kernel programs; `None`: nothing.

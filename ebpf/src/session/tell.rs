@@ -50,7 +50,7 @@ impl Session {
                     (Tier::Reduced, format!("{}: owner and stack of 1 in {ONE_IN}", over()))
                 }
                 (None, _) if !shed.is_empty() => (Tier::Reduced, format!("{}: fewer stacks", over())),
-                (None, _) => lacks.map_or((Tier::Full, String::new()), |lacks| (Tier::Reduced, lacks.to_owned())),
+                (None, _) => lacks.as_ref().map_or((Tier::Full, String::new()), |lacks| (Tier::Reduced, lacks.clone())),
                 (Some(trouble), Some(fallback)) => (Tier::Reduced, format!("{trouble}; serving {fallback}")),
                 (Some(trouble), None) => (Tier::Off, trouble.clone()),
             };
@@ -63,7 +63,7 @@ impl Session {
                         "raise overhead.targets_core_share, or watch fewer processes; it comes back by itself"
                             .to_owned()
                     }
-                    None => lacks.map(|lacks| privilege.remedy(lacks)).unwrap_or_default(),
+                    None => lacks.map(|lacks| privilege.remedy(&lacks)).unwrap_or_default(),
                 },
                 reason,
                 events: count(events).saturating_sub(unit.calibrated),

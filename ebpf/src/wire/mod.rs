@@ -75,6 +75,10 @@ pub enum Counter {
     Threads,
     /// Threads whose making could not be remembered.
     ThreadsLost,
+    /// Stacks taken of threads that compute.
+    HotStacks,
+    /// Such stacks that found the ring full.
+    HotStacksLost,
     /// Forks, execs and exits that found the ring full.
     LifecycleLost,
 }

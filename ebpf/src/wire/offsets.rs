@@ -108,6 +108,10 @@ offsets! {
     socket_sk = "socket"."sk";
     /// Back to the socket.
     sk_socket = "sock"."sk_socket";
+    /// Packets that nobody has read.
+    sk_unread = "sock"."sk_receive_queue.qlen";
+    /// Connections that nobody has accepted.
+    sk_backlog = "sock"."sk_ack_backlog";
     /// IPPROTO_*.
     sk_protocol = "sock"."sk_protocol";
     /// AF_*.
@@ -146,6 +150,12 @@ offsets! {
     cb_gso_segs = "tcp_skb_cb"."tcp_gso_segs";
     /// Events that are ready.
     ep_rdllist = "eventpoll"."rdllist";
+    /// The shared rings of an io_uring.
+    ring_rings = "io_ring_ctx"."rings";
+    /// Completions: fetched up to here.
+    rings_cq_head = "io_rings"."cq.head";
+    /// And added up to here.
+    rings_cq_tail = "io_rings"."cq.tail";
     /// User registers: frame pointer.
     regs_bp = "pt_regs"."bp";
     /// Fourth argument of a system call.

@@ -27,7 +27,7 @@ pub struct StackRecord {
     pub pages: u32,
     /// For which file, or for which new thread (see [`Self::is_of_new_thread`]); 0: for a thread that is looked at.
     pub file: u64,
-    /// When that file came in or that thread was made.
+    /// When that file came in or that thread was made; for a thread that is looked at, its id in the initial namespace.
     pub made: u64,
     /// Where the thread was.
     pub registers: Registers,

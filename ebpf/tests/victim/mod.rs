@@ -32,13 +32,14 @@ impl Victim {
 
     /// Any program that says lines, and goes on at each line that it reads.
     pub(crate) fn run(command: &mut Command) -> Self {
+        let name = command.get_program().to_string_lossy().into_owned();
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Not inherited: where the test's own output goes would be one more thing that the victim holds.
             .stderr(Stdio::piped())
             .spawn()
-            .expect("these tests need /usr/bin/python3 (Debian: python3), and cc");
+            .unwrap_or_else(|error| panic!("this test needs {name}: {error}"));
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let errors = child.stderr.take().unwrap();
         std::thread::spawn(move || {

@@ -75,6 +75,9 @@ const CLIENTS: &[Need] = &[program("curl", "curl"), program("h2load", "nghttp2-c
 /// To build the workbench.
 const WEB: &[Need] = &[program("node", "nodejs"), program("npm", "npm"), Need::Npm { folder: "dashboards/web" }];
 
+/// Real servers whose event loops are looked at.
+const LOOPS: &[Need] = &[Need::Package("nginx-light"), program("node", "nodejs"), program("python3", "python3")];
+
 /// To look at the workbench as a user does.
 const BROWSER: &[Need] = &[program("chromium", "chromium")];
 
@@ -131,7 +134,7 @@ pub const VM: &[&[Need]] = &[BUILD, MACHINE];
 
 /// What `cargo xtask test` needs: everything.
 pub const TEST: &[&[Need]] =
-    &[BUILD, VIDEO, ALERTS, METRICS, CLIENTS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY, MACHINE];
+    &[BUILD, VIDEO, ALERTS, METRICS, CLIENTS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY, MACHINE, LOOPS];
 
 /// The needs of several lists, each once, in their order.
 #[must_use]

@@ -20,7 +20,7 @@ pub(super) struct Suite {
     pub(super) name: String,
     /// The target alone.
     pub(super) target: String,
-    /// It is one of ours that drives whole processes on the real kernel.
+    /// It is one of ours that drives whole processes, or kernel programs, on the real kernel.
     pub(super) end_to_end: bool,
     pub(super) executable: PathBuf,
     folder: PathBuf,
@@ -129,7 +129,7 @@ fn suite(message: &Value) -> Option<Suite> {
     Some(Suite {
         name: if kind == "test" { format!("{package} {target}") } else { format!("{package} {kind}") },
         target: target.to_owned(),
-        end_to_end: package == "xtask" && kind == "test",
+        end_to_end: matches!(package.as_str(), "xtask" | "ebpf") && kind == "test",
         executable: executable.into(),
         folder: folder.to_path_buf(),
     })
@@ -152,6 +152,8 @@ mod tests {
         assert!(one.end_to_end && one.name == "xtask e2e_fd_leak");
         let other = suite(&message("agent/engine", "test", "replay", true)).unwrap();
         assert!(!other.end_to_end && other.name == "agent/engine replay");
+        let kernel = suite(&message("ebpf", "test", "live", true)).unwrap();
+        assert!(kernel.end_to_end, "it attaches kernel programs");
         let unit = suite(&message("xtask", "lib", "xtask", true)).unwrap();
         assert!(!unit.end_to_end && unit.name == "xtask lib");
     }

@@ -17,11 +17,11 @@ pub use incident::{
     Times, Trigger, TriggerKind, Verdict,
 };
 pub use observation::{
-    Acted, Holding, HoldingKind, Holdings, Level, LoopTime, Lost, Observation, OpenRequest, OpenRequests, ProcessExit,
-    ProcessSeen, Request, Resource, Retransmit, Stall,
+    Acted, Holding, HoldingKind, Holdings, Level, LoopInstance, LoopTime, Lost, Observation, OpenRequest, OpenRequests,
+    ProcessExit, ProcessSeen, Request, Resource, Retransmit, Spent, Stall, WaitCall,
 };
 pub use output::{Act, ActuatorKind, Ask, Change, Output};
 pub use tasks::{
     Blocked, BlockedView, CpuTime, Holder, LockKind, LockView, LockWait, TasksView, ThreadGroup, Threads, Throttled,
 };
-pub use view::{BreakerView, FdView, LoopView, SiteView, SloState, SloView, TargetView, View};
+pub use view::{BreakerView, FdView, InstanceView, LoopView, SiteView, SloState, SloView, TargetView, View};

@@ -1,6 +1,6 @@
 //! What the engine knows at a moment, for the API. Built off the hot path, about once a second.
 
-use super::{HoldingKind, Incident, Lost, Nanos, Pid, SiteId, TasksView, TraceId};
+use super::{HoldingKind, Incident, Lost, Nanos, Pid, SiteId, TasksView, TraceId, WaitCall};
 use serde::{Deserialize, Serialize};
 
 /// The whole picture.
@@ -43,6 +43,9 @@ pub struct TargetView {
     pub threads: Option<u64>,
     /// Event loop threads.
     pub loops: Vec<LoopView>,
+    /// What its event loops wait on.
+    #[serde(default)]
+    pub instances: Vec<InstanceView>,
     /// Stalls seen since it became a target.
     pub stalls_total: u64,
     /// Retransmits seen since it became a target.
@@ -98,6 +101,35 @@ pub struct LoopView {
     pub busy_ratio: f64,
     /// Waits that ended, per second.
     pub waits_per_second: f64,
+}
+
+/// What event loops wait on: the last second or so, and sums since it was first seen.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct InstanceView {
+    /// How it is waited for.
+    pub call: WaitCall,
+    /// Its descriptor; -1 where there is none.
+    pub instance: i32,
+    /// The only thread that waits on it; `None`: several do.
+    pub tid: Option<Pid>,
+    /// Threads that wait on it.
+    pub threads: u32,
+    /// Share of the time between waits, 0 to 1, where one thread alone waits on it.
+    pub busy_ratio: Option<f64>,
+    /// Events that a wait returned, on average; `None`: no wait ended, or the call does not tell.
+    pub events_per_wait: Option<f64>,
+    /// Share of the waits that returned as many events as they asked for, 0 to 1.
+    pub full_ratio: Option<f64>,
+    /// How many events a wait asks for at most; 0: no such bound.
+    pub batch: u32,
+    /// Waits that ended.
+    pub waits_total: u64,
+    /// Events that they returned.
+    pub events_total: u64,
+    /// Waits that returned as many events as they asked for.
+    pub full_total: u64,
+    /// Seconds for which events were ready and nobody came to fetch them.
+    pub starved_seconds_total: f64,
 }
 
 /// What an objective is doing.

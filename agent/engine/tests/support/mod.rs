@@ -213,6 +213,7 @@ impl Service {
             on_cpu: false,
             syscall: Some("clock_nanosleep".into()),
             starved,
+            spent: None,
         }));
     }
 

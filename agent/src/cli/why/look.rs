@@ -2,6 +2,7 @@
 //!
 //! Invariant: bounded. Connections and threads are counted in maps of fixed size; the engine keeps the rest.
 
+use super::loops;
 use crate::{
     clock::Clock,
     render::{Passport, Sites, fds, incident::Record, tasks},
@@ -43,6 +44,7 @@ pub(super) struct Look {
     view: View,
     incidents: BTreeMap<IncidentId, Incident>,
     loops: HashMap<(Pid, Pid), (u64, u64, u64)>,
+    instances: loops::Gathered,
     connections: HashMap<(SocketAddr, SocketAddr), (u64, BTreeSet<TraceId>)>,
     /// First and last value of a level, by process.
     levels: HashMap<(Pid, Resource), (u64, u64)>,
@@ -78,8 +80,10 @@ pub(super) struct Process {
     pub(super) rss_anon_bytes: Option<(u64, u64)>,
     pub(super) threads: Option<(u64, u64)>,
     pub(super) stalls: u64,
+    pub(super) worst_stalls: Vec<loops::StallRecord>,
     pub(super) loops: Vec<Loop>,
     pub(super) tasks: tasks::Record,
+    pub(super) instances: Vec<loops::Instance>,
 }
 
 /// A thread that runs an event loop.
@@ -111,6 +115,7 @@ impl Look {
             view: View::default(),
             incidents: BTreeMap::new(),
             loops: HashMap::new(),
+            instances: loops::Gathered::default(),
             connections: HashMap::new(),
             levels: HashMap::new(),
             fds: HashMap::new(),
@@ -147,6 +152,8 @@ impl Look {
         match observation {
             Observation::Exit(exit) if exit.pid == self.pid => self.exited = true,
             Observation::LoopTime(time) => self.gather_loop(time),
+            Observation::LoopInstance(one) => self.instances.instance(one),
+            Observation::Stall(stall) => self.instances.stall(stall),
             Observation::Retransmit(retransmit) => {
                 let room = self.connections.len() < KEPT;
                 let key = (retransmit.local, retransmit.peer);
@@ -219,6 +226,7 @@ impl Look {
             self.incidents.values().flat_map(|one| one.causes.iter().map(|c| c.site)).collect();
         wanted.extend(self.view.targets.iter().flat_map(|target| target.fds.sites.iter().map(|site| site.site)));
         wanted.extend(self.view.tasks.iter().flat_map(TasksView::sites));
+        wanted.extend(self.instances.sites());
         let sites: Sites =
             wanted.into_iter().filter(|site| site.0 != 0).map(|site| (site, session.frames(site))).collect();
         let passport = Passport { id: Uuid::now_v7(), target_started: None, instance: None };
@@ -269,8 +277,10 @@ impl Look {
             rss_anon_bytes: self.levels.get(&(target.pid, Resource::RssAnon)).copied(),
             threads: self.levels.get(&(target.pid, Resource::Threads)).copied(),
             stalls: target.stalls_total,
+            worst_stalls: self.instances.worst(target.pid, sites),
             loops,
             tasks: of_pid.map(|tasks| tasks::Record::new(tasks, sites, self.view.at)).unwrap_or_default(),
+            instances: self.instances.of(target.pid),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! 1: something found; 2: it could not look.
 
 mod look;
+mod loops;
 mod tasks;
 mod text;
 

@@ -16,8 +16,10 @@ const SITES: usize = 6;
 const CONNECTIONS: usize = 5;
 /// Frames shown of a stack.
 const FRAMES: usize = 12;
-/// Event loop threads shown.
+/// Event loop instances, and threads, shown.
 const LOOPS: usize = 4;
+/// Frames shown of a stall that is no cause.
+const STALL_FRAMES: usize = 4;
 
 /// Lines, with colour where a terminal shows it.
 struct Page {
@@ -149,11 +151,33 @@ fn process_lines(page: &mut Page, process: &Process, looked: f64) {
         page.line(format!("  threads  {last}, {:+} since the start", i128::from(last) - i128::from(first)));
     }
     super::tasks::lines(&process.tasks, looked).into_iter().for_each(|line| page.line(line));
-    for one in process.loops.iter().take(LOOPS) {
-        page.line(format!("  loop     thread {}: busy {:.0} %, {} waits", one.tid, one.busy_ratio * 100.0, one.waits));
-    }
+    loop_lines(page, process);
     page.line(format!("  stalls   {}", process.stalls));
+    for stall in &process.worst_stalls {
+        page.line(format!("           {}", stall.sentence()));
+        own_frames(&stall.frames)
+            .iter()
+            .take(STALL_FRAMES)
+            .for_each(|frame| page.line(format!("             {frame}")));
+    }
     page.line("");
+}
+
+/// What is waited on, as a table; threads that share an instance are listed below it.
+fn loop_lines(page: &mut Page, process: &Process) {
+    if !process.instances.is_empty() {
+        page.line("  loops    instance      served by         busy    waits  events a wait    full  left waiting");
+    }
+    for one in process.instances.iter().take(LOOPS) {
+        page.line(format!("           {}", one.row()));
+    }
+    if process.instances.len() > LOOPS {
+        page.line(format!("           and {} more, with --json", process.instances.len() - LOOPS));
+    }
+    let pinned = |tid| process.instances.iter().any(|one| one.tid == Some(tid));
+    for one in process.loops.iter().filter(|one| !pinned(one.tid)).take(LOOPS) {
+        page.line(format!("           thread {}: busy {:.0} %, {} waits", one.tid, one.busy_ratio * 100.0, one.waits));
+    }
 }
 
 fn retransmits(page: &mut Page, report: &Report) {
@@ -207,8 +231,10 @@ mod tests {
                 rss_anon_bytes: Some((1_048_576, 2_097_152)),
                 threads: Some((1, 1)),
                 stalls: 0,
+                worst_stalls: Vec::new(),
                 loops: Vec::new(),
                 tasks: crate::render::tasks::Record::default(),
+                instances: Vec::new(),
             }],
             retransmits: Vec::new(),
             probes: Vec::new(),

@@ -127,6 +127,7 @@ mod tests {
             rss_file: None,
             threads: None,
             loops: Vec::new(),
+            instances: Vec::new(),
             stalls_total: 0,
             retransmits_total: 0,
             in_flight: None,

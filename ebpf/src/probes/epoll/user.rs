@@ -1,43 +1,97 @@
 //! Ten looks a second at the threads of event loops; what they did, once a second.
 
 use super::{
+    hot::{self, Hot},
+    instance::{self, Instances, Key, Service},
     judge::{self, Doing, Last},
     syscalls,
+    unread::Unread,
+    ways::{self, Ways},
 };
 use crate::{
     host::{
+        elf,
         iterator::{self, Of},
         kernel::{AttachError, Kernel},
+        targets,
     },
     probes::{Look, Probe},
     wire::{Counter, StackRecord, ThreadRecord},
 };
-use snowshed_engine::model::{Join, LoopTime, Nanos, Observation, Pid, SiteId, Stall, TraceId};
-use std::{collections::HashMap, time::Duration};
+use snowshed_engine::model::{HoldingKind, Join, LoopTime, Nanos, Observation, Pid, SiteId, Stall, TraceId, WaitCall};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 /// Threads that are followed.
 const MOST_THREADS: usize = 4096;
 /// How often the time is told.
 const TELL: Nanos = 1_000_000_000;
+/// For so long a process is looked at often: it may use a call that is not hooked yet.
+const NEW: Nanos = 3 * TELL;
+/// All programs whose cost is this probe's.
+const PROGRAMS: [&str; 6] = {
+    let [epoll, poll, select, ring, left] = ways::PROGRAMS;
+    [epoll, poll, select, ring, left, hot::PROGRAM]
+};
 
 #[derive(Default)]
 pub(crate) struct Epoll {
+    ways: Ways,
+    instances: Instances,
+    hot: Hot,
+    unread: Unread,
     threads: HashMap<(Pid, u32), Thread>,
-    /// When a process is due that had no event loop at its last look: such ones are looked at once a second.
-    idle: HashMap<Pid, Nanos>,
+    /// Processes that had no event loop at their last look.
+    idle: HashMap<Pid, Idle>,
     /// What was counted before says nothing: the hooks were off.
     trusted: Nanos,
+    /// What this kernel refused although the rest works.
+    missing: Vec<String>,
+}
+
+/// A process without a loop: after a while it is looked at once a second only.
+#[derive(Clone, Copy)]
+struct Idle {
+    first: Nanos,
+    looked: Nanos,
+}
+
+impl Idle {
+    fn is_due(self, now: Nanos) -> bool {
+        now >= self.looked + TELL || now < self.first + NEW
+    }
 }
 
 /// What is kept of a thread.
 struct Thread {
     last: Option<Last>,
-    /// The stall that is going on, and where.
-    stuck: Option<(Nanos, SiteId)>,
+    /// The stretch that is going on.
+    stuck: Option<Stuck>,
     told_at: Nanos,
     told: ThreadRecord,
     told_blocked: Nanos,
     seen: Nanos,
+}
+
+/// A thread that has not come back.
+#[derive(Clone, Copy)]
+struct Stuck {
+    since: Nanos,
+    site: SiteId,
+    /// Its runtime lets other threads do its work meanwhile.
+    handed_over: bool,
+}
+
+/// One thread at a look, and what else is known of its process there.
+struct Seen<'a> {
+    pid: Pid,
+    record: &'a ThreadRecord,
+    service: Service,
+    /// It is the only loop of its process.
+    only: bool,
+    idle_at: Option<Nanos>,
 }
 
 impl Probe for Epoll {
@@ -46,19 +100,29 @@ impl Probe for Epoll {
     }
 
     fn programs(&self) -> &'static [&'static str] {
-        &["epoll_entered", "epoll_left"]
+        &PROGRAMS
     }
 
     fn counters(&self) -> (&'static [Counter], &'static [Counter]) {
-        (&[Counter::Waits], &[Counter::WaitsLost])
+        (&[Counter::Waits, Counter::HotStacks], &[Counter::WaitsLost, Counter::HotStacksLost])
     }
 
     fn attach(&mut self, kernel: &mut Kernel) -> Result<(), AttachError> {
         kernel.iterator("thread_list", "task")?;
-        kernel.iterator("thread_stack", "task")?;
-        kernel
-            .syscalls("epoll_entered", &["sys_enter_epoll_wait", "sys_enter_epoll_pwait", "sys_enter_epoll_pwait2"])?;
-        kernel.syscalls("epoll_left", &["sys_exit_epoll_wait", "sys_exit_epoll_pwait", "sys_exit_epoll_pwait2"])
+        self.ways.load(kernel)?;
+        let optional = [
+            (kernel.iterator("thread_stack", "task"), "stacks of blocked threads"),
+            (kernel.load_sampler(hot::PROGRAM), "stacks of threads that compute"),
+            (Unread::load(kernel), "whether anybody waits for a loop on poll or select"),
+        ];
+        for (result, what) in optional {
+            self.missing.extend(result.err().map(|error| format!("without {what}: {error}")));
+        }
+        Ok(())
+    }
+
+    fn lacks(&self) -> Option<String> {
+        (!self.missing.is_empty()).then(|| self.missing.join("; "))
     }
 
     fn fallback(&self) -> Option<&'static str> {
@@ -74,25 +138,51 @@ impl Probe for Epoll {
             return;
         }
         let now = look.now;
+        self.find_instances(out, now);
+        let mut suspects = HashSet::new();
         for pid in look.targets.pids() {
-            if self.idle.get(&pid).is_some_and(|due| now < *due) {
+            if self.idle.get(&pid).is_some_and(|idle| !idle.is_due(now)) {
                 continue;
             }
             let mut records = look.threads(pid);
+            records.iter().for_each(|record| self.ways.seen(pid, record, now));
+            records.retain(judge::is_loop);
             let trusted = self.trusted;
-            records.retain(|record| record.task.waits != 0 || record.task.wait_since != 0);
             records.retain(|record| record.task.wait_since.max(record.task.wait_ended) >= trusted);
             if records.is_empty() {
-                self.idle.insert(pid, now + TELL);
+                self.idle.entry(pid).or_insert(Idle { first: now, looked: now }).looked = now;
                 continue;
             }
             // Nothing had been counted at the last look, so what is counted now is all new since then.
-            let idle_at = self.idle.remove(&pid).map(|due| due.saturating_sub(TELL));
+            let idle_at = self.idle.remove(&pid).map(|idle| idle.looked);
+            let services = self.instances.look(pid, &records, idle_at, now);
             for record in &records {
-                self.one(look, pid, record, (&records, idle_at), out);
+                let service = services.get(&Key::of(record)).copied().unwrap_or_default();
+                let seen = Seen { pid, record, service, only: records.len() == 1, idle_at };
+                if self.one(look, &seen, out) {
+                    suspects.insert(record.host[0]);
+                }
+            }
+            let when = (TELL, look.level, now);
+            self.instances.tell(pid, &records, when, |one| out.push(Observation::LoopInstance(one)));
+        }
+        if let Some(kernel) = look.kernel.as_deref_mut() {
+            self.hot.settle(kernel, |host| suspects.contains(&host));
+            for refusal in self.ways.settle(kernel, now) {
+                tracing::warn!(probe = "epoll", "{refusal}");
+                self.missing.push(refusal.to_string());
             }
         }
         self.threads.retain(|_, thread| now.saturating_sub(thread.seen) < 2 * TELL);
+        self.instances.sweep(now.saturating_sub(2 * TELL));
+    }
+
+    fn stack(&mut self, record: &StackRecord, site: SiteId) {
+        if record.file == 0
+            && let Ok(host) = u32::try_from(record.made)
+        {
+            self.hot.stack(host, site);
+        }
     }
 
     fn hooked(&mut self, since: Nanos) {
@@ -103,87 +193,138 @@ impl Probe for Epoll {
 
     fn forget(&mut self, pid: Pid) {
         self.threads.retain(|(owner, _), _| *owner != pid);
+        self.instances.forget(pid);
+        self.unread.forget(pid);
+        self.ways.forget(pid);
         self.idle.remove(&pid);
     }
 }
 
 impl Epoll {
-    fn one(
-        &mut self,
-        look: &mut Look<'_>,
-        pid: Pid,
-        record: &ThreadRecord,
-        (all, idle_at): (&[ThreadRecord], Option<Nanos>),
-        out: &mut Vec<Observation>,
-    ) {
+    /// Who holds an epoll instance is told by the descriptors' snapshot, if this is the poll that took one.
+    fn find_instances(&mut self, out: &[Observation], now: Nanos) {
+        for observation in out {
+            if let Observation::Holdings(holdings) = observation
+                && holdings.items.iter().any(|item| item.kind == HoldingKind::Epoll)
+            {
+                self.ways.holds_epoll(holdings.pid, now);
+            }
+        }
+    }
+
+    /// Judges one thread; true while it is suspected of computing too long.
+    fn one(&mut self, look: &mut Look<'_>, seen: &Seen<'_>, out: &mut Vec<Observation>) -> bool {
+        let (pid, record, now) = (seen.pid, seen.record, look.now);
         let key = (pid, record.host[0]);
         if self.threads.len() >= MOST_THREADS && !self.threads.contains_key(&key) {
-            return;
+            return false;
         }
-        let now = look.now;
-        let thread = self.threads.entry(key).or_insert_with(|| Thread {
+        let thread = self.threads.entry(key).or_insert_with(|| Thread::new(record, seen.idle_at, now));
+        thread.seen = now;
+        let tid = record.numbers.get(look.level).copied().unwrap_or_default();
+        let old = |since: Nanos| now.saturating_sub(since) >= judge::SUSPECT;
+        let unread = judge::polls(record)
+            && seen.only
+            && thread.last.as_ref().and_then(|last| last.since).is_some_and(old)
+            && self.unread.left_waiting(look, pid);
+        let starved = unread || seen.service.starved_since.is_some();
+        let stalled =
+            judge::look(&mut thread.last, record, unread || instance::left_waiting(seen.service, record), now);
+        let Some(since) = thread.last.as_ref().and_then(|last| last.since) else {
+            thread.stuck = None;
+            thread.tell(seen, tid, now, out);
+            return false;
+        };
+        let blocked = judge::doing(record) != Doing::Running;
+        let known = thread.stuck.filter(|stuck| stuck.since == since && stuck.site != SiteId(0));
+        let suspect = !blocked && known.is_none() && old(since);
+        if suspect && let Some(kernel) = look.kernel.as_deref_mut() {
+            self.hot.suspect(kernel, record.host[0], tid);
+        }
+        if let Some(since) = stalled {
+            let stuck = known.unwrap_or_else(|| Stuck {
+                since,
+                site: if blocked { site_of(look, pid, tid) } else { self.hot.site(record.host[0]).unwrap_or_default() },
+                handed_over: elf::is_go(&targets::executable(pid)),
+            });
+            thread.stuck = Some(stuck);
+            let stall = stall(seen, thread, (since, now), (tid, stuck.site, starved));
+            // Where no instance tells what is ready, or another thread takes over, only left work shows a stall.
+            let tells = !judge::polls(record) && ways::call(record) != Some(WaitCall::IoUring);
+            if starved || (!stuck.handed_over && (tells || stall.trace.is_some())) {
+                out.push(Observation::Stall(stall));
+            }
+        }
+        thread.tell(seen, tid, now, out);
+        suspect
+    }
+}
+
+/// The stall that a thread is in.
+fn stall(
+    seen: &Seen<'_>,
+    thread: &Thread,
+    (since, until): (Nanos, Nanos),
+    (tid, site, starved): (Pid, SiteId, bool),
+) -> Stall {
+    let record = seen.record;
+    let blocked = judge::doing(record) != Doing::Running;
+    let [high, low] = record.context.trace.map(u64::to_ne_bytes);
+    let trace = TraceId::from_bytes(&[high, low].concat());
+    Stall {
+        pid: seen.pid,
+        tid,
+        thread: name(record),
+        instance: i32::try_from(record.task.epoll).unwrap_or(-1),
+        since,
+        until,
+        join: if trace.is_some() { Join::ThreadContext } else { Join::None },
+        trace,
+        site,
+        on_cpu: !blocked,
+        syscall: blocked.then(|| syscalls::name(record.syscall)),
+        starved,
+        spent: thread.last.as_ref().map(judge::spent),
+    }
+}
+
+impl Thread {
+    fn new(record: &ThreadRecord, idle_at: Option<Nanos>, now: Nanos) -> Self {
+        Self {
             last: None,
             stuck: None,
             told_at: idle_at.unwrap_or(now),
             told: if idle_at.is_some() { ThreadRecord { task: Default::default(), ..*record } } else { *record },
             told_blocked: 0,
             seen: now,
-        });
-        thread.seen = now;
-        let tid = record.numbers.get(look.level).copied().unwrap_or_default();
-        let instance = i32::try_from(record.task.epoll).unwrap_or(-1);
-        match judge::look(&mut thread.last, record, now) {
-            None => thread.stuck = None,
-            Some(since) => {
-                let blocked = judge::doing(record) == Doing::Blocked;
-                let site = match thread.stuck {
-                    Some((known, site)) if known == since => site,
-                    // A thread that computes has no meaningful registers to start from.
-                    _ if blocked => site_of(look, pid, tid),
-                    _ => SiteId(0),
-                };
-                thread.stuck = Some((since, site));
-                let [high, low] = record.context.trace.map(u64::to_ne_bytes);
-                let trace = TraceId::from_bytes(&[high, low].concat());
-                let served =
-                    all.iter().any(|other| other.task.epoll == record.task.epoll && other.task.wait_since != 0);
-                out.push(Observation::Stall(Stall {
-                    pid,
-                    tid,
-                    thread: name(record),
-                    instance,
-                    since,
-                    until: now,
-                    join: if trace.is_some() { Join::ThreadContext } else { Join::None },
-                    trace,
-                    site,
-                    on_cpu: !blocked,
-                    syscall: blocked.then(|| syscalls::name(record.syscall)),
-                    starved: record.ready != 0 && !served,
-                }));
-            }
         }
-        if now.saturating_sub(thread.told_at) >= TELL {
-            let blocked = thread.last.as_ref().map_or(0, |last| last.blocked);
-            let roams = thread.last.as_ref().is_some_and(|last| last.roams);
-            let (task, told) = (&record.task, &thread.told.task);
-            let busy_ns = if roams {
-                // Parks outside epoll: only CPU time and seen blocking count as work.
-                record.runtime.saturating_sub(thread.told.runtime) + blocked.saturating_sub(thread.told_blocked)
-            } else {
-                task.busy_ns.saturating_sub(told.busy_ns)
-            };
-            out.push(Observation::LoopTime(LoopTime {
-                pid,
-                tid,
-                instance,
-                waits: task.waits.saturating_sub(told.waits),
-                wait_ns: task.wait_ns.saturating_sub(told.wait_ns),
-                busy_ns: busy_ns.min(now - thread.told_at),
-                at: now,
-            }));
-            (thread.told_at, thread.told, thread.told_blocked) = (now, *record, blocked);
+    }
+
+    /// Tells once a second how the time went.
+    fn tell(&mut self, seen: &Seen<'_>, tid: Pid, now: Nanos, out: &mut Vec<Observation>) {
+        if now.saturating_sub(self.told_at) < TELL {
+            return;
         }
+        let record = seen.record;
+        let blocked = self.last.as_ref().map_or(0, |last| last.blocked);
+        let (wait, busy) = instance::totals(record, now);
+        let (told_wait, told_busy) = instance::totals(&self.told, self.told_at);
+        let busy = if self.last.as_ref().is_some_and(|last| last.roams) {
+            // Parks outside epoll: only CPU time and seen blocking count as work.
+            record.runtime.saturating_sub(self.told.runtime) + blocked.saturating_sub(self.told_blocked)
+        } else {
+            busy.saturating_sub(told_busy)
+        };
+        out.push(Observation::LoopTime(LoopTime {
+            pid: seen.pid,
+            tid,
+            instance: i32::try_from(record.task.epoll).unwrap_or(-1),
+            waits: record.task.waits.saturating_sub(self.told.task.waits),
+            wait_ns: wait.saturating_sub(told_wait).min(now - self.told_at),
+            busy_ns: busy.min(now - self.told_at),
+            at: now,
+        }));
+        (self.told_at, self.told, self.told_blocked) = (now, *record, blocked);
     }
 }
 

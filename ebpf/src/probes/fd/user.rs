@@ -90,8 +90,8 @@ impl Probe for Fd {
         Ok(())
     }
 
-    fn lacks(&self) -> Option<&str> {
-        self.lacks.as_deref()
+    fn lacks(&self) -> Option<String> {
+        self.lacks.clone()
     }
 
     fn fallback(&self) -> Option<&'static str> {

@@ -2,8 +2,8 @@
 //! in memory. No hook, so nothing is paid between looks.
 
 use crate::{
-    kernel::{TARGETS, context, file_of, lifecycle, load, offset, peek, storage::TASKS},
-    wire::{PAGE, Registers, STACK_PAGES, StackRecord, ThreadRecord},
+    kernel::{TARGETS, context, file_of, is_there, lifecycle, load, offset, peek, storage::TASKS},
+    wire::{NO_INSTANCE, PAGE, Registers, STACK_PAGES, StackRecord, TaskState, ThreadRecord},
 };
 use aya_ebpf::{
     bindings::task_struct,
@@ -35,6 +35,38 @@ fn resident(mm: u64, counter: usize) -> u64 {
     peek::<i64>(mm + counter as u64).max(0) as u64
 }
 
+/// `io_uring_enter`; the other calls that name an instance are epoll's.
+const IO_URING_ENTER: u32 = 426;
+
+/// Whether the instance that a thread waited on last has events that nobody has fetched, and which it is.
+///
+/// # Safety
+/// `task` must be trusted by the verifier.
+#[inline(always)]
+unsafe fn waiting(task: *const c_void, state: &TaskState) -> (u64, u64) {
+    if state.epoll == NO_INSTANCE {
+        return (0, 0);
+    }
+    // SAFETY: the caller's promise.
+    let file = unsafe { file_of(task, state.epoll as u32) };
+    let instance: u64 = peek(file + offset!(file_private_data) as u64);
+    if instance == 0 {
+        return (0, 0);
+    }
+    if state.call == IO_URING_ENTER {
+        let (rings, head) = (offset!(ring_rings), offset!(rings_cq_head));
+        if !(is_there(rings) && is_there(head)) {
+            return (0, instance);
+        }
+        let rings: u64 = peek(instance + rings as u64);
+        let (fetched, added): (u32, u32) = (peek(rings + head as u64), peek(rings + offset!(rings_cq_tail) as u64));
+        return ((fetched != added) as u64, instance);
+    }
+    let list = instance + offset!(ep_rdllist) as u64;
+    let first: u64 = peek(list);
+    ((first != 0 && first != list) as u64, instance)
+}
+
 /// Every thread of one process (the host passes its pid when it opens the iterator).
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter.s/task")]
@@ -57,6 +89,8 @@ pub extern "C" fn thread_list(ctx: *const Task) -> i32 {
         record.comm = load(base, offset!(task_comm));
         record.started = load(base, offset!(task_start_time));
         record.runtime = load(base, offset!(task_runtime));
+        let delay = offset!(task_run_delay);
+        record.delay = if is_there(delay) { load(base, delay) } else { 0 };
         record.sleeps = load(base, offset!(task_nvcsw));
         record.major_faults = load(base, offset!(task_maj_flt));
         let signal: *const c_void = load(base, offset!(task_signal));
@@ -73,18 +107,15 @@ pub extern "C" fn thread_list(ctx: *const Task) -> i32 {
         }
         let regs = bpf_task_pt_regs(task) as *const c_void;
         record.syscall = load(regs, offset!(regs_orig_ax));
+        record.arguments = [load(regs, offset!(regs_di)), load(regs, offset!(regs_si))];
         record.task = Default::default();
         record.context = Default::default();
-        record.ready = 0;
+        (record.ready, record.instance) = (0, 0);
         if let Some(state) = TASKS.get(task, false) {
             record.task = *state;
             // Only threads of event loops are asked what they work for: each answer is two user reads.
             if state.waits != 0 {
-                let file = file_of(base, state.epoll as u32);
-                let instance: u64 = peek(file + offset!(file_private_data) as u64);
-                let list = instance + offset!(ep_rdllist) as u64;
-                let first: u64 = peek(list);
-                record.ready = u64::from(first != 0 && first != list);
+                (record.ready, record.instance) = waiting(base, state);
             }
             if state.waits != 0
                 && let Some(target) = TARGETS.get(record.host[1])
