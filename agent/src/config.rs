@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_budget_that_makes_no_sense_is_refused_with_its_key() {
-        let config = read("[overhead]\ntargets_core_share = 0\n").expect_err("not a float");
+        let config = read("[overhead]\ntargets_core_share = \"much\"\n").expect_err("not a number");
         assert!(config.contains(":2:") && config.contains("targets_core_share"), "{config}");
         let config = read("[overhead]\ntargets_core_share = 0.0\n").expect("reads");
         assert!(config.check().is_err_and(|error| error.contains("overhead.targets_core_share")));

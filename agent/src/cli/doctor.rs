@@ -13,9 +13,12 @@ use std::path::Path;
 /// Capabilities that the full tier uses, with what each is for.
 const CAPABILITIES: &[(caps::Capability, &str)] = &[
     (caps::Capability::CAP_BPF, "load programs and maps"),
-    (caps::Capability::CAP_PERFMON, "attach to tracepoints, read kernel memory"),
-    (caps::Capability::CAP_SYS_PTRACE, "read other users' processes under /proc"),
-    (caps::Capability::CAP_DAC_READ_SEARCH, "read tracefs and other users' binaries"),
+    (caps::Capability::CAP_PERFMON, "attach to tracepoints, read kernel memory; without these two /proc serves"),
+    (caps::Capability::CAP_SYS_PTRACE, "name the code of other users' processes (/proc/PID/maps, root)"),
+    (
+        caps::Capability::CAP_DAC_READ_SEARCH,
+        "tracefs, unless the agent is root; other users' /proc/PID/fd where kernel programs are refused",
+    ),
 ];
 /// Shares of a limit from which it is worth a word.
 const NEAR: f64 = 0.8;

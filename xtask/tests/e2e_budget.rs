@@ -1,0 +1,53 @@
+//! A budget that a busy target exceeds: the probe leaves things out, says so, and the target goes on.
+
+use anyhow::{Context as _, ensure};
+use std::{fs, time::Duration};
+use xtask::{
+    process::{self, Spawn},
+    rig::{Agent, AgentPorts, interpreter},
+};
+
+/// Opens and closes as fast as it can, and says now and then that it still does.
+const BUSY: &str = "
+import os
+count = 0
+while True:
+    os.close(os.open('/dev/null', os.O_RDONLY)); count += 1
+    if count % 200000 == 0: print('count', count, flush=True)
+";
+
+#[test]
+fn over_the_budget_a_probe_steps_down_and_says_so() -> anyhow::Result<()> {
+    process::require_root("this test")?;
+    let folder = tempfile::tempdir().context("test's folder")?;
+    let settings = folder.path().join("snowshed.toml");
+    fs::write(&settings, "[overhead]\ntargets_core_share = 0.0005\n")?;
+    let mut busy = Spawn::new("busy", interpreter()).args(["-c", BUSY]).start(folder.path())?;
+    let (pid, settings) = (busy.pid().to_string(), settings.display().to_string());
+    let mut agent = Agent::start(folder.path(), AgentPorts::free()?, &["--pid", &pid, "--config", &settings])?;
+
+    let status = process::wait_until("the fd probe to take its hooks off", Duration::from_secs(30), || {
+        let status = agent.get("/api/v1/status")?;
+        let probes = status["probes"].as_array().context("no probes")?;
+        let fd = probes.iter().find(|probe| probe["name"] == "fd").context("no fd probe")?;
+        let shed = fd["shed"].as_array().is_some_and(|shed| shed.iter().any(|what| what == "hooks"));
+        Ok(shed.then_some(status))
+    })?;
+    for probe in status["probes"].as_array().context("no probes")? {
+        if probe["name"] == "fd" {
+            ensure!(probe["tier"] == "reduced" && probe["events"].as_u64() > Some(0), "{probe}");
+            ensure!(probe["reason"].as_str().is_some_and(|reason| reason.contains("budget")), "{probe}");
+            ensure!(probe["ns_for_others"].is_f64() && probe["ns_for_targets"].is_f64(), "{probe}");
+        }
+    }
+    for field in ["targets_core_share", "agent_rss_bytes", "bpf_bytes", "ns_per_other_call"] {
+        ensure!(status["overhead"][field].is_number(), "{field}: {}", status["overhead"]);
+    }
+    ensure!(agent.metric("snowshed_probe_shed", "what=\"hooks\"")? >= Some(1.0), "the metrics do not say so");
+    // It was never in the way: the target still counts.
+    busy.wait_line("count ", Duration::from_secs(20))?;
+    ensure!(agent.fds(busy.pid())?["live"].as_u64() > Some(0), "nothing serves instead");
+    let (ended, _) = agent.child().stop(Duration::from_secs(3))?;
+    ensure!(ended.code() == Some(0), "{ended}");
+    Ok(())
+}
