@@ -15,6 +15,8 @@ mod probes {
     mod epoll;
     #[path = "fd/kernel.rs"]
     mod fd;
+    #[path = "memory/growth.rs"]
+    mod growth;
     #[path = "memory/kernel.rs"]
     mod memory;
     #[path = "tcp/kernel.rs"]

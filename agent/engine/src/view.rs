@@ -33,6 +33,8 @@ pub(crate) fn build(
         incidents,
         slos: slos.iter().map(|slo| slo.view(now)).collect(),
         breakers: used.map(|target| view_breaker(target, config)).collect(),
+        // The engine's own, not a target's.
+        host: Vec::new(),
         lost,
     }
 }
@@ -62,6 +64,8 @@ fn view_target(now: Nanos, target: &Target) -> TargetView {
         },
         rss_anon: target.rss_anon,
         rss_file: target.rss_file,
+        memory: target.memory.view(now),
+        host: target.host.view(),
         threads: target.threads,
         loops: loops.collect(),
         stalls_total: target.loops.stalls_total,

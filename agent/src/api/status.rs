@@ -1,7 +1,10 @@
 //! `GET /api/v1/status`: what is watched, how well, and at what cost.
 
 use super::Sources;
-use crate::own::own_usage;
+use crate::{
+    own::own_usage,
+    render::memory::{self, Shortage},
+};
 use axum::{Json, extract::State};
 use serde::Serialize;
 use snowshed_ebpf::Tier;
@@ -16,6 +19,8 @@ pub(super) struct Status {
     started_at: String,
     enforce: Vec<String>,
     targets: Vec<Target>,
+    /// What the machine went short of.
+    host: Vec<Shortage>,
     probes: Vec<Probe>,
     agent: Agent,
 }
@@ -25,6 +30,9 @@ struct Target {
     pid: Pid,
     name: String,
     started_at: String,
+    memory: memory::Record,
+    /// What its network namespace and its cgroup went short of.
+    host: Vec<Shortage>,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,10 +67,13 @@ impl Agent {
 pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
     let picture = sources.picture.borrow().clone();
     let probes = sources.probes.borrow().clone();
+    let sites = sources.sites.borrow().clone();
     let target = |target: &snowshed_engine::model::TargetView| Target {
         pid: target.pid,
         name: target.name.clone(),
         started_at: sources.clock.rfc3339(target.started),
+        memory: memory::Record::new(target, &sites),
+        host: target.host.iter().map(Shortage::from).collect(),
     };
     let probe = |probe: &snowshed_ebpf::ProbeStatus| Probe {
         name: probe.name,
@@ -81,6 +92,7 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
         started_at: sources.clock.rfc3339(sources.started),
         enforce: sources.enforce.to_vec(),
         targets: picture.view.targets.iter().map(target).collect(),
+        host: picture.view.host.iter().map(Shortage::from).collect(),
         probes: probes.iter().map(probe).collect(),
         agent: Agent::now(),
     })

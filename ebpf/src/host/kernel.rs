@@ -7,10 +7,10 @@ use super::{
     iterator::{self, Of},
     tracefs,
 };
-use crate::wire::{COUNTERS, Counter, Event, Offsets, StackRecord, Target};
+use crate::wire::{COUNTERS, Counter, Event, Offsets, PageAllowance, PageCount, StackRecord, Target};
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
     programs::{BtfTracePoint, Iter, ProgramError, TracePoint},
 };
 use std::{
@@ -26,6 +26,10 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../object/snowshed.bpf.o"
 unsafe impl Pod for Offsets {}
 // SAFETY: integers only.
 unsafe impl Pod for Target {}
+// SAFETY: integers only; the padding is a field.
+unsafe impl Pod for PageCount {}
+// SAFETY: integers only, without padding.
+unsafe impl Pod for PageAllowance {}
 
 /// Why the kernel side is not there at all.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +92,9 @@ pub(crate) struct Kernel {
     counts: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
     stacks: RingBuf<MapData>,
+    pub(super) growths: RingBuf<MapData>,
+    pub(super) page_counts: PerCpuHashMap<MapData, u32, PageCount>,
+    pub(super) page_allowances: HashMap<MapData, u32, PageAllowance>,
     ebpf: Ebpf,
     /// The kernel's types: some ten megabytes, so only until everything is attached.
     btf: Option<aya::Btf>,
@@ -116,6 +123,9 @@ impl Kernel {
             counts: take(&mut ebpf, "COUNTS")?,
             events: take(&mut ebpf, "EVENTS")?,
             stacks: take(&mut ebpf, "STACKS")?,
+            growths: take(&mut ebpf, "GROWTHS")?,
+            page_counts: take(&mut ebpf, "PAGE_COUNTS")?,
+            page_allowances: take(&mut ebpf, "PAGE_ALLOWANCES")?,
             btf: Some(aya::Btf::from_sys_fs()?),
             ebpf,
         })

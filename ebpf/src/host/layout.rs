@@ -1,7 +1,10 @@
 //! The byte table of the shared records, `docs/reference/wire.md`: printed from the structures themselves, so
 //! that it cannot go stale. `SNOWSHED_WRITE=1 cargo test -p snowshed-ebpf layout` writes it anew.
 
-use crate::wire::{Context, Event, FdRecord, FileOrigin, Registers, StackRecord, Target, TaskState, ThreadRecord};
+use crate::wire::{
+    Context, Event, FdRecord, FileOrigin, GrowthRecord, PageAllowance, PageCount, Registers, StackRecord, Target,
+    TaskState, ThreadRecord,
+};
 use std::{fmt::Write as _, path::Path};
 
 macro_rules! table {
@@ -48,6 +51,9 @@ fn document() -> String {
     );
     table!(text, TaskState { wait_since, wait_ended, waits, wait_ns, busy_ns, connection, connection_made, epoll });
     table!(text, Registers { ip, sp, bp });
+    table!(text, PageCount { pages, since, left, every, period, _pad });
+    table!(text, PageAllowance { resident, tokens, period });
+    table!(text, GrowthRecord { pages, kind, join, context, stack });
     table!(text, StackRecord { host_tgid, pages, file, made, registers, stack });
     table!(text, Event { kind, host_tgid, at, child, ambiguity, numbers, context, local, peer, ports, family, bytes });
     text

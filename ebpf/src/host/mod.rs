@@ -1,9 +1,11 @@
 //! The host side: loading the object, finding targets, unwinding stacks. Nothing here runs in the kernel.
 
 pub(crate) mod btf;
+pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod cost;
 pub(crate) mod elf;
+pub(crate) mod growth;
 pub(crate) mod iterator;
 pub(crate) mod kernel;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod epoll;
 mod fd;
+mod host;
 mod memory;
 mod tcp;
 
@@ -28,6 +29,10 @@ pub(crate) trait Probe: Send {
     fn counters(&self) -> (&'static [Counter], &'static [Counter]);
     /// Loads and attaches its programs.
     fn attach(&mut self, kernel: &mut Kernel) -> Result<(), AttachError>;
+    /// What is left out on this kernel although the programs are attached.
+    fn lacks(&self) -> Option<&str> {
+        None
+    }
     /// What is seen without the kernel programs; `None`: nothing.
     fn fallback(&self) -> Option<&'static str>;
     /// How often [`Self::sample`] wants to be called; `None`: never.
@@ -44,7 +49,13 @@ pub(crate) trait Probe: Send {
 
 /// Every probe of this version.
 pub(crate) fn all() -> Vec<Box<dyn Probe>> {
-    vec![Box::new(fd::Fd::default()), Box::new(tcp::Tcp), Box::new(epoll::Epoll::default()), Box::new(memory::Memory)]
+    vec![
+        Box::new(fd::Fd::default()),
+        Box::new(tcp::Tcp),
+        Box::new(epoll::Epoll::default()),
+        Box::<memory::Memory>::default(),
+        Box::<host::Host>::default(),
+    ]
 }
 
 /// What a probe may look at.

@@ -31,15 +31,16 @@ impl Session {
         };
         let row = |(index, unit): (usize, &Unit)| {
             let (events, lost) = unit.probe.counters();
+            let lacks = unit.probe.lacks();
             let (tier, reason) = match (&unit.trouble, unit.probe.fallback()) {
-                (None, _) => (Tier::Full, String::new()),
+                (None, _) => lacks.map_or((Tier::Full, String::new()), |lacks| (Tier::Reduced, lacks.to_owned())),
                 (Some(trouble), Some(fallback)) => (Tier::Reduced, format!("{trouble}; serving {fallback}")),
                 (Some(trouble), None) => (Tier::Off, trouble.clone()),
             };
             ProbeStatus {
                 name: unit.probe.name(),
                 tier,
-                remedy: unit.trouble.as_deref().map(remedy).unwrap_or_default(),
+                remedy: unit.trouble.as_deref().or(lacks).map(remedy).unwrap_or_default(),
                 reason,
                 events: count(events),
                 lost: count(lost),

@@ -10,6 +10,8 @@ pub const EVENT_EXEC: u32 = 2;
 pub const EVENT_EXIT: u32 = 3;
 /// Segments were sent again.
 pub const EVENT_RETRANSMIT: u32 = 4;
+/// The out-of-memory killer chose a process; `child` is the thread that it named.
+pub const EVENT_OOM: u32 = 16;
 
 /// A rare event, on the ring.
 #[repr(C)]

@@ -5,12 +5,14 @@
 
 mod event;
 mod fd;
+mod growth;
 mod offsets;
 mod stack;
 mod thread;
 
 pub use event::*;
 pub use fd::*;
+pub use growth::*;
 pub use offsets::*;
 pub use stack::*;
 pub use thread::*;
@@ -61,6 +63,14 @@ pub enum Counter {
     Retransmits,
     /// Retransmits that found the ring full.
     RetransmitsLost,
+    /// Stacks copied for pages that came in.
+    Growths,
+    /// Such stacks that found the ring full.
+    GrowthsLost,
+    /// Processes that the out-of-memory killer chose.
+    OomKills,
+    /// Such news that found the ring full.
+    OomKillsLost,
     /// Waits of event loops.
     Waits,
     /// Waits whose thread could not be remembered.

@@ -1,6 +1,6 @@
 //! What the agent learns. Variants are shapes, not probes: a new probe returns one of these.
 
-use super::{ActuatorKind, Join, Nanos, Owner, Pid, SiteId, TraceId};
+use super::{ActuatorKind, HostLook, Join, Nanos, OomKill, Owner, Pages, Pid, SiteId, TraceId};
 use serde::{Deserialize, Serialize};
 
 /// One fact, with the time it was true.
@@ -21,6 +21,12 @@ pub enum Observation {
     Level(Level),
     /// How an event loop's thread spent its time since the last such record.
     LoopTime(LoopTime),
+    /// Pages that a process got, and where.
+    Pages(Pages),
+    /// The kernel's out-of-memory killer chose a process.
+    OomKill(OomKill),
+    /// What the machine, or the surroundings of a process, went short of.
+    Host(HostLook),
     /// An event loop's thread did not come back for a while.
     Stall(Stall),
     /// TCP segments sent again.
@@ -124,6 +130,18 @@ pub enum Resource {
     RssAnon,
     /// File-backed resident memory, bytes.
     RssFile,
+    /// Resident shared memory (tmpfs, memfd, System V), bytes.
+    RssShmem,
+    /// Own memory that lies in swap, bytes.
+    Swap,
+    /// The most that was ever resident, bytes.
+    RssPeak,
+    /// Address space, bytes: grows with `mmap` and `brk`, touched or not.
+    AddressSpace,
+    /// The part of the address space that is private and writable, bytes.
+    AddressSpaceData,
+    /// Memory of the cgroup that leaves least room, bytes; its limit is the cgroup's.
+    CgroupMemory,
     /// Threads.
     Threads,
     /// Major page faults since the process started.

@@ -29,8 +29,11 @@ static THREAD: PerCpuArray<ThreadRecord> = PerCpuArray::with_max_entries(1, 0);
 static LOOK: Array<StackRecord> = Array::with_max_entries(1, 0);
 
 /// Resident pages of one kind: the central part of the counter, which lags by at most 64 pages a CPU.
+///
+/// # Safety
+/// `mm` must be trusted by the verifier.
 #[inline(always)]
-unsafe fn resident(mm: *const c_void, kind: usize) -> u64 {
+pub unsafe fn resident(mm: *const c_void, kind: usize) -> u64 {
     /// sizeof(struct percpu_counter).
     const COUNTER: usize = 40;
     // SAFETY: a load inside mm_struct's array of four counters.
