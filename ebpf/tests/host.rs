@@ -1,6 +1,8 @@
 //! The host layer on the running kernel: what is provoked here is bounded, and inside a network namespace of the
 //! victim's own.
 
+#![allow(clippy::unwrap_used, reason = "a test, where a panic is the report")]
+
 #[allow(dead_code, reason = "other suites use the rest")]
 mod victim;
 

@@ -3,6 +3,8 @@
 //! Needs root and BPF, and `cc` for the programs whose functions must be named. No test provokes a shortage of the
 //! machine: the killer is met only inside a memory cgroup of its own, and only where one can be had.
 
+#![allow(clippy::unwrap_used, reason = "a test, where a panic is the report")]
+
 #[allow(dead_code, reason = "other suites use the rest")]
 mod victim;
 
