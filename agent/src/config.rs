@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) record: Option<PathBuf>,
     /// The most that such a recording may hold, bytes.
     pub(crate) record_max_bytes: u64,
+    /// What observing may cost.
+    pub(crate) overhead: snowshed_ebpf::Budget,
     /// The deciding half.
     pub(crate) engine: EngineConfig,
     /// Alerts.
@@ -68,6 +70,7 @@ impl Default for Config {
             state_dir: None,
             record: None,
             record_max_bytes: 256 * 1024 * 1024,
+            overhead: snowshed_ebpf::Budget::default(),
             engine: EngineConfig::default(),
             alertmanager: None,
             webhook: None,
@@ -99,6 +102,7 @@ impl Config {
                 ));
             }
         }
+        self.overhead.check()?;
         for kind in &self.engine.enforce {
             actuators::named(&crate::render::wire_name(kind))?;
         }
@@ -199,6 +203,15 @@ mod tests {
         assert!(config.check().is_err_and(|error| error.contains("--listen 0.0.0.0:9471")));
         let config = Config { health_listen: Some(everywhere), ..Config::default() };
         assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_budget_that_makes_no_sense_is_refused_with_its_key() {
+        let config = read("[overhead]\ntargets_core_share = 0\n").expect_err("not a float");
+        assert!(config.contains(":2:") && config.contains("targets_core_share"), "{config}");
+        let config = read("[overhead]\ntargets_core_share = 0.0\n").expect("reads");
+        assert!(config.check().is_err_and(|error| error.contains("overhead.targets_core_share")));
+        assert!(read("[overhead]\ncpu = 1.0\n").is_err_and(|error| error.contains("cpu")));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Invariant: nothing here allocates, loops without a bound, or writes to user memory.
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![allow(internal_features, reason = "an atomic exchange; the target has it, the library does not show it")]
 #![allow(unreachable_pub, reason = "programs are found by their section, not by their path")]
 #![allow(missing_docs, reason = "described at the host side's units; here are only the programs")]
 
@@ -19,6 +21,8 @@ mod probes {
     mod growth;
     #[path = "memory/kernel.rs"]
     mod memory;
+    #[path = "tasks/kernel.rs"]
+    mod tasks;
     #[path = "tcp/kernel.rs"]
     mod tcp;
 }

@@ -14,5 +14,5 @@ mod status;
 mod wire;
 
 pub use host::sites::Frame;
-pub use session::{Options, Session, SessionError};
-pub use status::{ProbeStatus, Tier};
+pub use session::{Budget, Options, Session, SessionError, Shed};
+pub use status::{Overhead, ProbeStatus, Tier};

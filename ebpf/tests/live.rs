@@ -15,7 +15,9 @@ fn session() -> Session {
     // SAFETY: no arguments, cannot fail.
     assert_eq!(unsafe { libc::geteuid() }, 0, "these tests attach kernel programs: run them as root");
     let session = Session::start(Options::default());
-    for probe in session.status() {
+    // In a virtual machine with an older kernel, what it is known to lack is told by whoever started that.
+    let known = std::env::var("SNOWSHED_LACKS").unwrap_or_default();
+    for probe in session.status().iter().filter(|probe| !known.split(',').any(|known| known == probe.name)) {
         assert_eq!(probe.tier, Tier::Full, "{}: {} ({})", probe.name, probe.reason, probe.remedy);
     }
     session
@@ -271,12 +273,19 @@ fn without_kernel_programs_proc_serves_and_says_why() {
     let status = session.status();
     let tiers: Vec<_> = status.iter().map(|probe| (probe.name, probe.tier)).collect();
     assert_eq!(
-        tiers[..4],
-        [("fd", Tier::Reduced), ("tcp", Tier::Off), ("epoll", Tier::Off), ("memory", Tier::Reduced)]
+        tiers,
+        [
+            ("fd", Tier::Reduced),
+            ("tcp", Tier::Off),
+            ("epoll", Tier::Off),
+            ("memory", Tier::Reduced),
+            ("tasks", Tier::Off),
+            // It reads files only.
+            ("host", Tier::Full)
+        ]
     );
-    // It reads files only.
-    assert_eq!(tiers[4], ("host", Tier::Full));
-    assert!(status[..4].iter().all(|probe| !probe.reason.is_empty() && !probe.remedy.is_empty()), "{status:?}");
+    let programs = status.iter().filter(|probe| probe.name != "host");
+    assert!(programs.clone().all(|probe| !probe.reason.is_empty() && !probe.remedy.is_empty()), "{status:?}");
 }
 
 #[test]

@@ -24,7 +24,6 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 use telemetry::{Identity, Telemetry};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// For tasks that are still blocked when everything else has ended.
@@ -80,8 +79,7 @@ fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn serve(args: Args, guard: LimitLayer) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(args.listen)
-        .await
+    let listener = service::server::listen(args.listen)
         .map_err(anyhow::Error::from)
         .map_err(refused(format_args!("--listen {}", args.listen)))?;
     let address = listener.local_addr().context("listening address")?;

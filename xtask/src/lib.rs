@@ -12,3 +12,4 @@ pub mod setup;
 pub mod test;
 mod text;
 pub mod video;
+pub mod vm;

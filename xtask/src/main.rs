@@ -26,6 +26,8 @@ enum Task {
     Bench(xtask::bench::Args),
     /// Each disease of the transcoder alone, without an agent: how it kills, and what that looks like
     Faults(xtask::faults::Args),
+    /// The probes' tests on Debian's other kernels, in virtual machines
+    Vm(xtask::vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Task::Load(args) => xtask::load::run(&args),
         Task::Bench(args) => xtask::bench::run(&args),
         Task::Faults(args) => xtask::faults::run(&args),
+        Task::Vm(args) => xtask::vm::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

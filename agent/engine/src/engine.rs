@@ -112,7 +112,9 @@ impl Engine {
             }
             Observation::Retransmit(told) => {
                 if let Some(pid) = told.pid {
-                    self.known(pid, |target, _| target.retransmits_total = target.retransmits_total.saturating_add(1));
+                    self.known(pid, |target, _| {
+                        target.retransmits_total = target.retransmits_total.saturating_add(told.segments.into());
+                    });
                 }
             }
             Observation::Holdings(told) => {
@@ -141,6 +143,13 @@ impl Engine {
                 let at = self.past(told.at);
                 self.watched(told.pid, |target, _| target.loops.time(told, at));
             }
+            Observation::Threads(told) => self.watched(told.pid, |target, _| target.tasks.threads(told)),
+            Observation::LockWait(told) => {
+                let at = self.past(told.at);
+                self.watched(told.pid, |target, _| target.tasks.lock(told, at));
+            }
+            Observation::CpuTime(told) => self.watched(told.pid, |target, _| target.tasks.cpu(told)),
+            Observation::Blocked(told) => self.watched(told.pid, |target, _| target.tasks.blocked(told)),
             Observation::Stall(told) => {
                 let until = self.past(told.until);
                 self.watched(told.pid, |target, _| target.loops.stall(told, until));

@@ -20,6 +20,7 @@ mod series;
 mod sketch;
 pub mod slo;
 mod target;
+mod tasks;
 mod view;
 mod window;
 

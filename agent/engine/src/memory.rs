@@ -26,6 +26,8 @@ const SHOWN: usize = 16;
 const TRACES: usize = 16;
 /// Places are summed up over this time and the one before it.
 const GENERATION: Nanos = 60 * SECOND;
+/// A longer silence means that pages were not counted.
+const GAP: Nanos = 5 * SECOND;
 /// A rise of less than this is not worth a word.
 const LEAST: f64 = 1_048_576.0;
 /// Staying means: within this share of the level.
@@ -48,16 +50,19 @@ struct Track {
     came: Windows<u64>,
     /// When counting began.
     counted: Option<Nanos>,
+    /// When it was last told.
+    told: Option<Nanos>,
 }
 
 impl Track {
     fn new() -> Self {
-        Self { floor: Series::new(), came: Windows::new(2 * SECOND, 32), counted: None }
+        Self { floor: Series::new(), came: Windows::new(2 * SECOND, 32), counted: None, told: None }
     }
 
     /// Bytes a second over the last minute, or since counting began.
     #[expect(clippy::cast_precision_loss, reason = "bytes, for a rate")]
     fn pages_in(&self, now: Nanos) -> Option<f64> {
+        self.told.filter(|told| now.saturating_sub(*told) <= 2 * GAP)?;
         let since = self.counted?.max(now.saturating_sub(60 * SECOND));
         let came: u64 = self.came.range(since, now).map(|(_, bytes)| *bytes).sum();
         // Two seconds are the least that the windows tell apart.
@@ -141,7 +146,13 @@ impl Memory {
     /// Takes pages that came in.
     pub(crate) fn pages(&mut self, told: &Pages, until: Nanos) {
         let track = if told.kind == PageKind::Anon { &mut self.own } else { &mut self.shared };
-        track.counted.get_or_insert(told.since.min(until));
+        // After a gap the minute before is not known: counting begins anew.
+        let gap = track.told.is_none_or(|told_until| told.since > told_until.saturating_add(GAP));
+        if gap {
+            track.counted = Some(told.since.min(until));
+            track.came = Windows::new(2 * SECOND, 32);
+        }
+        track.told = Some(until);
         if let Some(sum) = track.came.at(until) {
             *sum = sum.saturating_add(told.bytes);
         }
@@ -239,6 +250,19 @@ mod tests {
     fn an_arena_at_its_high_water_mark_holds() {
         assert_eq!(verdict(&minute(|second| 170 * MIB - (second % 3) * 4096, 8192)), MemoryVerdict::Holds);
         assert_eq!(verdict(&minute(|second| (second * 20).min(170) * MIB, 4096)), MemoryVerdict::Holds);
+    }
+
+    #[test]
+    fn while_pages_are_not_counted_nothing_is_said_of_them() {
+        let mut memory = minute(|_| 50 * MIB, MIB);
+        assert!(memory.view(60 * SECOND).trends[0].pages_in > Some(900_000.0));
+        assert_eq!(memory.view(90 * SECOND).trends[0].pages_in, None);
+        let at = 100 * SECOND;
+        let told =
+            Pages { pid: 1, kind: PageKind::Anon, since: at - SECOND, until: at, bytes: 3 * MIB, sites: Vec::new() };
+        memory.pages(&told, at);
+        let rate = memory.view(at + SECOND).trends[0].pages_in.unwrap();
+        assert!((rate / 1_048_576.0 - 1.5).abs() < 0.1, "{rate}: the gap is not taken for silence");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::{
     series::Series,
     sketch::Sketch,
     slo::state::{Burn, WINDOW},
+    tasks::Tasks,
     window::{SECOND, Windows, seconds},
 };
 
@@ -56,6 +57,7 @@ pub(crate) struct Target {
     pub(crate) host: Shortages,
     pub(crate) threads: Option<u64>,
     pub(crate) loops: Loops,
+    pub(crate) tasks: Tasks,
     pub(crate) report: Option<Report>,
     in_flight: Windows<u32>,
     latency: Windows<Sketch>,
@@ -89,6 +91,7 @@ impl Target {
             host: Shortages::default(),
             threads: None,
             loops: Loops::new(),
+            tasks: Tasks::default(),
             report: None,
             in_flight: Windows::new(SECOND, 180),
             latency: Windows::new(WINDOW, 2),

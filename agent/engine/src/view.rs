@@ -31,6 +31,7 @@ pub(crate) fn build(
         at: now,
         targets: targets.values().map(|target| view_target(now, target)).collect(),
         incidents,
+        tasks: targets.values().map(|target| target.tasks.view(target.pid, now)).collect(),
         slos: slos.iter().map(|slo| slo.view(now)).collect(),
         breakers: used.map(|target| view_breaker(target, config)).collect(),
         // The engine's own, not a target's.

@@ -186,6 +186,10 @@ impl Random {
                 trace: None,
                 join: Join::None,
                 ambiguity: 0,
+                candidates: vec![],
+                complete: false,
+                sequence: (0, 0),
+                segments: u32::MAX,
             }),
             _ => Observation::Lost(Lost { probe: format!("p{}", self.below(500)), events: self.amount(), at }),
         }

@@ -16,8 +16,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use prometheus::{CounterVec, GaugeVec, Registry, TextEncoder};
-use snowshed_ebpf::Tier;
-use snowshed_engine::model::{SloState, TargetView};
+use snowshed_ebpf::{Shed, Tier};
+use snowshed_engine::model::{SloState, TargetView, TasksView};
 use std::collections::BTreeMap;
 
 /// The scrape's answer.
@@ -33,6 +33,7 @@ fn gather(sources: &Sources) -> prometheus::Result<String> {
     host(&mut page, sources)?;
     objectives(&mut page, sources)?;
     probes(&mut page, sources)?;
+    overhead(&mut page, sources)?;
     page.set(&table::STREAM_SUBSCRIBERS, &[], sources.hub.readers() as f64)?;
     page.set(&table::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0)?;
     if let Some(usage) = own_usage() {
@@ -73,6 +74,9 @@ fn targets(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
             }
         }
         page.set_some(&table::TARGET_THREADS, &who, target.threads.map(|threads| threads as f64))?;
+        if let Some(tasks) = picture.view.tasks.iter().find(|tasks| tasks.pid == target.pid) {
+            threads(page, &who, tasks)?;
+        }
         for event_loop in &target.loops {
             let tid = event_loop.tid.to_string();
             page.set(&table::TARGET_LOOP_BUSY, &[who[0], who[1], &tid], event_loop.busy_ratio)?;
@@ -120,6 +124,16 @@ fn host(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
     Ok(())
 }
 
+fn threads(page: &mut Page, who: &[&str], tasks: &TasksView) -> prometheus::Result<()> {
+    page.set(&table::TARGET_LOCK_WAIT, who, tasks.locks.iter().map(|lock| lock.wait_seconds).sum())?;
+    page.set(&table::TARGET_LOCK_WAITERS, who, tasks.locks.iter().map(|lock| f64::from(lock.waiters)).sum())?;
+    page.set(&table::TARGET_CPU, who, tasks.cpu_used_seconds)?;
+    page.set(&table::TARGET_CPU_DELAY, who, tasks.cpu_delay_seconds)?;
+    page.set_some(&table::TARGET_THROTTLED, who, tasks.throttled.map(|told| told.1))?;
+    page.set_some(&table::TARGET_THROTTLED_PERIODS, who, tasks.throttled.map(|told| told.0 as f64))?;
+    page.set(&table::TARGET_BLOCKED, who, tasks.blocked_seconds)
+}
+
 fn objectives(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
     for slo in &sources.picture.borrow().view.slos {
         let what = [slo.name.as_str(), slo.service.as_str()];
@@ -143,9 +157,30 @@ fn probes(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
         }
         page.set(&table::PROBE_EVENTS, &[probe.name], probe.events as f64)?;
         page.set(&table::PROBE_LOST, &[probe.name], probe.lost as f64)?;
+        page.set_some(&table::PROBE_DISPATCH, &[probe.name], probe.ns_dispatch.map(|ns| ns / 1e9))?;
+        let calls = [("watched", probe.ns_for_targets), ("unwatched", probe.ns_for_others)];
+        for (process, ns) in calls {
+            page.set_some(&table::PROBE_CALL, &[probe.name, process], ns.map(|ns| ns / 1e9))?;
+        }
+        page.set_some(&table::PROBE_CORE, &[probe.name], probe.core_share)?;
+        for shed in [Shed::Stacks, Shed::Owners, Shed::Hooks] {
+            let is = f64::from(u8::from(probe.shed.contains(&shed)));
+            page.set(&table::PROBE_SHED, &[probe.name, &wire_name(shed)], is)?;
+        }
         page.set_some(&table::PROBE_COST, &[probe.name], probe.ns_per_event.map(|ns| ns / 1e9))?;
     }
     Ok(())
+}
+
+fn overhead(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
+    let Some(overhead) = *sources.overhead.borrow() else { return Ok(()) };
+    page.set(&table::OVERHEAD_CORE, &["targets"], overhead.targets_core_share)?;
+    page.set_some(&table::OVERHEAD_CORE, &["agent"], overhead.agent_core_share)?;
+    page.set(&table::OVERHEAD_BUDGET, &["targets"], overhead.budget.targets_core_share)?;
+    page.set(&table::OVERHEAD_BUDGET, &["agent"], overhead.budget.agent_core_share)?;
+    page.set_some(&table::OVERHEAD_OTHER_CALL, &[], overhead.ns_per_other_call.map(|ns| ns / 1e9))?;
+    page.set_some(&table::AGENT_BPF, &[], overhead.bpf_bytes.map(|bytes| bytes as f64))?;
+    page.set(&table::AGENT_MEMORY_BUDGET, &[], overhead.budget.memory_bytes as f64)
 }
 
 /// The families of one scrape, made as they are first used.

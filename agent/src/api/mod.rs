@@ -32,7 +32,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use snowshed_ebpf::ProbeStatus;
+use snowshed_ebpf::{Overhead, ProbeStatus};
 use snowshed_engine::model::Nanos;
 use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::watch;
@@ -46,6 +46,8 @@ pub(crate) struct Sources {
     pub(crate) sites: SharedSites,
     /// State of the probes.
     pub(crate) probes: watch::Receiver<Arc<Vec<ProbeStatus>>>,
+    /// What observing costs, and what it may cost.
+    pub(crate) overhead: watch::Receiver<Option<Overhead>>,
     /// The event stream.
     pub(crate) hub: Arc<stream::Hub>,
     /// The time.

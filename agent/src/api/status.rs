@@ -3,11 +3,14 @@
 use super::Sources;
 use crate::{
     own::own_usage,
-    render::memory::{self, Shortage},
+    render::{
+        memory::{self, Shortage},
+        tasks,
+    },
 };
 use axum::{Json, extract::State};
 use serde::Serialize;
-use snowshed_ebpf::Tier;
+use snowshed_ebpf::{Overhead, ProbeStatus};
 use snowshed_engine::model::Pid;
 
 /// The answer.
@@ -21,7 +24,9 @@ pub(super) struct Status {
     targets: Vec<Target>,
     /// What the machine went short of.
     host: Vec<Shortage>,
-    probes: Vec<Probe>,
+    probes: Vec<ProbeStatus>,
+    /// What observing costs in all, and what it may cost; `null` until the probes are attached.
+    overhead: Option<Overhead>,
     agent: Agent,
 }
 
@@ -33,19 +38,8 @@ struct Target {
     memory: memory::Record,
     /// What its network namespace and its cgroup went short of.
     host: Vec<Shortage>,
-}
-
-#[derive(Debug, Serialize)]
-struct Probe {
-    name: &'static str,
-    tier: Tier,
-    reason: String,
-    remedy: String,
-    events: u64,
-    lost: u64,
-    ns_per_event: Option<f64>,
-    /// What unrelated processes pay; not measured live yet.
-    ns_for_others: Option<f64>,
+    /// Threads, locks, processor and disk.
+    tasks: Option<tasks::Record>,
 }
 
 /// The agent's own cost.
@@ -68,22 +62,14 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
     let picture = sources.picture.borrow().clone();
     let probes = sources.probes.borrow().clone();
     let sites = sources.sites.borrow().clone();
+    let threads = |pid| picture.view.tasks.iter().find(|tasks| tasks.pid == pid);
     let target = |target: &snowshed_engine::model::TargetView| Target {
         pid: target.pid,
         name: target.name.clone(),
         started_at: sources.clock.rfc3339(target.started),
         memory: memory::Record::new(target, &sites),
         host: target.host.iter().map(Shortage::from).collect(),
-    };
-    let probe = |probe: &snowshed_ebpf::ProbeStatus| Probe {
-        name: probe.name,
-        tier: probe.tier,
-        reason: probe.reason.clone(),
-        remedy: probe.remedy.clone(),
-        events: probe.events,
-        lost: probe.lost,
-        ns_per_event: probe.ns_per_event,
-        ns_for_others: None,
+        tasks: threads(target.pid).map(|threads| tasks::Record::new(threads, &sites, picture.view.at)),
     };
     Json(Status {
         schema: 1,
@@ -93,7 +79,8 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
         enforce: sources.enforce.to_vec(),
         targets: picture.view.targets.iter().map(target).collect(),
         host: picture.view.host.iter().map(Shortage::from).collect(),
-        probes: probes.iter().map(probe).collect(),
+        probes: probes.to_vec(),
+        overhead: *sources.overhead.borrow(),
         agent: Agent::now(),
     })
 }

@@ -11,7 +11,12 @@ use std::collections::HashMap;
 use tower::ServiceExt as _;
 
 /// What the engine's task and the kernel's thread would publish through.
-type Published = (watch::Sender<Arc<Picture>>, watch::Sender<Arc<Sites>>, watch::Sender<Arc<Vec<ProbeStatus>>>);
+type Published = (
+    watch::Sender<Arc<Picture>>,
+    watch::Sender<Arc<Sites>>,
+    watch::Sender<Arc<Vec<ProbeStatus>>>,
+    watch::Sender<Option<snowshed_ebpf::Overhead>>,
+);
 
 struct Fake {
     app: Router,
@@ -80,16 +85,18 @@ fn fake() -> Fake {
         remedy: "none".into(),
         events: 5,
         lost: 1,
-        ns_per_event: None,
+        ..ProbeStatus::default()
     };
     let (picture, picture_seen) = watch::channel(Arc::new(picture));
     let (names, names_seen) = watch::channel(Arc::new(sites));
     let (probes, probes_seen) = watch::channel(Arc::new(vec![probe]));
+    let (overhead, overhead_seen) = watch::channel(None);
     let tally = Tally::new().expect("the table is valid");
     let sources = Sources {
         picture: picture_seen,
         sites: names_seen,
         probes: probes_seen,
+        overhead: overhead_seen,
         hub: Arc::new(stream::Hub::new()),
         clock,
         tally,
@@ -97,7 +104,7 @@ fn fake() -> Fake {
         enforce: Arc::new(Vec::new()),
     };
     let bound = SocketAddr::from(([127, 0, 0, 1], 9470));
-    Fake { app: router(sources.clone(), bound, Router::new()), sources, _open: (picture, names, probes) }
+    Fake { app: router(sources.clone(), bound, Router::new()), sources, _open: (picture, names, probes, overhead) }
 }
 
 async fn ask(app: &Router, path: &str, host: &str) -> Response {

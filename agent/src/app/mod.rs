@@ -64,7 +64,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let listeners = Listeners::bind(&config).await?;
     let (kernel_intake, kernel_queue) = Intake::new(tally.queue_dropped.with_label_values(&["kernel"]));
     let (told_intake, told_queue) = Intake::new(tally.queue_dropped.with_label_values(&["told"]));
-    let (kernel, thread) = Kernel::start(Options::default(), kernel_intake)
+    let (kernel, thread) = Kernel::start(Options::default(), config.overhead, kernel_intake)
         .map_err(|error| Failure::new(format!("the kernel's thread: {error}")))?;
     let selector = config.selector();
     select::add_named(&kernel, &selector.pids).await?;
@@ -76,6 +76,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         picture: picture_seen,
         sites: kernel.sites.clone(),
         probes: kernel.probes.clone(),
+        overhead: kernel.overhead.clone(),
         hub: Arc::new(Hub::new()),
         clock: clock.clone(),
         tally: tally.clone(),

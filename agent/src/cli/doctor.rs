@@ -214,15 +214,7 @@ mod tests {
     use super::*;
 
     fn probe(tier: Tier) -> ProbeStatus {
-        ProbeStatus {
-            name: "fd",
-            tier,
-            reason: String::new(),
-            remedy: String::new(),
-            events: 0,
-            lost: 0,
-            ns_per_event: None,
-        }
+        ProbeStatus { name: "fd", tier, ..ProbeStatus::default() }
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub(crate) mod client;
 mod doctor;
 mod explain;
 mod incidents;
+mod leakcheck;
 mod metrics;
 mod replay;
 mod run;
@@ -26,6 +27,8 @@ enum Command {
     Run(Box<run::Args>),
     /// One look at a process: what it leaks, where it stalls, and how long it has; no agent needed
     Why(why::Args),
+    /// Runs a program or a test suite; exit 1 if it leaves descriptors, threads or children behind
+    Leakcheck(leakcheck::Args),
     /// What works on this machine, why the rest does not, and what would help
     Doctor(doctor::Args),
     /// The agent's incidents, newest first
@@ -58,6 +61,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     match args.command {
         Command::Run(args) => run::run(*args),
         Command::Why(args) => why::run(&args),
+        Command::Leakcheck(args) => leakcheck::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Incidents(args) => incidents::run(&args),
         Command::Explain(args) => explain::run(&args),

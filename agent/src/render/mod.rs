@@ -8,12 +8,13 @@ pub(crate) mod fds;
 pub(crate) mod incident;
 pub(crate) mod markdown;
 pub(crate) mod memory;
+pub(crate) mod tasks;
 pub(crate) mod text;
 
 use crate::clock::Clock;
 use serde::Serialize;
 use snowshed_ebpf::Frame;
-use snowshed_engine::model::{Incident, IncidentId, Nanos, SiteId, View};
+use snowshed_engine::model::{Incident, IncidentId, Nanos, SiteId, TasksView, View};
 use std::{collections::HashMap, sync::Arc};
 use uuid::Uuid;
 
@@ -61,7 +62,8 @@ impl Picture {
         let of_memory = self.view.targets.iter().flat_map(|target| target.memory.sites.iter().map(|site| site.site));
         let of_incidents =
             self.view.incidents.iter().flat_map(|incident| incident.causes.iter().map(|cause| cause.site));
-        of_targets.chain(of_memory).chain(of_incidents).filter(|site| site.0 != 0)
+        let of_threads = self.view.tasks.iter().flat_map(TasksView::sites);
+        of_targets.chain(of_memory).chain(of_incidents).chain(of_threads).filter(|site| site.0 != 0)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::Intake;
 use crate::render::Sites;
-use snowshed_ebpf::{Options, ProbeStatus, Session, SessionError};
+use snowshed_ebpf::{Budget, Options, Overhead, ProbeStatus, Session, SessionError};
 use snowshed_engine::model::{Ask, Pid, SiteId};
 use std::{
     collections::VecDeque,
@@ -50,6 +50,8 @@ pub(crate) struct Kernel {
     pub(crate) sites: watch::Receiver<Arc<Sites>>,
     /// State of each probe. Closed when the thread has ended.
     pub(crate) probes: watch::Receiver<Arc<Vec<ProbeStatus>>>,
+    /// What observing costs; `None` until the probes are attached.
+    pub(crate) overhead: watch::Receiver<Option<Overhead>>,
     /// The processes watched now.
     pub(crate) targets: watch::Receiver<Arc<Vec<Pid>>>,
 }
@@ -59,26 +61,32 @@ impl Kernel {
     ///
     /// # Errors
     /// The thread could not be started.
-    pub(crate) fn start(options: Options, intake: Intake) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub(crate) fn start(options: Options, budget: Budget, intake: Intake) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (commands, inbox) = mpsc::sync_channel(COMMANDS);
         let (sites, sites_seen) = watch::channel(Arc::default());
         let (probes, probes_seen) = watch::channel(Arc::default());
         let (targets, targets_seen) = watch::channel(Arc::default());
+        let (overhead, overhead_seen) = watch::channel(None);
         let handle = std::thread::Builder::new().name("kernel".to_owned()).spawn(move || {
-            let session = Session::start(options);
+            let mut session = Session::start(options);
+            session.set_budget(budget);
             Thread {
                 session,
                 intake,
                 inbox,
                 sites,
                 probes,
+                overhead,
                 targets,
                 known: Known::default(),
                 waiting: VecDeque::new(),
             }
             .run();
         })?;
-        Ok((Self { commands, sites: sites_seen, probes: probes_seen, targets: targets_seen }, handle))
+        Ok((
+            Self { commands, sites: sites_seen, probes: probes_seen, overhead: overhead_seen, targets: targets_seen },
+            handle,
+        ))
     }
 
     /// Tells the session something; a full queue drops it (every command is repeated when it matters).
@@ -125,6 +133,7 @@ struct Thread {
     inbox: mpsc::Receiver<Command>,
     sites: watch::Sender<Arc<Sites>>,
     probes: watch::Sender<Arc<Vec<ProbeStatus>>>,
+    overhead: watch::Sender<Option<Overhead>>,
     targets: watch::Sender<Arc<Vec<Pid>>>,
     known: Known,
     waiting: VecDeque<SiteId>,
@@ -188,6 +197,7 @@ impl Thread {
 
     fn publish(&self) {
         self.probes.send_replace(Arc::new(self.session.status()));
+        self.overhead.send_replace(Some(self.session.overhead()));
         self.targets.send_replace(Arc::new(self.session.targets()));
     }
 }

@@ -22,6 +22,8 @@ pub(crate) enum BtfError {
     NoMember(String, String),
 }
 
+const KIND_POINTER: u32 = 2;
+const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 
@@ -110,8 +112,42 @@ impl Btf {
         Ok(None)
     }
 
-    /// The byte offset of a dotted member path in a structure.
-    pub(crate) fn offset(&self, structure: &str, path: &str) -> Result<u64, BtfError> {
+    /// Bytes of a type.
+    fn size(&self, id: u32, depth: u32) -> Result<u64, BtfError> {
+        let (at, info) = self.plain(id)?;
+        match (info >> 24) & 0x1f {
+            KIND_POINTER => Ok(8),
+            KIND_ARRAY if depth > 0 => {
+                Ok(self.size(self.u32(at + 12)?, depth - 1)?.wrapping_mul(u64::from(self.u32(at + 20)?)))
+            }
+            _ => Ok(u64::from(self.u32(at + 8)?)),
+        }
+    }
+
+    /// Offset in bytes and type of an array's element; `None`: this is no array of so many.
+    fn element(&self, id: u32, index: u32) -> Result<Option<(u64, u32)>, BtfError> {
+        let (at, info) = self.plain(id)?;
+        if (info >> 24) & 0x1f != KIND_ARRAY || index >= self.u32(at + 20)? {
+            return Ok(None);
+        }
+        let element = self.u32(at + 12)?;
+        Ok(Some((self.size(element, 8)?.wrapping_mul(u64::from(index)), element)))
+    }
+
+    /// The byte offset of a dotted member path in a structure. Numbers are positions in arrays. What kernels call
+    /// differently is told as `this|or.that`: the first that is there counts.
+    pub(crate) fn offset(&self, structure: &str, paths: &str) -> Result<u64, BtfError> {
+        let mut first = None;
+        for path in paths.split('|') {
+            match self.one(structure, path) {
+                Err(error @ BtfError::NoMember(..)) => first = first.or(Some(error)),
+                found => return found,
+            }
+        }
+        Err(first.unwrap_or(BtfError::Malformed))
+    }
+
+    fn one(&self, structure: &str, path: &str) -> Result<u64, BtfError> {
         let mut id = None;
         for index in 1..self.types.len() {
             let at = self.types[index];
@@ -124,7 +160,10 @@ impl Btf {
         let mut id = id.ok_or_else(|| BtfError::NoStructure(structure.to_owned()))?;
         let mut total = 0;
         for part in path.split('.') {
-            let found = self.member(id, part, 8)?;
+            let found = match part.parse() {
+                Ok(index) => self.element(id, index)?,
+                Err(_) => self.member(id, part, 8)?,
+            };
             let (offset, kind) = found.ok_or_else(|| BtfError::NoMember(structure.to_owned(), part.to_owned()))?;
             total += offset;
             id = kind;
@@ -145,6 +184,12 @@ mod tests {
         assert_eq!(btf.offset("task_struct", "tasks.prev").unwrap(), next + 8);
         // `skc_num` lies inside two anonymous unions.
         assert!(btf.offset("sock_common", "skc_num").unwrap() > 0);
+        // What is not there is passed over.
+        let first = btf.offset("task_struct", "snowdrift|cg_list.next").unwrap();
+        assert_eq!(btf.offset("task_struct", "cg_list.next|snowdrift").unwrap(), first);
+        let letter = |at: &str| btf.offset("task_struct", &format!("comm.{at}")).unwrap();
+        assert_eq!((letter("0"), letter("15")), (btf.offset("task_struct", "comm").unwrap(), letter("0") + 15));
+        assert!(btf.offset("task_struct", "comm.16").is_err() && btf.offset("task_struct", "pid.0").is_err());
     }
 
     #[test]

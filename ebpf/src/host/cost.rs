@@ -1,7 +1,15 @@
-//! What the probes cost, from the kernel's BPF statistics: switched on for a moment every ten seconds,
-//! because they cost themselves.
+//! What the probes cost: dispatch and filter, calibrated when they are attached; the programs themselves, from the
+//! kernel's BPF statistics, which are switched on for a moment every ten seconds because they cost themselves.
+//!
+//! The statistics do not see how the kernel comes to a program; the calibration does. They are shown apart, and
+//! only the sum is what somebody pays.
 
-use super::kernel::{Kernel, RunStats};
+use super::{
+    calibrate::{Action, Bench},
+    footprint::{self, Footprint},
+    kernel::{Kernel, RunStats},
+};
+use crate::wire::Target;
 use snowshed_engine::model::Nanos;
 use std::os::fd::OwnedFd;
 
@@ -9,23 +17,97 @@ const EVERY: Nanos = 10_000_000_000;
 const FOR: Nanos = 250_000_000;
 
 /// One probe's programs and what was last measured.
+#[derive(Debug, Default)]
 struct Row {
     programs: &'static [&'static str],
     before: RunStats,
-    ns_per_run: Option<f64>,
+    price: Price,
+}
+
+/// What a probe costs, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Price {
+    /// Kernel time per run of a program, nanoseconds, by the statistics.
+    pub(crate) per_run: Option<f64>,
+    /// What a run costs besides, nanoseconds: the way to the program.
+    pub(crate) dispatch: Option<f64>,
+    /// What one hooked call costs a process that nobody watches, nanoseconds.
+    pub(crate) others: Option<f64>,
+    /// What one hooked call costs a watched process, nanoseconds, without stacks.
+    pub(crate) watched: Option<f64>,
+    /// Runs a second, of watched and unwatched processes.
+    pub(crate) runs: Option<f64>,
+    /// Share of one core that all runs take, the way to them included.
+    pub(crate) core: Option<f64>,
 }
 
 /// The sampler. Dropping it switches the statistics off.
 pub(crate) struct Cost {
     rows: Vec<Row>,
+    bench: Option<Bench>,
     on: Option<OwnedFd>,
+    switched: Nanos,
     next: Nanos,
+    used: (Nanos, Nanos),
+    /// What every system call of the machine costs more while the hooks are attached, nanoseconds.
+    pub(crate) unhooked: Option<f64>,
+    /// Share of one core that this process takes.
+    pub(crate) own: Option<f64>,
+    pub(crate) footprint: Footprint,
 }
 
 impl Cost {
     pub(crate) fn new(programs: impl Iterator<Item = &'static [&'static str]>, now: Nanos) -> Self {
-        let row = |programs| Row { programs, before: RunStats::default(), ns_per_run: None };
-        Self { rows: programs.map(row).collect(), on: None, next: now + 1_000_000_000 }
+        let row = |programs| Row { programs, ..Row::default() };
+        Self {
+            rows: programs.map(row).collect(),
+            bench: None,
+            on: None,
+            switched: now,
+            next: now + 1_000_000_000,
+            used: (now, footprint::processor_time()),
+            unhooked: None,
+            own: None,
+            footprint: Footprint::now(),
+        }
+    }
+
+    /// Before anything is attached: how long the calls take without.
+    pub(crate) fn begin(&mut self) {
+        self.bench = Bench::new().ok();
+    }
+
+    /// After the probe in this position was attached: what it added. `own` is this process in the kernel's numbers.
+    pub(crate) fn calibrate(&mut self, index: usize, kernel: &mut Kernel, own: u32) {
+        let Some(row) = self.rows.get_mut(index) else { return };
+        let hooks = kernel.hooks(row.programs);
+        if hooks.is_empty() {
+            // Nothing is hooked, so nobody else pays.
+            (row.price.others, row.price.watched) = (Some(0.0), Some(0.0));
+            return;
+        }
+        let Some(bench) = &mut self.bench else { return };
+        let mut actions: Vec<Action> = hooks.iter().filter_map(|(_, tracepoint)| Action::of(tracepoint)).collect();
+        actions.sort_unstable();
+        actions.dedup();
+        for action in actions {
+            let others = bench.grown(action);
+            // The way to a program, without what the statistics see of it.
+            let passed = hooks.iter().filter(|(_, tracepoint)| Action::of(tracepoint) == Some(action)).count();
+            let unwatched = measured(kernel, row.programs, || bench.grown(action));
+            let dispatch = unwatched.map(|run| (others / passed as f64 - run).max(0.0));
+            let watched = others + as_target(kernel, own, bench, action);
+            if row.price.others.is_none_or(|known| others > known) {
+                row.price.others = Some(others);
+                row.price.dispatch = dispatch;
+            }
+            row.price.watched = Some(row.price.watched.map_or(watched, |known| known.max(watched)));
+        }
+    }
+
+    /// After the last probe: what calls pay that no probe hooks. Gives back what the measuring needed.
+    pub(crate) fn settle(&mut self) {
+        self.unhooked = self.bench.take().map(|mut bench| bench.grown(Action::Unhooked));
     }
 
     /// When [`Self::turn`] is due.
@@ -34,31 +116,83 @@ impl Cost {
     }
 
     /// Switches on, or measures and switches off.
-    pub(crate) fn turn(&mut self, kernel: &Kernel, now: Nanos) {
+    pub(crate) fn turn(&mut self, kernel: Option<&Kernel>, now: Nanos) {
         if now < self.next {
             return;
         }
+        let (since, before) = std::mem::replace(&mut self.used, (now, footprint::processor_time()));
+        if now > since {
+            self.own = Some((self.used.1 - before) as f64 / (now - since) as f64);
+        }
+        let Some(kernel) = kernel else {
+            self.footprint = Footprint::now();
+            self.next = now + EVERY;
+            return;
+        };
         let measuring = self.on.take();
+        let window = (now - self.switched) as f64;
         for row in &mut self.rows {
             let stats = kernel.run_stats(row.programs);
-            let runs = stats.runs.saturating_sub(row.before.runs);
-            if measuring.is_some() && runs > 0 {
-                let time = stats.time.saturating_sub(row.before.time);
-                row.ns_per_run = Some(time.as_nanos() as f64 / runs as f64);
+            let runs = stats.runs.saturating_sub(row.before.runs) as f64;
+            let time = stats.time.saturating_sub(row.before.time).as_nanos() as f64;
+            if measuring.is_some() && window > 0.0 {
+                if runs > 0.0 {
+                    row.price.per_run = Some(time / runs);
+                }
+                row.price.runs = Some(runs * 1e9 / window);
+                row.price.core = Some((time + runs * row.price.dispatch.unwrap_or(0.0)) / window);
             }
             row.before = stats;
         }
         if measuring.is_some() {
+            self.footprint = Footprint::now();
             self.next = now + EVERY - FOR;
         } else {
-            // Not permitted or too old a kernel: the cost then stays unknown, and says so.
+            // Not permitted or too old a kernel: the cost per run then stays unknown, and says so.
             self.on = aya::sys::enable_stats(aya::sys::Stats::RunTime).ok();
-            self.next = now + FOR;
+            self.switched = now;
+            self.next = now + if self.on.is_some() { FOR } else { EVERY };
+            if self.on.is_none() {
+                self.footprint = Footprint::now();
+            }
         }
     }
 
-    /// Kernel time per run, nanoseconds, of the probe in this position.
-    pub(crate) fn ns_per_run(&self, index: usize) -> Option<f64> {
-        self.rows.get(index).and_then(|row| row.ns_per_run)
+    /// What was measured of the probe in this position says nothing about now.
+    pub(crate) fn stale(&mut self, index: usize) {
+        if let Some(row) = self.rows.get_mut(index) {
+            (row.price.core, row.price.runs) = (None, None);
+        }
     }
+
+    /// What is known of the probe in this position.
+    pub(crate) fn price(&self, index: usize) -> Price {
+        self.rows.get(index).map(|row| row.price).unwrap_or_default()
+    }
+}
+
+/// Kernel time per run of these programs while something is done; `None` where the statistics are refused.
+fn measured(kernel: &Kernel, programs: &[&str], work: impl FnOnce() -> f64) -> Option<f64> {
+    let _on = aya::sys::enable_stats(aya::sys::Stats::RunTime).ok()?;
+    let before = kernel.run_stats(programs);
+    work();
+    let after = kernel.run_stats(programs);
+    let runs = after.runs.saturating_sub(before.runs);
+    (runs > 0).then(|| after.time.saturating_sub(before.time).as_nanos() as f64 / runs as f64)
+}
+
+/// What an action costs more while this process is a target for a moment.
+fn as_target(kernel: &mut Kernel, own: u32, bench: &mut Bench, action: Action) -> f64 {
+    if own == 0 {
+        return 0.0;
+    }
+    let switch = |on| {
+        if on {
+            // Refused only if the table is full, which it is not at the start.
+            drop(kernel.set_target(own, Target::default()));
+        } else {
+            kernel.drop_target(own);
+        }
+    };
+    bench.apart(action, switch)
 }

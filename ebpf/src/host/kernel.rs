@@ -4,13 +4,14 @@
 
 use super::{
     btf::{Btf, BtfError},
+    hooks::{self, Hook},
     iterator::{self, Of},
     tracefs,
 };
-use crate::wire::{COUNTERS, Counter, Event, Offsets, PageAllowance, PageCount, StackRecord, Target};
+use crate::wire::{COUNTERS, Counter, Event, Offsets, PageAllowance, PageCount, RetransmitRecord, StackRecord, Target};
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
     programs::{BtfTracePoint, Iter, ProgramError, TracePoint},
 };
 use std::{
@@ -60,8 +61,46 @@ impl AttachError {
     }
 }
 
+/// Where a member lies that this kernel lacks: a direct load from there is refused by the verifier, so only the
+/// programs that need it are missing, and a checked one reads nothing.
+const NOWHERE: u64 = 1 << 62;
+
+/// The offsets of this kernel, and what it lacks.
+fn offsets(types: &Btf) -> Result<(Offsets, Vec<String>), BtfError> {
+    let (mut values, mut missing) = (Vec::with_capacity(Offsets::SOURCES.len()), Vec::new());
+    for (structure, path) in Offsets::SOURCES {
+        values.push(match types.offset(structure, path) {
+            Err(error @ (BtfError::NoStructure(_) | BtfError::NoMember(..))) => {
+                missing.push(error.to_string());
+                NOWHERE
+            }
+            found => found?,
+        });
+    }
+    Ok((Offsets::from_values(|index| values[index]), missing))
+}
+
+/// Why a program was not accepted, with what the kernel lacks: it may need that.
+fn refusal(error: &dyn std::error::Error, missing: &[String]) -> String {
+    let reason = chain(error);
+    if missing.is_empty() { reason } else { format!("{reason}; {}", missing.join(", ")) }
+}
+
+/// The beginning of an error, and the line of the verifier's log that says what was refused: the last one before
+/// its sums.
+fn brief(text: &str) -> String {
+    let sums = ["verification time", "stack depth", "processed", "insns processed"];
+    let is_sum = |line: &&str| line.trim().is_empty() || sums.iter().any(|sum| line.starts_with(sum));
+    let head = text.lines().next().unwrap_or_default();
+    let head = head.split_once(" Verifier output").map_or(head, |(head, _)| head);
+    match text.lines().rev().find(|line| !is_sum(line)) {
+        Some(refused) if text.contains("\nprocessed ") => format!("{head} The verifier: {refused}"),
+        _ => text.to_owned(),
+    }
+}
+
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -71,7 +110,9 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = inner.source();
     }
-    // A verifier log can be long; its end says what was refused.
+    let text = brief(&text).split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = text.trim_end_matches(". Verifier output:").to_owned();
+    // Whatever else is long: its end says what went wrong.
     match text.char_indices().rev().nth(400) {
         Some((at, _)) if text.len() > 600 => format!("…{}", &text[at..]),
         _ => text,
@@ -89,15 +130,21 @@ pub(crate) struct Kernel {
     targets: HashMap<MapData, u32, Target>,
     ports: HashMap<MapData, u32, u32>,
     tokens: HashMap<MapData, u32, u32>,
+    sampling: Array<MapData, u32>,
     counts: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
     stacks: RingBuf<MapData>,
     pub(super) growths: RingBuf<MapData>,
     pub(super) page_counts: PerCpuHashMap<MapData, u32, PageCount>,
     pub(super) page_allowances: HashMap<MapData, u32, PageAllowance>,
-    ebpf: Ebpf,
+    retransmits: RingBuf<MapData>,
+    pub(super) ebpf: Ebpf,
+    /// What is attached, and where.
+    pub(super) hooks: Vec<Hook>,
     /// The kernel's types: some ten megabytes, so only until everything is attached.
     btf: Option<aya::Btf>,
+    /// What this kernel's types lack, as in "this kernel's `x` has no member `y`".
+    missing: Vec<String>,
 }
 
 impl Kernel {
@@ -106,12 +153,7 @@ impl Kernel {
         if !cfg!(target_arch = "x86_64") {
             return Err(KernelError::Architecture);
         }
-        let types = Btf::kernel()?;
-        let mut values = Vec::with_capacity(Offsets::SOURCES.len());
-        for (structure, path) in Offsets::SOURCES {
-            values.push(types.offset(structure, path)?);
-        }
-        let offsets = Offsets::from_values(|index| values[index]);
+        let (offsets, missing) = offsets(&Btf::kernel()?)?;
         let mut loader = EbpfLoader::new();
         // Task storage is unknown to the library, and is only used by the programs.
         loader.allow_unsupported_maps();
@@ -120,14 +162,18 @@ impl Kernel {
             targets: take(&mut ebpf, "TARGETS")?,
             ports: take(&mut ebpf, "PORTS")?,
             tokens: take(&mut ebpf, "STACK_TOKENS")?,
+            sampling: take(&mut ebpf, "SAMPLING")?,
             counts: take(&mut ebpf, "COUNTS")?,
             events: take(&mut ebpf, "EVENTS")?,
             stacks: take(&mut ebpf, "STACKS")?,
             growths: take(&mut ebpf, "GROWTHS")?,
             page_counts: take(&mut ebpf, "PAGE_COUNTS")?,
             page_allowances: take(&mut ebpf, "PAGE_ALLOWANCES")?,
+            retransmits: take(&mut ebpf, "RETRANSMITS")?,
             btf: Some(aya::Btf::from_sys_fs()?),
+            missing,
             ebpf,
+            hooks: Vec::new(),
         })
     }
 
@@ -135,14 +181,17 @@ impl Kernel {
     /// as one is there.
     pub(crate) fn syscalls(&mut self, name: &str, tracepoints: &[&str]) -> Result<(), AttachError> {
         let failed = |what: &str, reason: String| AttachError { what: what.to_owned(), reason };
-        tracefs::ensure().map_err(|error| failed(name, format!("tracefs is not mounted: {error}")))?;
+        tracefs::ensure().map_err(|error| failed(name, format!("tracefs: {error}")))?;
         let program: &mut TracePoint = program(&mut self.ebpf, name)?;
-        program.load().map_err(|error| failed(name, chain(&error)))?;
+        program.load().map_err(|error| failed(name, refusal(&error, &self.missing)))?;
         let mut attached = 0;
         let mut last = None;
         for tracepoint in tracepoints {
-            match program.attach("syscalls", tracepoint) {
-                Ok(_) => attached += 1,
+            match hooks::system(program, tracepoint) {
+                Ok(link) => {
+                    attached += 1;
+                    self.hooks.push(Hook::new(name, tracepoint, link));
+                }
                 Err(error) => last = Some(failed(tracepoint, chain(&error))),
             }
         }
@@ -154,11 +203,14 @@ impl Kernel {
 
     /// Attaches a program to a BTF tracepoint.
     pub(crate) fn tracepoint(&mut self, name: &str, tracepoint: &str) -> Result<(), AttachError> {
-        let failed = |error: &ProgramError| AttachError { what: tracepoint.to_owned(), reason: chain(error) };
+        let missing = &self.missing;
+        let failed =
+            |error: &ProgramError| AttachError { what: tracepoint.to_owned(), reason: refusal(error, missing) };
         let btf = self.btf.as_ref().ok_or_else(|| AttachError::late(tracepoint))?;
         let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?;
         program.load(tracepoint, btf).map_err(|error| failed(&error))?;
-        program.attach().map_err(|error| failed(&error))?;
+        let link = hooks::typed(program).map_err(|error| failed(&error))?;
+        self.hooks.push(Hook::new(name, tracepoint, link));
         Ok(())
     }
 
@@ -168,7 +220,7 @@ impl Kernel {
         let program: &mut Iter = program(&mut self.ebpf, name)?;
         if program.fd().is_err() {
             let btf = self.btf.as_ref().ok_or_else(|| AttachError::late(over))?;
-            program.load(over, btf).map_err(|error| failed(chain(&error)))?;
+            program.load(over, btf).map_err(|error| failed(refusal(&error, &self.missing)))?;
         }
         Ok(())
     }
@@ -220,6 +272,12 @@ impl Kernel {
         drop(self.tokens.insert(host_tgid, tokens, 0));
     }
 
+    /// Has one in this many events looked at whole.
+    pub(crate) fn set_sampling(&mut self, slot: u32, one_in: u32) {
+        // Refused only for a row that does not exist.
+        drop(self.sampling.set(slot, one_in, 0));
+    }
+
     /// Delivered and lost since the start.
     pub(crate) fn count(&self, counter: Counter) -> u64 {
         debug_assert!((counter as u32) < COUNTERS);
@@ -231,6 +289,14 @@ impl Kernel {
         for _ in 0..most {
             let Some(item) = self.events.next() else { return };
             iterator::records::<Event>(&item).for_each(&mut each);
+        }
+    }
+
+    /// Takes at most `most` records of bytes sent again.
+    pub(crate) fn retransmits(&mut self, most: usize, mut each: impl FnMut(RetransmitRecord)) {
+        for _ in 0..most {
+            let Some(item) = self.retransmits.next() else { return };
+            iterator::records::<RetransmitRecord>(&item).for_each(&mut each);
         }
     }
 
@@ -264,7 +330,7 @@ impl Kernel {
     }
 }
 
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, AttachError>
+pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, AttachError>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
@@ -279,4 +345,23 @@ fn take<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
 ) -> Result<M, KernelError> {
     let map = ebpf.take_map(name).ok_or_else(|| KernelError::Map(name, "not in the object".to_owned()))?;
     map.try_into().map_err(|error: aya::maps::MapError| KernelError::Map(name, chain(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_verifiers_log_the_refusal_is_told() {
+        let log = "the BPF_PROG_LOAD syscall failed. Verifier output: 0: R1=ctx()\n197: (61) r1 = *(u32 *)(r2 +0)\n\
+                   access beyond the end of member on_cpu\nverification time 6 usec\nstack depth 80\nprocessed 188 insns\n";
+        let told = "the BPF_PROG_LOAD syscall failed. The verifier: access beyond the end of member on_cpu";
+        assert_eq!(brief(log), told);
+        assert_eq!(brief("no such map"), "no such map");
+    }
+
+    #[test]
+    fn nothing_is_missing_here() {
+        assert_eq!(offsets(&Btf::kernel().unwrap()).unwrap().1, Vec::<String>::new());
+    }
 }

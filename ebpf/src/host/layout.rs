@@ -2,8 +2,8 @@
 //! that it cannot go stale. `SNOWSHED_WRITE=1 cargo test -p snowshed-ebpf layout` writes it anew.
 
 use crate::wire::{
-    Context, Event, FdRecord, FileOrigin, GrowthRecord, PageAllowance, PageCount, Registers, StackRecord, Target,
-    TaskState, ThreadRecord,
+    Context, Event, FdRecord, FileOrigin, GrowthRecord, PageAllowance, PageCount, Registers, RetransmitRecord,
+    StackRecord, Target, TaskOrigin, TaskRecord, TaskState, ThreadRecord,
 };
 use std::{fmt::Write as _, path::Path};
 
@@ -26,7 +26,7 @@ fn document() -> String {
     table!(text, Target { tls, inherited });
     table!(text, Context { trace, span });
     table!(text, FileOrigin { ino, made, context, connection, connection_made, join, via });
-    table!(text, FdRecord { file, f_op, position, ino, bytes, origin, fd, mode, socket });
+    table!(text, FdRecord { file, f_op, position, ino, bytes, sb, mark, origin, fd, mode, socket });
     table!(
         text,
         ThreadRecord {
@@ -50,11 +50,53 @@ fn document() -> String {
         }
     );
     table!(text, TaskState { wait_since, wait_ended, waits, wait_ns, busy_ns, connection, connection_made, epoll });
+    table!(text, TaskOrigin { made, context, join, _end });
+    table!(
+        text,
+        TaskRecord {
+            host,
+            numbers,
+            level,
+            state,
+            on_cpu,
+            word,
+            word_known,
+            _end,
+            comm,
+            started,
+            runtime,
+            delay,
+            sleeps,
+            syscall,
+            arguments,
+            place,
+            origin,
+        }
+    );
     table!(text, Registers { ip, sp, bp });
     table!(text, PageCount { pages, since, left, every, period, _pad });
     table!(text, PageAllowance { resident, tokens, period });
     table!(text, GrowthRecord { pages, kind, join, context, stack });
     table!(text, StackRecord { host_tgid, pages, file, made, registers, stack });
+    table!(
+        text,
+        RetransmitRecord {
+            at,
+            socket,
+            host_tgid,
+            flags,
+            seq,
+            end,
+            segments,
+            writers,
+            local,
+            peer,
+            ports,
+            family,
+            _pad,
+            traces,
+        }
+    );
     table!(text, Event { kind, host_tgid, at, child, ambiguity, numbers, context, local, peer, ports, family, bytes });
     text
 }

@@ -1,16 +1,20 @@
 //! The host side: loading the object, finding targets, unwinding stacks. Nothing here runs in the kernel.
 
 pub(crate) mod btf;
+pub(crate) mod calibrate;
 pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod cost;
 pub(crate) mod elf;
+pub(crate) mod footprint;
 pub(crate) mod growth;
+pub(crate) mod hooks;
 pub(crate) mod iterator;
 pub(crate) mod kernel;
 #[cfg(test)]
 mod layout;
 pub(crate) mod naming;
+pub(crate) mod privilege;
 pub(crate) mod sites;
 pub(crate) mod targets;
 pub(crate) mod tracefs;

@@ -4,7 +4,7 @@
 //! Invariant: stacks are unwound and dropped here; only code addresses remain. Bounded by the constants.
 
 use super::{clock, naming, unwind::Unwinder};
-use crate::wire::{PAGE, StackRecord};
+use crate::wire::{PAGE, Registers, StackRecord};
 use blazesym::{
     Pid as SymPid,
     symbolize::{
@@ -67,9 +67,14 @@ impl Sites {
         let Some(tables) = tables(&mut self.tables, pid, record.registers.ip, now) else { return SiteId(0) };
         let base = record.registers.sp & !(PAGE as u64 - 1);
         let pages = (record.pages as usize).min(record.stack.len());
-        let addresses = tables.unwinder.unwind(record.registers, base, record.stack[..pages].as_flattened());
+        let stack = record.stack[..pages].as_flattened();
+        let registers =
+            if record.is_of_new_thread() { caller(record.registers, base, stack) } else { record.registers };
+        let addresses = tables.unwinder.unwind(registers, base, stack);
         let id = identity(&tables.unwinder, &addresses);
-        if id != SiteId(0) && !self.sites.contains_key(&id) && self.sites.len() < MOST_SITES {
+        // Names are read from a process that lives: one that came this way last is likelier to than the first.
+        let better = self.sites.get(&id).is_none_or(|known| known.frames.is_none() && known.pid != pid);
+        if id != SiteId(0) && better && (self.sites.len() < MOST_SITES || self.sites.contains_key(&id)) {
             let places = addresses.iter().map(|address| place(&tables.unwinder, *address)).collect();
             self.sites.insert(id, Site { pid, addresses, places, frames: None });
         }
@@ -91,6 +96,14 @@ impl Sites {
         }
     }
 
+    /// Gives back all that can be read again: symbols and unwind tables.
+    pub(crate) fn shrink(&mut self) {
+        self.symbolizer = None;
+        self.tables = HashMap::new();
+        // SAFETY: only returns free pages to the system.
+        unsafe { libc::malloc_trim(0) };
+    }
+
     /// The frames of a site, innermost first; looked up once.
     pub(crate) fn frames(&mut self, id: SiteId) -> Vec<Frame> {
         let Some(site) = self.sites.get_mut(&id) else { return Vec::new() };
@@ -103,6 +116,17 @@ impl Sites {
         site.frames = Some(frames.clone());
         frames
     }
+}
+
+/// Where the function that made a thread was called. C libraries end their unwind tables before the system call of
+/// `clone`, because in the child they would be wrong; but all of them (and Go) make it from a function that has
+/// nothing on the stack, so the return address lies on top.
+fn caller(registers: Registers, base: u64, stack: &[u8]) -> Registers {
+    let top = usize::try_from(registers.sp.wrapping_sub(base)).ok();
+    let bytes = top.and_then(|top| stack.get(top..)?.first_chunk::<8>());
+    // One less lies inside the call.
+    let ip = bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes)).saturating_sub(1);
+    Registers { ip, sp: registers.sp.saturating_add(8), bp: registers.bp }
 }
 
 /// The unwind tables of a process, read (again) where an address lies in none of them.

@@ -3,7 +3,7 @@
 //! Instead of mounting it for everybody, the calling thread gets a mount namespace of its own and mounts it
 //! there: nothing that another process can see changes, and it is gone with the thread.
 
-use std::{ffi::CStr, io, path::Path};
+use std::{ffi::CStr, fs, io};
 
 const PLACES: [&str; 2] = ["/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"];
 
@@ -16,8 +16,13 @@ fn check(result: libc::c_int) -> io::Result<()> {
 /// # Errors
 /// They are not visible and this thread may not mount.
 pub(crate) fn ensure() -> io::Result<()> {
-    if PLACES.iter().any(|place| Path::new(place).is_dir()) {
-        return Ok(());
+    for place in PLACES {
+        match fs::read_dir(place) {
+            Ok(_) => return Ok(()),
+            // It is there and closed to this user, which mounting it once more would not change.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            Err(_) => {}
+        }
     }
     let (tracefs, place): (&CStr, &CStr) = (c"tracefs", c"/sys/kernel/tracing");
     // SAFETY: constant strings; unshare changes only this thread.

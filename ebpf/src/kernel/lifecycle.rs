@@ -1,9 +1,10 @@
 //! Watched processes fork, execute and end: the table of targets follows.
 //!
 //! A child is watched from its first instruction. It inherits the trace in which it was forked, until it
-//! ends. A new thread inherits nothing: pool threads outlive the request that made them.
+//! ends. A new thread does not inherit it for its doings: pool threads outlive the request that made them. Where it
+//! was made and for whom is noted (`origin`).
 
-use super::{TARGETS, context, count, emit, load, offset, tgid};
+use super::{TARGETS, context, count, emit, load, offset, origin, tgid};
 use crate::wire::{Counter, EVENT_EXEC, EVENT_EXIT, EVENT_FORK, Event, LEVELS, Target};
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use core::ffi::c_void;
@@ -38,6 +39,7 @@ pub fn process_forked(ctx: BtfTracePointContext) -> i32 {
         let child: *const c_void = ctx.arg(1);
         let host: u32 = load(child, offset!(task_tgid));
         if host == parent {
+            origin::thread_made(child as *mut _, parent, target);
             return 0;
         }
         let (context, _) = context::of_current(target);
@@ -46,6 +48,7 @@ pub fn process_forked(ctx: BtfTracePointContext) -> i32 {
             count(Counter::LifecycleLost);
             return 0;
         }
+        super::stack::share(parent, host);
         let (_, numbers) = numbers(child);
         let at = bpf_ktime_get_ns();
         let event = Event { kind: EVENT_FORK, host_tgid: parent, at, child: host, numbers, ..Event::default() };

@@ -4,15 +4,19 @@
 
 pub mod context;
 pub mod lifecycle;
+pub mod origin;
 pub mod stack;
 pub mod storage;
 
-use crate::wire::{COUNTERS, Counter, Event, Offsets, Target};
+use crate::wire::{COUNTERS, Counter, Event, Offsets, SAMPLINGS, Target};
 use aya_ebpf::{
     bindings::task_struct,
-    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel, generated::bpf_get_current_task_btf},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_probe_read_kernel,
+        generated::{bpf_get_current_task_btf, bpf_get_prandom_u32},
+    },
     macros::map,
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use core::{ffi::c_void, ptr::read_volatile};
 
@@ -44,6 +48,10 @@ pub static TARGETS: HashMap<u32, Target> = HashMap::with_max_entries(1024, 0);
 /// Delivered and lost, per [`Counter`].
 #[map]
 static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+
+/// One in this many events is looked at whole, a power of two; 0 and 1: all. The host raises it over the budget.
+#[map]
+static SAMPLING: Array<u32> = Array::with_max_entries(SAMPLINGS, 0);
 
 /// Rare events.
 #[map]
@@ -89,6 +97,16 @@ pub fn count(counter: Counter) {
     if let Some(value) = COUNTS.get_ptr_mut(counter as u32) {
         // SAFETY: this CPU's own slot, and programs do not migrate.
         unsafe { *value += 1 }
+    }
+}
+
+/// Whether this event is one of those that are looked at whole.
+#[inline(always)]
+pub fn sampled(slot: u32) -> bool {
+    match SAMPLING.get(slot) {
+        // SAFETY: no arguments, always valid. A mask, because a division brings its check for zero along.
+        Some(divisor) => (unsafe { bpf_get_prandom_u32() }) & divisor.saturating_sub(1) == 0,
+        None => true,
     }
 }
 

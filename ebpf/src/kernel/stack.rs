@@ -27,6 +27,19 @@ pub fn registers() -> *const c_void {
     unsafe { bpf_task_pt_regs(current()) as *const c_void }
 }
 
+/// A child may have its stacks copied at once, before the host knows it.
+#[inline(always)]
+pub fn share(parent: u32, child: u32) {
+    // SAFETY: plain map access; a full table only means that the child has none until the host gives it some.
+    unsafe {
+        if let Some(tokens) = STACK_TOKENS.get(parent)
+            && STACK_TOKENS.insert(child, *tokens, 0).is_err()
+        {
+            count(Counter::StacksLost);
+        }
+    }
+}
+
 /// Copies the current thread's stack for a file that came in, if a token is left.
 #[inline(always)]
 pub fn copy(host_tgid: u32, file: u64, made: u64) {

@@ -5,6 +5,7 @@ mod epoll;
 mod fd;
 mod host;
 mod memory;
+mod tasks;
 mod tcp;
 
 use crate::{
@@ -14,9 +15,10 @@ use crate::{
         sites::Sites,
         targets::Targets,
     },
+    session::Shed,
     wire::{Counter, Event, StackRecord, ThreadRecord},
 };
-use snowshed_engine::model::{Nanos, Observation, Pid, SiteId};
+use snowshed_engine::model::{Holdings, Nanos, Observation, Pid, SiteId};
 use std::time::Duration;
 
 /// A signal: how it is attached, when it is looked at, what serves where the kernel refuses.
@@ -39,10 +41,24 @@ pub(crate) trait Probe: Send {
     fn period(&self) -> Option<Duration>;
     /// Looks at every target. `look.kernel` is `None` where the fallback serves.
     fn sample(&mut self, _look: &mut Look<'_>, _out: &mut Vec<Observation>) {}
+    /// What a process holds now, if this is the probe that knows.
+    fn holdings(&mut self, _look: &mut Look<'_>, _pid: Pid) -> Option<Holdings> {
+        None
+    }
     /// Takes a rare event.
     fn event(&mut self, _event: &Event, _targets: &Targets, _out: &mut Vec<Observation>) {}
     /// Takes a stack that was copied for a file.
     fn stack(&mut self, _record: &StackRecord, _site: SiteId) {}
+    /// What it can leave out to cost less, the smallest loss first.
+    fn sheds(&self) -> &'static [Shed] {
+        &[Shed::Hooks]
+    }
+    /// Where its kernel programs read the divisor of [`Shed::Owners`].
+    fn sampled(&self) -> Option<u32> {
+        None
+    }
+    /// Its hooks were off until now: what they remembered before may be of something else by now.
+    fn hooked(&mut self, _since: Nanos) {}
     /// Forgets a process.
     fn forget(&mut self, _pid: Pid) {}
 }
@@ -51,9 +67,10 @@ pub(crate) trait Probe: Send {
 pub(crate) fn all() -> Vec<Box<dyn Probe>> {
     vec![
         Box::new(fd::Fd::default()),
-        Box::new(tcp::Tcp),
+        Box::<tcp::Tcp>::default(),
         Box::new(epoll::Epoll::default()),
         Box::<memory::Memory>::default(),
+        Box::new(tasks::Tasks::default()),
         Box::<host::Host>::default(),
     ]
 }

@@ -1,6 +1,6 @@
 //! The targets of a session, from the moment they are named or forked to their end.
 
-use super::{STACKS_PER_SECOND, Session, SessionError};
+use super::{Session, SessionError};
 use crate::{
     host::{
         clock,
@@ -47,7 +47,10 @@ impl Session {
         }
         let name = targets::name(pid).ok_or(SessionError::NoSuchProcess(pid))?;
         let started = targets::started(pid).ok_or(SessionError::NoSuchProcess(pid))?;
-        if let Err(error) = std::fs::read_dir(format!("/proc/{pid}/fd")) {
+        // With kernel programs it is the kernel that lists descriptors, whoever the process belongs to.
+        if self.kernel.is_none()
+            && let Err(error) = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        {
             let gone = error.kind() == io::ErrorKind::NotFound;
             return Err(if gone {
                 SessionError::NoSuchProcess(pid)
@@ -64,7 +67,7 @@ impl Session {
         let watched = Watched { pid, host, name, started, parent };
         if let Some(kernel) = &mut self.kernel {
             targets::refresh(kernel, &watched).map_err(|error| SessionError::NotPermitted(pid, error))?;
-            kernel.set_tokens(host, STACKS_PER_SECOND);
+            kernel.set_tokens(host, self.stack_rate);
         }
         self.pending.push(seen(&watched));
         self.targets.insert(watched);
@@ -89,6 +92,7 @@ impl Session {
     fn forget(&mut self, pid: Pid) {
         self.sites.forget(pid);
         self.rates.remove(&pid);
+        self.executed.remove(&pid);
         for unit in &mut self.units {
             unit.probe.forget(pid);
         }
@@ -112,13 +116,14 @@ impl Session {
                     out.push(unfollowed(event.at));
                     return;
                 }
-                kernel.set_tokens(event.child, STACKS_PER_SECOND);
+                kernel.set_tokens(event.child, self.stack_rate);
                 out.push(seen(&watched));
                 self.targets.insert(watched);
             }
             EVENT_EXEC => {
                 let Some(pid) = self.targets.inner(event.host_tgid) else { return };
                 self.sites.forget(pid);
+                self.executed.insert(pid, event.at);
                 if let Some(watched) = self.targets.get_mut(pid) {
                     watched.name = targets::name(pid).unwrap_or_else(|| watched.name.clone());
                     let watched = watched.clone();

@@ -4,25 +4,34 @@
 //! bounded; dropping it detaches every program and changes nothing that outlives it.
 //! Cost: a wake-up per look (ten a second) or ring entry, nothing else.
 
+mod budget;
 mod follow;
+mod shed;
 mod tell;
+
+pub use budget::{Budget, Shed};
 
 use crate::{
     host::{
         clock,
         cost::Cost,
+        iterator::{self, Of},
         kernel::Kernel,
         sites::{Frame, Sites},
         targets::Targets,
     },
     probes::{self, Look, Probe},
-    wire::LEVELS,
+    wire::{LEVELS, ThreadRecord},
 };
-use snowshed_engine::model::{Ask, Nanos, Observation, Pid, SiteId};
+use budget::Governor;
+use shed::Watch;
+use snowshed_engine::model::{Ask, Holdings, Nanos, Observation, Pid, SiteId};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// Stacks a second that every target may have copied, unless the engine asks for more.
 const STACKS_PER_SECOND: u32 = 50;
+/// While stacks are shed.
+const SHED_STACKS_PER_SECOND: u32 = 5;
 /// No more than this, however much is asked.
 const MOST_STACKS_PER_SECOND: u32 = 500;
 /// How often the allowance is filled up.
@@ -56,6 +65,10 @@ struct Unit {
     probe: Box<dyn Probe>,
     /// Why the kernel part is not there.
     trouble: Option<String>,
+    /// Its hooks are on.
+    hooked: bool,
+    /// Events that it counted while it was calibrated.
+    calibrated: u64,
     due: Nanos,
     lost: u64,
 }
@@ -70,9 +83,18 @@ pub struct Session {
     buffer: Vec<u8>,
     level: usize,
     rates: BTreeMap<Pid, u32>,
+    /// What a process gets that nobody asked about.
+    stack_rate: u32,
+    /// When the present program of a process began, where that was seen.
+    executed: BTreeMap<Pid, Nanos>,
     refill: Nanos,
     pending: Vec<Observation>,
     lifecycle_lost: u64,
+    budget: Budget,
+    governor: Governor,
+    watch: Watch,
+    /// Looks are this many times rarer than probes ask for.
+    slower: u32,
 }
 
 impl fmt::Debug for Session {
@@ -86,8 +108,10 @@ impl Session {
     #[must_use]
     pub fn start(options: Options) -> Self {
         let now = clock::now();
-        let mut units: Vec<Unit> =
-            probes::all().into_iter().map(|probe| Unit { probe, trouble: None, due: now, lost: 0 }).collect();
+        let mut units: Vec<Unit> = probes::all()
+            .into_iter()
+            .map(|probe| Unit { probe, trouble: None, hooked: true, calibrated: 0, due: now, lost: 0 })
+            .collect();
         let loaded = if options.no_bpf {
             Err("switched off".to_owned())
         } else {
@@ -96,11 +120,20 @@ impl Session {
                 Ok(kernel)
             })
         };
+        let mut cost = Cost::new(units.iter().map(|unit| unit.probe.programs()), now);
         let kernel = match loaded {
             Ok(mut kernel) => {
-                for unit in &mut units {
+                let own = own_thread(&mut kernel).map_or(0, |thread| thread.host[1]);
+                cost.begin();
+                for (index, unit) in units.iter_mut().enumerate() {
                     unit.trouble = unit.probe.attach(&mut kernel).err().map(|error| error.to_string());
+                    if unit.trouble.is_some() {
+                        // What it did attach would cost everybody and tell nobody.
+                        kernel.unhook(unit.probe.programs());
+                    }
+                    cost.calibrate(index, &mut kernel, own);
                 }
+                cost.settle();
                 kernel.settle();
                 Some(kernel)
             }
@@ -117,7 +150,7 @@ impl Session {
                 tracing::warn!(probe = unit.probe.name(), "{trouble}");
             }
         }
-        let cost = Cost::new(units.iter().map(|unit| unit.probe.programs()), now);
+        let governor = Governor::new(units.len());
         let mut session = Self {
             kernel,
             units,
@@ -127,13 +160,27 @@ impl Session {
             buffer: Vec::new(),
             level: 0,
             rates: BTreeMap::new(),
+            stack_rate: STACKS_PER_SECOND,
+            executed: BTreeMap::new(),
             refill: now,
             pending: Vec::new(),
             lifecycle_lost: 0,
+            budget: Budget::default(),
+            governor,
+            watch: Watch::default(),
+            slower: 1,
         };
-        let own = session.threads(std::process::id()).ok().and_then(|threads| threads.first().copied());
+        for index in 0..session.units.len() {
+            session.units[index].calibrated = session.events(index);
+        }
+        let own = session.kernel.as_mut().and_then(own_thread);
         session.level = own.map_or(0, |thread| (thread.level as usize).min(LEVELS - 1));
         session
+    }
+
+    /// What observing may cost from now on.
+    pub fn set_budget(&mut self, budget: Budget) {
+        self.budget = budget;
     }
 
     /// The processes watched now, forked children included.
@@ -155,17 +202,16 @@ impl Session {
         let now = clock::now();
         self.reap(now, out);
         self.refill(now);
-        if let Some(kernel) = &self.kernel
-            && now >= self.cost.due()
-        {
-            self.cost.turn(kernel, now);
+        if now >= self.cost.due() {
+            self.cost.turn(self.kernel.as_ref(), now);
         }
-        let Self { kernel, units, targets, sites, buffer, level, .. } = self;
+        self.hold_budget(now);
+        let Self { kernel, units, targets, sites, buffer, level, slower, .. } = self;
         for unit in units.iter_mut().filter(|unit| now >= unit.due) {
             let Some(period) = unit.probe.period() else { continue };
             // From now, not from when it was due: after a pause there is one look, not many.
-            unit.due = now + u64::try_from(period.as_nanos()).unwrap_or(Nanos::MAX);
-            let kernel = if unit.trouble.is_none() { kernel.as_mut() } else { None };
+            unit.due = now + u64::try_from(period.as_nanos()).unwrap_or(Nanos::MAX / 16) * u64::from(*slower);
+            let kernel = if unit.trouble.is_none() && unit.hooked { kernel.as_mut() } else { None };
             unit.probe.sample(&mut Look { now, kernel, targets, sites, buffer, level: *level }, out);
         }
         self.losses(now, out);
@@ -196,9 +242,11 @@ impl Session {
         }
         self.refill = now + REFILL;
         self.sites.rest(now);
+        let shed = (0..self.units.len()).any(|index| self.shed(index).contains(&Shed::Stacks));
+        let most = if shed { SHED_STACKS_PER_SECOND } else { MOST_STACKS_PER_SECOND.max(self.stack_rate) };
         let Some(kernel) = &mut self.kernel else { return };
         for watched in self.targets.iter() {
-            let rate = self.rates.get(&watched.pid).copied().unwrap_or(STACKS_PER_SECOND);
+            let rate = self.rates.get(&watched.pid).copied().unwrap_or(self.stack_rate).min(most);
             kernel.set_tokens(watched.host, rate / 5);
         }
     }
@@ -211,6 +259,32 @@ impl Session {
         }
     }
 
+    /// Takes this many stacks a second of each process, for a look that is short and must miss none.
+    pub fn set_stack_rate(&mut self, per_second: u32) {
+        self.stack_rate = per_second;
+        self.refill = 0;
+    }
+
+    /// What a process holds at this moment, outside the rhythm of the looks; `None` if it cannot be looked at.
+    /// What else the kernel has told until now comes with the next [`Session::poll`].
+    pub fn holdings(&mut self, pid: Pid) -> Option<Holdings> {
+        let mut pending = std::mem::take(&mut self.pending);
+        self.drain(&mut pending);
+        self.pending = pending;
+        let Self { kernel, units, targets, sites, buffer, level, .. } = self;
+        units.iter_mut().find_map(|unit| {
+            let kernel = if unit.trouble.is_none() { kernel.as_mut() } else { None };
+            unit.probe.holdings(&mut Look { now: clock::now(), kernel, targets, sites, buffer, level: *level }, pid)
+        })
+    }
+
+    /// When a process began to be what it is: its fork or its last exec, where that was seen.
+    #[must_use]
+    pub fn born(&self, pid: Pid) -> Option<Nanos> {
+        let forked = self.targets.get(pid)?.started;
+        Some(self.executed.get(&pid).map_or(forked, |executed| forked.max(*executed)))
+    }
+
     /// The frames of a site, innermost first; empty if unknown. Resolved lazily and kept.
     pub fn frames(&mut self, site: SiteId) -> Vec<Frame> {
         self.sites.frames(site)
@@ -221,4 +295,11 @@ impl Session {
     pub fn now() -> Nanos {
         clock::now()
     }
+}
+
+/// The first thread of this process, as the kernel sees it.
+fn own_thread(kernel: &mut Kernel) -> Option<ThreadRecord> {
+    let mut buffer = Vec::new();
+    kernel.look("thread_list", Of::Process(std::process::id()), &mut buffer).ok()?;
+    iterator::records(&buffer).next()
 }

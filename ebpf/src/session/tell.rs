@@ -1,7 +1,7 @@
 //! What a session says of itself: tiers with reason and remedy, cost, losses.
 
-use super::{Session, Unit};
-use crate::{ProbeStatus, Tier, wire::Counter};
+use super::{Session, Shed, Unit, shed::ONE_IN};
+use crate::{ProbeStatus, Tier, host::privilege::Privilege, wire::Counter};
 use snowshed_engine::model::{Lost, Nanos, Observation};
 
 impl Session {
@@ -23,16 +23,33 @@ impl Session {
         }
     }
 
+    /// What a probe has delivered, what it counted of the calibration included.
+    pub(super) fn events(&self, index: usize) -> u64 {
+        let Some(kernel) = &self.kernel else { return 0 };
+        self.units[index].probe.counters().0.iter().map(|counter| kernel.count(*counter)).sum()
+    }
+
     /// State and cost of each probe.
     #[must_use]
     pub fn status(&self) -> Vec<ProbeStatus> {
         let count = |counters: &[Counter]| {
             self.kernel.as_ref().map_or(0, |kernel| counters.iter().map(|counter| kernel.count(*counter)).sum())
         };
+        let privilege = Privilege::now();
         let row = |(index, unit): (usize, &Unit)| {
             let (events, lost) = unit.probe.counters();
             let lacks = unit.probe.lacks();
+            let (shed, price) = (self.shed(index), self.cost.price(index));
+            let over = || format!("over the budget of {} of a core", self.budget.targets_core_share);
             let (tier, reason) = match (&unit.trouble, unit.probe.fallback()) {
+                (None, fallback) if shed.contains(&Shed::Hooks) => match fallback {
+                    Some(fallback) => (Tier::Reduced, format!("{}: its hooks are off; serving {fallback}", over())),
+                    None => (Tier::Off, format!("{}: its hooks are off", over())),
+                },
+                (None, _) if shed.contains(&Shed::Owners) => {
+                    (Tier::Reduced, format!("{}: owner and stack of 1 in {ONE_IN}", over()))
+                }
+                (None, _) if !shed.is_empty() => (Tier::Reduced, format!("{}: fewer stacks", over())),
                 (None, _) => lacks.map_or((Tier::Full, String::new()), |lacks| (Tier::Reduced, lacks.to_owned())),
                 (Some(trouble), Some(fallback)) => (Tier::Reduced, format!("{trouble}; serving {fallback}")),
                 (Some(trouble), None) => (Tier::Off, trouble.clone()),
@@ -40,31 +57,26 @@ impl Session {
             ProbeStatus {
                 name: unit.probe.name(),
                 tier,
-                remedy: unit.trouble.as_deref().or(lacks).map(remedy).unwrap_or_default(),
+                remedy: match unit.trouble.as_deref() {
+                    Some(trouble) => privilege.remedy(trouble),
+                    None if !shed.is_empty() => {
+                        "raise overhead.targets_core_share, or watch fewer processes; it comes back by itself"
+                            .to_owned()
+                    }
+                    None => lacks.map(|lacks| privilege.remedy(lacks)).unwrap_or_default(),
+                },
                 reason,
-                events: count(events),
+                events: count(events).saturating_sub(unit.calibrated),
                 lost: count(lost),
-                ns_per_event: self.cost.ns_per_run(index),
+                ns_per_event: price.per_run,
+                ns_dispatch: price.dispatch,
+                ns_for_targets: price.watched,
+                ns_for_others: price.others,
+                runs_per_second: price.runs,
+                core_share: self.watch.cores.get(index).copied(),
+                shed: shed.to_vec(),
             }
         };
         self.units.iter().enumerate().map(row).collect()
-    }
-}
-
-/// What would help against a trouble.
-fn remedy(trouble: &str) -> String {
-    let permitted = ["Operation not permitted", "Permission denied", "os error 1)", "EPERM"];
-    if permitted.iter().any(|text| trouble.contains(text)) {
-        "run as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (and CAP_SYS_ADMIN where \
-         tracefs is not mounted)"
-            .to_owned()
-    } else if trouble.contains("/sys/kernel/btf") {
-        "a kernel built with CONFIG_DEBUG_INFO_BTF (5.10 and later of most distributions)".to_owned()
-    } else if trouble == "switched off" {
-        "start without --no-bpf".to_owned()
-    } else if trouble.contains("tracefs") {
-        "mount tracefs at /sys/kernel/tracing, or grant CAP_SYS_ADMIN".to_owned()
-    } else {
-        "a newer kernel may have what is missing; see the reason".to_owned()
     }
 }

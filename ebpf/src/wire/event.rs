@@ -8,8 +8,6 @@ pub const EVENT_FORK: u32 = 1;
 pub const EVENT_EXEC: u32 = 2;
 /// Its last thread ended.
 pub const EVENT_EXIT: u32 = 3;
-/// Segments were sent again.
-pub const EVENT_RETRANSMIT: u32 = 4;
 /// The out-of-memory killer chose a process; `child` is the thread that it named.
 pub const EVENT_OOM: u32 = 16;
 

@@ -43,6 +43,10 @@ pub struct FdRecord {
     pub ino: u64,
     /// For sockets: bytes received and sent, added up.
     pub bytes: u64,
+    /// File system: that of memfds is nobody else's.
+    pub sb: u64,
+    /// Pipes: buffers written and read. Else, if it is an eventfd: its counter.
+    pub mark: u64,
     /// Where it came from; all zero if that was not seen.
     pub origin: FileOrigin,
     /// The descriptor.

@@ -8,6 +8,8 @@ mod fd;
 mod growth;
 mod offsets;
 mod stack;
+mod tasks;
+mod tcp;
 mod thread;
 
 pub use event::*;
@@ -15,6 +17,8 @@ pub use fd::*;
 pub use growth::*;
 pub use offsets::*;
 pub use stack::*;
+pub use tasks::*;
+pub use tcp::*;
 pub use thread::*;
 
 /// A watched process, by its tgid in the initial pid namespace.
@@ -63,6 +67,8 @@ pub enum Counter {
     Retransmits,
     /// Retransmits that found the ring full.
     RetransmitsLost,
+    /// Sends that left no stamp: two ended at the same moment, or there was no memory for it.
+    StampsLost,
     /// Stacks copied for pages that came in.
     Growths,
     /// Such stacks that found the ring full.
@@ -75,9 +81,18 @@ pub enum Counter {
     Waits,
     /// Waits whose thread could not be remembered.
     WaitsLost,
+    /// Threads that were made.
+    Threads,
+    /// Threads whose making could not be remembered.
+    ThreadsLost,
     /// Forks, execs and exits that found the ring full.
     LifecycleLost,
 }
+
+/// Rows of the table of divisors.
+pub const SAMPLINGS: u32 = 16;
+/// Row of the fd probe: one in so many files learns its owner and its stack.
+pub const SAMPLE_FD: u32 = 0;
 
 /// Rows of the counter table: room for more than there are.
 pub const COUNTERS: u32 = 128;

@@ -38,8 +38,8 @@ offsets! {
     task_thread_pid = "task_struct"."thread_pid";
     /// First thread.
     task_group_leader = "task_struct"."group_leader";
-    /// Scheduler state; 0 is runnable.
-    task_state = "task_struct"."__state";
+    /// Scheduler state; 0 is runnable. (`state` before 5.14.)
+    task_state = "task_struct"."__state|state";
     /// Running at this moment.
     task_on_cpu = "task_struct"."on_cpu";
     /// Name.
@@ -56,6 +56,8 @@ offsets! {
     task_start_time = "task_struct"."start_time";
     /// CPU time used, nanoseconds.
     task_runtime = "task_struct"."se.sum_exec_runtime";
+    /// Time it was runnable and did not run (with `CONFIG_SCHED_INFO`).
+    task_run_delay = "task_struct"."sched_info.run_delay";
     /// Times it went to sleep by itself.
     task_nvcsw = "task_struct"."nvcsw";
     /// Depth of the pid namespace.
@@ -66,10 +68,14 @@ offsets! {
     signal_live = "signal_struct"."live";
     /// Threads.
     signal_nr_threads = "signal_struct"."nr_threads";
-    /// Resident pages by kind.
-    mm_rss_stat = "mm_struct"."rss_stat";
-    /// The central part of a per-CPU counter.
-    counter_count = "percpu_counter"."count";
+    /// Resident pages of files: the central part of a per-CPU counter (before 6.2 one of four plain counters).
+    mm_rss_file = "mm_struct"."rss_stat.0.count|rss_stat.count.0";
+    /// Anonymous ones.
+    mm_rss_anon = "mm_struct"."rss_stat.1.count|rss_stat.count.1";
+    /// Swapped ones.
+    mm_rss_swap = "mm_struct"."rss_stat.2.count|rss_stat.count.2";
+    /// Of shared memory.
+    mm_rss_shmem = "mm_struct"."rss_stat.3.count|rss_stat.count.3";
     /// Descriptor table.
     files_fdt = "files_struct"."fdt";
     /// Its size.
@@ -88,6 +94,14 @@ offsets! {
     inode_i_ino = "inode"."i_ino";
     /// Type and permissions.
     inode_i_mode = "inode"."i_mode";
+    /// File system.
+    inode_i_sb = "inode"."i_sb";
+    /// Buffers written to a pipe.
+    pipe_head = "pipe_inode_info"."head";
+    /// Buffers read from it.
+    pipe_tail = "pipe_inode_info"."tail";
+    /// An eventfd's counter.
+    eventfd_count = "eventfd_ctx"."count";
     /// The socket's file.
     socket_file = "socket"."file";
     /// The socket's protocol part.
@@ -114,6 +128,8 @@ offsets! {
     sk_v6_rcv_saddr = "sock_common"."skc_v6_rcv_saddr";
     /// Next sequence number to write.
     tcp_write_seq = "tcp_sock"."write_seq";
+    /// First byte that is not acknowledged.
+    tcp_snd_una = "tcp_sock"."snd_una";
     /// Bytes received.
     tcp_bytes_received = "tcp_sock"."bytes_received";
     /// Bytes sent.
@@ -124,14 +140,22 @@ offsets! {
     cb_seq = "tcp_skb_cb"."seq";
     /// One past the last.
     cb_end_seq = "tcp_skb_cb"."end_seq";
+    /// Its TCP flags.
+    cb_tcp_flags = "tcp_skb_cb"."tcp_flags";
+    /// Segments that it is cut into.
+    cb_gso_segs = "tcp_skb_cb"."tcp_gso_segs";
     /// Events that are ready.
     ep_rdllist = "eventpoll"."rdllist";
     /// User registers: frame pointer.
     regs_bp = "pt_regs"."bp";
     /// Fourth argument of a system call.
     regs_r10 = "pt_regs"."r10";
+    /// Third argument.
+    regs_dx = "pt_regs"."dx";
     /// First argument.
     regs_di = "pt_regs"."di";
+    /// Second argument.
+    regs_si = "pt_regs"."si";
     /// Number of the system call; -1 outside of one.
     regs_orig_ax = "pt_regs"."orig_ax";
     /// Instruction pointer.

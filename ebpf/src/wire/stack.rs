@@ -25,12 +25,21 @@ pub struct StackRecord {
     pub host_tgid: u32,
     /// Pages that could be read.
     pub pages: u32,
-    /// For which file; 0: for a thread.
+    /// For which file, or for which new thread (see [`Self::is_of_new_thread`]); 0: for a thread that is looked at.
     pub file: u64,
-    /// When that file came in.
+    /// When that file came in or that thread was made.
     pub made: u64,
     /// Where the thread was.
     pub registers: Registers,
     /// The pages, starting at `registers.sp` rounded down.
     pub stack: [[u8; PAGE]; STACK_PAGES],
+}
+
+#[cfg(not(target_arch = "bpf"))]
+impl StackRecord {
+    /// The stack under which a thread was made; `file` is then that thread's number, which is smaller than any
+    /// kernel address.
+    pub(crate) fn is_of_new_thread(&self) -> bool {
+        (1..1 << 32).contains(&self.file)
+    }
 }

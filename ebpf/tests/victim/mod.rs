@@ -27,14 +27,18 @@ pub(crate) struct Victim {
 
 impl Victim {
     pub(crate) fn start(program: &str) -> Self {
-        let mut child = Command::new("/usr/bin/python3")
-            .args(["-c", &format!("{PRELUDE}{program}")])
+        Self::run(Command::new("/usr/bin/python3").args(["-c", &format!("{PRELUDE}{program}")]))
+    }
+
+    /// Any program that says lines, and goes on at each line that it reads.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Not inherited: where the test's own output goes would be one more thing that the victim holds.
             .stderr(Stdio::piped())
             .spawn()
-            .expect("these tests need /usr/bin/python3 (Debian: python3)");
+            .expect("these tests need /usr/bin/python3 (Debian: python3), and cc");
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let errors = child.stderr.take().unwrap();
         std::thread::spawn(move || {

@@ -23,6 +23,14 @@ pub(crate) enum PipelineError {
     /// It would take more memory than the service may use.
     #[error("the stream needs more memory than is left of --memory-budget")]
     NoMemory,
+    /// It would take more than there will ever be.
+    #[error("the stream needs {needed} MiB, more than all of --memory-budget ({of} MiB): make its picture smaller")]
+    MoreThanAll {
+        /// MiB.
+        needed: u64,
+        /// MiB.
+        of: u64,
+    },
     /// The upload did not arrive.
     #[error("upload: {0}")]
     Upload(UploadError),

@@ -96,7 +96,7 @@ pub(crate) enum Quality {
 pub(crate) const PRESETS: [&str; 6] = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"];
 
 /// Asks for room for so many bytes in all; false if there is none.
-pub(crate) type Grow<'a> = &'a dyn Fn(u64) -> bool;
+pub(crate) type Grow<'a> = &'a dyn Fn(u64) -> Result<(), PipelineError>;
 
 /// Transcodes one upload. Blocks; ends soon after `cancel` is set. `grow` is asked once the real need is known.
 ///
@@ -202,9 +202,7 @@ impl Work<'_> {
     }
 
     fn begin(&mut self, input: &Demuxer, sound: Option<usize>) -> Result<(), PipelineError> {
-        if !(self.grow)(input.kept().saturating_add(cost(&self.settings, self.picture.size()))) {
-            return Err(PipelineError::NoMemory);
-        }
+        (self.grow)(input.kept().saturating_add(cost(&self.settings, self.picture.size())))?;
         self.picture.begin(&mut self.muxer)?;
         if let Some(stream) = sound.and_then(|sound| input.track(sound)) {
             match Sound::open(&stream, &mut self.muxer) {

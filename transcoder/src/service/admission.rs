@@ -3,6 +3,7 @@
 //! Invariant: what is admitted holds a [`Place`], which gives everything back when it is dropped; nothing waits here.
 //! It is decided by the request's head, before any of its body is read. Cost: one short lock for a request.
 
+use crate::pipeline::PipelineError;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
@@ -153,18 +154,22 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The stream needs so many bytes in all; false if that is more than there is. It never gives back before its end.
-    pub(crate) fn grow_to(&self, bytes: u64) -> bool {
+    /// The stream needs so many bytes in all. It never gives back before its end.
+    ///
+    /// # Errors
+    /// That is more than there is now, or more than there ever will be.
+    pub(crate) fn grow_to(&self, bytes: u64) -> Result<(), PipelineError> {
         let mut mine = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let more = bytes.saturating_sub(*mine);
         let mut state = self.streams.lock();
-        let left = self.streams.0.limits.memory.saturating_sub(state.reserved);
-        if more > left {
-            return false;
+        let all = self.streams.0.limits.memory;
+        if more > all.saturating_sub(state.reserved) {
+            let alone = PipelineError::MoreThanAll { needed: bytes.div_ceil(1 << 20), of: all >> 20 };
+            return Err(if bytes > all { alone } else { PipelineError::NoMemory });
         }
         state.reserved += more;
         *mine += more;
-        true
+        Ok(())
     }
 }
 
@@ -237,14 +242,17 @@ mod tests {
     fn a_stream_grows_within_the_budget() {
         let streams = streams(4, 1000, 1.0);
         let (one, other) = (streams.take(client(1), 100).expect("room"), streams.take(client(2), 100).expect("room"));
-        assert!(one.grow_to(800));
-        assert!(one.grow_to(300), "less than it has is no question");
+        assert!(one.grow_to(800).is_ok());
+        assert!(one.grow_to(300).is_ok(), "less than it has is no question");
         assert_eq!(streams.reserved(), 900);
-        assert!(!other.grow_to(300));
-        assert!(other.grow_to(200));
+        assert!(matches!(other.grow_to(300), Err(PipelineError::NoMemory)));
+        assert!(other.grow_to(200).is_ok());
         drop(one);
-        assert!(other.grow_to(1000));
-        assert!(!other.grow_to(1001), "nobody gets more than the whole");
+        assert!(other.grow_to(1000).is_ok());
+        assert!(
+            matches!(other.grow_to(1001), Err(PipelineError::MoreThanAll { .. })),
+            "nobody gets more than the whole"
+        );
     }
 
     #[test]

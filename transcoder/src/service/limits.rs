@@ -14,6 +14,8 @@ pub(crate) const HTTP1_BUFFER: usize = 64 << 10;
 pub(crate) const UNSENT: i32 = 128 << 10;
 /// What is handed to a connection at a time.
 pub(crate) const FRAME: usize = 16 << 10;
+/// Connections that wait to be accepted; the kernel may allow fewer (`net.core.somaxconn`).
+pub(crate) const BACKLOG: u32 = 4096;
 /// Connections at once; more wait in the kernel's queue.
 pub(crate) const CONNECTIONS: usize = 4096;
 /// Connections beyond these: one request each, and no stream, so that health and metrics are always reached.
@@ -26,6 +28,8 @@ pub(crate) const RESERVED_HEAD: Duration = Duration::from_secs(2);
 pub(crate) const FLUSH: Duration = Duration::from_millis(1500);
 /// Between two tries to accept while there are no file descriptors.
 pub(crate) const NO_FDS_PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks whether more of HTTP/2's preface has come.
+pub(crate) const PREFACE_LOOK: Duration = Duration::from_millis(20);
 /// Between two looks whether the client of an upload that nobody reads is still there.
 pub(crate) const HANGUP_LOOK: Duration = Duration::from_millis(10);
 /// Seconds after which a refused client may try again.

@@ -90,6 +90,8 @@ impl From<PipelineError> for Problem {
                 let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string());
                 return problem.limit("memory-budget").retry_after(RETRY_AFTER);
             }
+            // Not to be tried again.
+            PipelineError::MoreThanAll { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             PipelineError::Upload(UploadError::Broken(_)) => StatusCode::BAD_REQUEST,
             PipelineError::Cancelled | PipelineError::Spool(_) => StatusCode::SERVICE_UNAVAILABLE,
             PipelineError::Codec { .. } => StatusCode::INTERNAL_SERVER_ERROR,

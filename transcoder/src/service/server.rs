@@ -5,8 +5,8 @@
 //! The end comes in stages ([`Stage`]): while streams drain, open connections are still answered.
 
 use super::limits::{
-    CONNECTIONS, FLUSH, HEAD, HTTP1_BUFFER, NO_FDS_PAUSE, RESERVED_CONNECTIONS, RESERVED_HEAD, SEND_BUFFER,
-    STREAM_WINDOW, STREAMS_PER_CONNECTION, UNSENT, connection_window,
+    BACKLOG, CONNECTIONS, FLUSH, HEAD, HTTP1_BUFFER, NO_FDS_PAUSE, PREFACE_LOOK, RESERVED_CONNECTIONS, RESERVED_HEAD,
+    SEND_BUFFER, STREAM_WINDOW, STREAMS_PER_CONNECTION, UNSENT, connection_window,
 };
 use super::stop::{Stage, Stop};
 use super::transfer::{StreamTasks, Transfer};
@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
@@ -32,6 +32,18 @@ use tower::ServiceExt;
 const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
 /// For codec threads to notice that the service ends.
 const CODECS_END: Duration = Duration::from_millis(300);
+
+/// Listens there, with a queue for many that come at once: a client whose first packet finds no room in it tries again
+/// only after a second.
+///
+/// # Errors
+/// The address is taken, or not ours.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until it is asked to stop; then lets streams end by themselves for `drain`, or until it is asked again, and
 /// cuts the rest.
@@ -161,6 +173,23 @@ fn reserved() -> auto::Builder<StreamTasks> {
     builder
 }
 
+/// Waits until a client has said enough to tell which protocol it speaks.
+async fn says_something(stream: &TcpStream) -> io::Result<()> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut said = [0; PREFACE.len()];
+    loop {
+        let length = stream.peek(&mut said).await?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if length == PREFACE.len() || !PREFACE.starts_with(&said[..length]) {
+            return Ok(());
+        }
+        // What was looked at is still there, so the socket does not tell when more comes.
+        tokio::time::sleep(PREFACE_LOOK).await;
+    }
+}
+
 /// What connections share.
 struct Server {
     usual: auto::Builder<StreamTasks>,
@@ -176,6 +205,13 @@ impl Server {
         stream.set_nodelay(true).unwrap_or_default();
         keep_little_unsent(&stream);
         let transfer = Transfer::of_connection(stream.as_raw_fd());
+        // The protocol's own clock starts once it is known which protocol.
+        let patience = if place.reserved { RESERVED_HEAD } else { HEAD };
+        tokio::select! {
+            said = says_something(&stream) => if said.is_err() { return },
+            () = tokio::time::sleep(patience) => return,
+            () = self.stop.reached(Stage::Ending) => return,
+        }
         let answered = self.answer(stream, peer, transfer.clone(), place.reserved);
         transfer.run(answered).await;
     }

@@ -1,6 +1,7 @@
 //! The transcoder as its clients see it: the real binary, real video made by `ffmpeg`, real sockets.
 
 mod boxes;
+mod clients;
 #[cfg(target_arch = "x86_64")]
 mod context;
 mod deadlines;

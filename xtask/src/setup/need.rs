@@ -69,6 +69,9 @@ const ALERTS: &[Need] = &[program("prometheus-alertmanager", "prometheus-alertma
 /// A real Prometheus, for the rules and the dashboard.
 const METRICS: &[Need] = &[program("prometheus", "prometheus"), program("promtool", "prometheus")];
 
+/// Clients that people use.
+const CLIENTS: &[Need] = &[program("curl", "curl"), program("h2load", "nghttp2-client")];
+
 /// To build the workbench.
 const WEB: &[Need] = &[program("node", "nodejs"), program("npm", "npm"), Need::Npm { folder: "dashboards/web" }];
 
@@ -102,6 +105,15 @@ const DEPLOY: &[Need] = &[
     Need::Python { name: "kubernetes-validate", version: "1.37.0" },
 ];
 
+/// To boot other kernels: the machine, and the guests' system.
+const MACHINE: &[Need] = &[
+    program("qemu-system-x86_64", "qemu-system-x86"),
+    // The guests' own programs; static, so that it runs where there is nothing else.
+    Need::Package("busybox-static"),
+    Need::Package("debian-archive-keyring"),
+    Need::Package("python3"),
+];
+
 /// What `cargo xtask demo` needs.
 pub const DEMO: &[&[Need]] = &[BUILD, VIDEO, ALERTS];
 
@@ -114,8 +126,12 @@ pub const FAULTS: &[&[Need]] = &[BUILD, VIDEO];
 /// What `cargo xtask ebpf` needs.
 pub const EBPF: &[&[Need]] = &[BPF];
 
+/// What `cargo xtask vm` needs.
+pub const VM: &[&[Need]] = &[BUILD, MACHINE];
+
 /// What `cargo xtask test` needs: everything.
-pub const TEST: &[&[Need]] = &[BUILD, VIDEO, ALERTS, METRICS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY];
+pub const TEST: &[&[Need]] =
+    &[BUILD, VIDEO, ALERTS, METRICS, CLIENTS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY, MACHINE];
 
 /// The needs of several lists, each once, in their order.
 #[must_use]
@@ -136,7 +152,7 @@ mod tests {
     #[test]
     fn testing_covers_whatever_the_other_commands_need() {
         let everything = union(TEST);
-        for need in union(DEMO).into_iter().chain(union(EBPF)) {
+        for need in union(DEMO).into_iter().chain(union(EBPF)).chain(union(VM)) {
             assert!(everything.contains(&need), "{need:?}");
         }
     }

@@ -22,7 +22,7 @@ pub(super) struct Suite {
     pub(super) target: String,
     /// It is one of ours that drives whole processes on the real kernel.
     pub(super) end_to_end: bool,
-    executable: PathBuf,
+    pub(super) executable: PathBuf,
     folder: PathBuf,
 }
 

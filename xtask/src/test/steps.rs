@@ -5,7 +5,7 @@ use super::{
     report::{Counts, Outcome, Verdict},
     watch::watch,
 };
-use crate::{ebpf, process, program, setup};
+use crate::{ebpf, process, program, setup, vm};
 use anyhow::{Context as _, bail};
 use std::{
     collections::BTreeMap,
@@ -43,6 +43,7 @@ pub(super) const ALL: &[Step] = &[
     step("tests", "unit, replay and integration tests", tests),
     step("doc", "examples in the documentation", doc),
     step("e2e", "whole processes on this kernel: leaks and stalls named, nothing left behind", e2e),
+    step("kernels", "the probes on Debian's kernels 6.1 and 6.12, in virtual machines", kernels),
     step("peers", "real Prometheus, Envoy, systemd, Kubernetes schemas and browser", peers),
     step("doctor", "every probe is full here", doctor),
 ];
@@ -145,6 +146,28 @@ fn peers(context: &mut Context) -> anyhow::Result<Outcome> {
     context.binaries()?;
     let suites = context.suites(|suite| suite.end_to_end && suite.target == "peers")?;
     run_suites(&suites, &["--test-threads=1", "--show-output"])
+}
+
+/// Those of Debian's stable releases: the archive keeps them, and they do not move under us.
+const KERNELS: [&str; 2] = ["6.1", "6.12"];
+
+fn kernels(context: &mut Context) -> anyhow::Result<Outcome> {
+    context.binaries()?;
+    let suites =
+        context.suites(|suite| vm::SUITES.contains(&suite.target.as_str()) && suite.name.starts_with("ebpf "))?;
+    let parts = vm::Parts {
+        snowshed: process::binary("snowshed", "snowshed-agent")?,
+        suites: suites.into_iter().map(|suite| (suite.target, suite.executable)).collect(),
+    };
+    let (mut tests, mut wrong) = (Counts::default(), Vec::new());
+    for kernel in vm::ALL.iter().filter(|kernel| KERNELS.contains(&kernel.name)) {
+        let outcome = vm::check(kernel, &parts)?;
+        vm::tell(kernel, &outcome);
+        tests.add(Counts { passed: outcome.tests.0, failed: outcome.tests.1, skipped: Vec::new() });
+        wrong.extend(outcome.wrong.iter().map(|wrong| format!("{}: {wrong}", kernel.name)));
+    }
+    let verdict = if wrong.is_empty() { Verdict::Passed } else { Verdict::Failed(wrong.join("\n")) };
+    Ok(Outcome { verdict, tests })
 }
 
 fn doctor(context: &mut Context) -> anyhow::Result<Outcome> {

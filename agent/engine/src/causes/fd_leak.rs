@@ -136,6 +136,16 @@ fn plural(kind: HoldingKind) -> &'static str {
         HoldingKind::Epoll => "epoll instances",
         HoldingKind::Eventfd => "eventfds",
         HoldingKind::Timerfd => "timers",
+        HoldingKind::Signalfd => "signalfds",
+        HoldingKind::Inotify => "inotify instances",
+        HoldingKind::Fanotify => "fanotify groups",
+        HoldingKind::Memfd => "memfds",
+        HoldingKind::Pidfd => "pidfds",
+        HoldingKind::IoUring => "io_urings",
+        HoldingKind::Userfaultfd => "userfaultfds",
+        HoldingKind::PerfEvent => "perf events",
+        HoldingKind::Bpf => "BPF maps",
+        HoldingKind::Netlink => "netlink sockets",
         HoldingKind::Anon => "descriptors",
     }
 }

@@ -49,7 +49,9 @@ impl OrphanConfig {
     pub(crate) fn grace(&self, kind: HoldingKind, reused: bool) -> Nanos {
         let seconds = match kind {
             _ if reused => self.reused_after_seconds,
-            HoldingKind::Tcp | HoldingKind::Udp | HoldingKind::Unix | HoldingKind::Socket => self.socket_after_seconds,
+            HoldingKind::Tcp | HoldingKind::Udp | HoldingKind::Unix | HoldingKind::Netlink | HoldingKind::Socket => {
+                self.socket_after_seconds
+            }
             _ => self.after_seconds,
         };
         seconds.saturating_mul(SECOND)

@@ -10,6 +10,7 @@ mod incident;
 mod memory;
 mod observation;
 mod output;
+mod tasks;
 mod view;
 
 pub use host::{HostItem, HostLook, HostScope, HostSignal, HostView};
@@ -24,4 +25,7 @@ pub use observation::{
     ProcessSeen, Request, Resource, Retransmit, Stall,
 };
 pub use output::{Act, ActuatorKind, Ask, Change, Output};
+pub use tasks::{
+    Blocked, BlockedView, CpuTime, Holder, LockKind, LockView, LockWait, TasksView, ThreadGroup, Threads, Throttled,
+};
 pub use view::{BreakerView, FdView, LoopView, SiteView, SloState, SloView, TargetView, View};

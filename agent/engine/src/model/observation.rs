@@ -1,6 +1,9 @@
 //! What the agent learns. Variants are shapes, not probes: a new probe returns one of these.
 
-use super::{ActuatorKind, HostLook, Join, Nanos, OomKill, Owner, Pages, Pid, SiteId, TraceId};
+use super::{
+    ActuatorKind, Blocked, CpuTime, HostLook, Join, LockWait, Nanos, OomKill, Owner, Pages, Pid, SiteId, Threads,
+    TraceId,
+};
 use serde::{Deserialize, Serialize};
 
 /// One fact, with the time it was true.
@@ -29,6 +32,14 @@ pub enum Observation {
     Host(HostLook),
     /// An event loop's thread did not come back for a while.
     Stall(Stall),
+    /// All threads of a process, by origin.
+    Threads(Threads),
+    /// Threads waited for a lock.
+    LockWait(LockWait),
+    /// How a process got on with the processor.
+    CpuTime(CpuTime),
+    /// Threads were blocked uninterruptibly.
+    Blocked(Blocked),
     /// TCP segments sent again.
     Retransmit(Retransmit),
     /// Evidence that did not reach the agent.
@@ -193,6 +204,26 @@ pub enum HoldingKind {
     Eventfd,
     /// A timerfd.
     Timerfd,
+    /// A signalfd.
+    Signalfd,
+    /// An inotify instance.
+    Inotify,
+    /// A fanotify group.
+    Fanotify,
+    /// A file in memory without a name.
+    Memfd,
+    /// A handle of a process.
+    Pidfd,
+    /// An io_uring.
+    IoUring,
+    /// A userfaultfd.
+    Userfaultfd,
+    /// A perf event.
+    PerfEvent,
+    /// A BPF map (programs and links are [`Self::Anon`]).
+    Bpf,
+    /// A netlink socket.
+    Netlink,
     /// Another anonymous inode.
     Anon,
 }
@@ -294,12 +325,28 @@ pub struct Retransmit {
     pub peer: std::net::SocketAddr,
     /// When.
     pub at: Nanos,
-    /// The trace that wrote the bytes.
+    /// The trace that wrote the bytes, all of them.
     pub trace: Option<TraceId>,
     /// How the trace was found.
     pub join: Join,
-    /// How many requests could have written them (1: exact).
+    /// How many writers there are to choose from (1: exact, 0: nothing is known).
     pub ambiguity: u32,
+    /// The traces that wrote some of the bytes, or may have, where it is not one.
+    #[serde(default)]
+    pub candidates: Vec<TraceId>,
+    /// Nobody else wrote any of them. False: the true writer may be missing from what is named.
+    #[serde(default)]
+    pub complete: bool,
+    /// First and one past the last sequence number that was sent again.
+    #[serde(default)]
+    pub sequence: (u32, u32),
+    /// Segments that were sent again by this one event; at least 1.
+    #[serde(default = "one")]
+    pub segments: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// Events that a probe could not deliver.

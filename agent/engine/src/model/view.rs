@@ -1,6 +1,6 @@
 //! What the engine knows at a moment, for the API. Built off the hot path, about once a second.
 
-use super::{HoldingKind, HostView, Incident, Lost, MemoryView, Nanos, Pid, SiteId, TraceId};
+use super::{HoldingKind, HostView, Incident, Lost, MemoryView, Nanos, Pid, SiteId, TasksView, TraceId};
 use serde::{Deserialize, Serialize};
 
 /// The whole picture.
@@ -12,6 +12,9 @@ pub struct View {
     pub targets: Vec<TargetView>,
     /// Open incidents and the last closed ones, newest first.
     pub incidents: Vec<Incident>,
+    /// What the targets' threads do, by pid.
+    #[serde(default)]
+    pub tasks: Vec<TasksView>,
     /// Objectives, in the order of the files.
     pub slos: Vec<SloView>,
     /// Breakers that have acted or would have, by pid.

@@ -4,17 +4,20 @@
 
 use crate::{
     clock::Clock,
-    render::{Passport, Sites, fds, incident::Record, memory},
+    render::{Passport, Sites, fds, incident::Record, memory, tasks},
 };
 use serde::Serialize;
 use snowshed_ebpf::{ProbeStatus, Session};
 use snowshed_engine::{
     Engine,
     config::EngineConfig,
-    model::{Incident, IncidentId, LoopTime, Observation, Output, Pid, Resource, SiteId, TargetView, Verdict, View},
+    model::{
+        Incident, IncidentId, LoopTime, Observation, Output, Pid, Resource, SiteId, TargetView, TasksView, TraceId,
+        Verdict, View,
+    },
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
     time::Duration,
 };
@@ -22,6 +25,8 @@ use uuid::Uuid;
 
 /// Connections and threads that are told apart.
 const KEPT: usize = 256;
+/// Traces that are kept of a connection.
+const TRACES: usize = 8;
 /// This many retransmits are a finding; a few happen on any network.
 const RETRANSMITS: u64 = 10;
 
@@ -35,7 +40,7 @@ pub(super) struct Look {
     view: View,
     incidents: BTreeMap<IncidentId, Incident>,
     loops: HashMap<(Pid, Pid), (u64, u64, u64)>,
-    connections: HashMap<(SocketAddr, SocketAddr), u64>,
+    connections: HashMap<(SocketAddr, SocketAddr), (u64, BTreeSet<TraceId>)>,
     /// First and last value of a level, by process.
     levels: HashMap<(Pid, Resource), (u64, u64)>,
     fds: HashMap<Pid, (u64, u64)>,
@@ -76,6 +81,7 @@ pub(super) struct Process {
     pub(super) threads: Option<(u64, u64)>,
     pub(super) stalls: u64,
     pub(super) loops: Vec<Loop>,
+    pub(super) tasks: tasks::Record,
 }
 
 /// A thread that runs an event loop.
@@ -92,6 +98,8 @@ pub(super) struct Retransmits {
     pub(super) local: SocketAddr,
     pub(super) peer: SocketAddr,
     pub(super) count: u64,
+    /// Some of the traces that wrote the bytes, or may have.
+    pub(super) trace_ids: Vec<TraceId>,
 }
 
 impl Look {
@@ -145,7 +153,14 @@ impl Look {
                 let room = self.connections.len() < KEPT;
                 let key = (retransmit.local, retransmit.peer);
                 if room || self.connections.contains_key(&key) {
-                    *self.connections.entry(key).or_default() += 1;
+                    let (count, traces) = self.connections.entry(key).or_default();
+                    *count += u64::from(retransmit.segments);
+                    let named = retransmit.trace.iter().chain(&retransmit.candidates);
+                    for trace in named {
+                        if traces.len() < TRACES {
+                            traces.insert(*trace);
+                        }
+                    }
                 }
             }
             Observation::Level(level) => {
@@ -206,13 +221,16 @@ impl Look {
             self.incidents.values().flat_map(|one| one.causes.iter().map(|c| c.site)).collect();
         wanted.extend(self.view.targets.iter().flat_map(|target| target.fds.sites.iter().map(|site| site.site)));
         wanted.extend(self.view.targets.iter().flat_map(|target| target.memory.sites.iter().map(|site| site.site)));
+        wanted.extend(self.view.tasks.iter().flat_map(TasksView::sites));
         let sites: Sites =
             wanted.into_iter().filter(|site| site.0 != 0).map(|site| (site, session.frames(site))).collect();
         let passport = Passport { id: Uuid::now_v7(), target_started: None, instance: None };
         let incidents: Vec<Record> =
             self.incidents.values().map(|incident| Record::new(&passport, incident, &sites, &self.clock)).collect();
-        let mut retransmits: Vec<Retransmits> =
-            self.connections.iter().map(|(&(local, peer), &count)| Retransmits { local, peer, count }).collect();
+        let told = |(&(local, peer), (count, traces)): (&(SocketAddr, SocketAddr), &(u64, BTreeSet<TraceId>))| {
+            Retransmits { local, peer, count: *count, trace_ids: traces.iter().copied().collect() }
+        };
+        let mut retransmits: Vec<Retransmits> = self.connections.iter().map(told).collect();
         retransmits.sort_by_key(|one| std::cmp::Reverse(one.count));
         let resent: u64 = retransmits.iter().map(|one| one.count).sum();
         Report {
@@ -242,6 +260,7 @@ impl Look {
                 waits,
             })
             .collect();
+        let of_pid = self.view.tasks.iter().find(|tasks| tasks.pid == target.pid);
         loops.sort_by(|a, b| b.busy_ratio.total_cmp(&a.busy_ratio));
         Process {
             name: target.name.clone(),
@@ -255,6 +274,7 @@ impl Look {
             threads: self.levels.get(&(target.pid, Resource::Threads)).copied(),
             stalls: target.stalls_total,
             loops,
+            tasks: of_pid.map(|tasks| tasks::Record::new(tasks, sites, self.view.at)).unwrap_or_default(),
         }
     }
 }
@@ -281,6 +301,10 @@ mod tests {
                 trace: None,
                 join: Join::None,
                 ambiguity: 1,
+                candidates: Vec::new(),
+                complete: true,
+                sequence: (0, 0),
+                segments: 1,
             }));
         }
         assert_eq!(look.connections.len(), KEPT);

@@ -6,6 +6,7 @@
 
 mod around;
 mod look;
+mod tasks;
 mod text;
 
 use super::{print, print_json};
@@ -117,7 +118,7 @@ impl Progress {
 }
 
 /// A duration as people type it: `30s`, `2m`, `1h`, or plain seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let (digits, factor) = match text.as_bytes().last() {
         Some(b's') => (&text[..text.len() - 1], 1),
         Some(b'm') => (&text[..text.len() - 1], 60),

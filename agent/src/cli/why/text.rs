@@ -72,7 +72,7 @@ pub(super) fn report(report: &Report, colour: bool) -> String {
         page.line("");
     }
     for process in &report.processes {
-        process_lines(&mut page, process);
+        process_lines(&mut page, process, report.seconds);
     }
     retransmits(&mut page, report);
     around::machine(&mut page, &report.host);
@@ -128,7 +128,7 @@ fn cause_lines(page: &mut Page, cause: &Cause) {
     }
 }
 
-fn process_lines(page: &mut Page, process: &Process) {
+fn process_lines(page: &mut Page, process: &Process, looked: f64) {
     let fds = &process.fds;
     page.head("1", &format!("{} (pid {})", process.name, fds.pid));
     let limit = process.fds_limit.map_or_else(|| "unknown".to_owned(), |limit| limit.to_string());
@@ -164,6 +164,7 @@ fn process_lines(page: &mut Page, process: &Process) {
     if let Some((first, last)) = process.threads {
         page.line(format!("  threads  {last}, {:+} since the start", i128::from(last) - i128::from(first)));
     }
+    super::tasks::lines(&process.tasks, looked).into_iter().for_each(|line| page.line(line));
     for one in process.loops.iter().take(LOOPS) {
         page.line(format!("  loop     thread {}: busy {:.0} %, {} waits", one.tid, one.busy_ratio * 100.0, one.waits));
     }
@@ -176,9 +177,13 @@ fn retransmits(page: &mut Page, report: &Report) {
         return;
     }
     let total: u64 = report.retransmits.iter().map(|one| one.count).sum();
-    page.head("1", &format!("{total} TCP retransmits"));
+    page.head("1", &format!("{total} TCP segments sent again"));
     for one in report.retransmits.iter().take(CONNECTIONS) {
         page.line(format!("  {:>6}  {} -> {}", one.count, one.local, one.peer));
+        if !one.trace_ids.is_empty() {
+            let ids: Vec<String> = one.trace_ids.iter().take(4).map(ToString::to_string).collect();
+            page.line(format!("          requests: {}", ids.join(" ")));
+        }
     }
     page.line("");
 }
@@ -221,6 +226,7 @@ mod tests {
                 threads: Some((1, 1)),
                 stalls: 0,
                 loops: Vec::new(),
+                tasks: crate::render::tasks::Record::default(),
             }],
             retransmits: Vec::new(),
             host: Vec::new(),

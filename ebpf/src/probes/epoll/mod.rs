@@ -11,4 +11,5 @@ mod judge;
 mod syscalls;
 mod user;
 
+pub(super) use syscalls::name as syscall_name;
 pub(super) use user::Epoll;

@@ -14,7 +14,7 @@ pub(super) fn is_rest(number: i64) -> bool {
 }
 
 /// The name of a call that a thread may block in.
-pub(super) fn name(number: i64) -> String {
+pub(in crate::probes) fn name(number: i64) -> String {
     let known = match number {
         0 => "read",
         1 => "write",
@@ -22,6 +22,7 @@ pub(super) fn name(number: i64) -> String {
         18 => "pwrite64",
         19 => "readv",
         20 => "writev",
+        34 => "pause",
         35 => "nanosleep",
         42 => "connect",
         43 => "accept",
@@ -29,6 +30,8 @@ pub(super) fn name(number: i64) -> String {
         45 => "recvfrom",
         46 => "sendmsg",
         47 => "recvmsg",
+        56 => "clone",
+        58 => "vfork",
         61 => "wait4",
         72 => "fcntl",
         73 => "flock",

@@ -25,6 +25,8 @@ pub(crate) struct Epoll {
     threads: HashMap<(Pid, u32), Thread>,
     /// When a process is due that had no event loop at its last look: such ones are looked at once a second.
     idle: HashMap<Pid, Nanos>,
+    /// What was counted before says nothing: the hooks were off.
+    trusted: Nanos,
 }
 
 /// What is kept of a thread.
@@ -77,7 +79,9 @@ impl Probe for Epoll {
                 continue;
             }
             let mut records = look.threads(pid);
+            let trusted = self.trusted;
             records.retain(|record| record.task.waits != 0 || record.task.wait_since != 0);
+            records.retain(|record| record.task.wait_since.max(record.task.wait_ended) >= trusted);
             if records.is_empty() {
                 self.idle.insert(pid, now + TELL);
                 continue;
@@ -89,6 +93,12 @@ impl Probe for Epoll {
             }
         }
         self.threads.retain(|_, thread| now.saturating_sub(thread.seen) < 2 * TELL);
+    }
+
+    fn hooked(&mut self, since: Nanos) {
+        self.threads.clear();
+        self.idle.clear();
+        self.trusted = since;
     }
 
     fn forget(&mut self, pid: Pid) {

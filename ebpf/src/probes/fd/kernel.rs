@@ -2,8 +2,10 @@
 //! the iterator tells it, so dup, fork, exec, SCM_RIGHTS and close need no hook.
 
 use crate::{
-    kernel::{TARGETS, context, count, current, file_of, load, offset, peek, stack, storage::TASKS, target, tgid},
-    wire::{Counter, FdRecord, FileOrigin, Target, VIA_ACCEPT, VIA_EXISTING, VIA_OPEN},
+    kernel::{
+        TARGETS, context, count, current, file_of, load, offset, peek, sampled, stack, storage::TASKS, target, tgid,
+    },
+    wire::{Counter, FdRecord, FileOrigin, SAMPLE_FD, Target, VIA_ACCEPT, VIA_EXISTING, VIA_OPEN},
 };
 use aya_ebpf::{
     EbpfContext,
@@ -43,7 +45,10 @@ fn remember(target: &Target, fd: i64, via: u32) {
     // SAFETY: always allowed.
     let made = unsafe { bpf_ktime_get_ns() };
     let mut origin = FileOrigin { ino: peek(inode + offset!(inode_i_ino) as u64), made, via, ..FileOrigin::default() };
-    if via == VIA_OPEN {
+    // Over the budget only some learn their owner; when and where from is remembered of all, or a recycled address
+    // would read as what it was before.
+    let whole = via == VIA_OPEN && sampled(SAMPLE_FD);
+    if whole {
         // A connection belongs to whom it will serve, not to the thread that happened to accept it.
         (origin.context, origin.join) = context::of_current(target);
         // SAFETY: the current task is trusted.
@@ -56,7 +61,7 @@ fn remember(target: &Target, fd: i64, via: u32) {
         Ok(()) => count(Counter::Files),
         Err(_) => count(Counter::FilesLost),
     }
-    if via == VIA_OPEN {
+    if whole {
         stack::copy(tgid(), file, made);
     }
 }
@@ -150,6 +155,19 @@ pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// At the exit of signalfd and signalfd4: given a descriptor they change that one, which stays what it was.
+#[tracepoint]
+pub fn fd_signalled(ctx: TracePointContext) -> u32 {
+    if let Some(target) = target() {
+        // SAFETY: typed registers.
+        let given: u64 = unsafe { load(stack::registers(), offset!(regs_di)) };
+        if given as i32 == -1 {
+            remember(target, returned(&ctx), VIA_OPEN);
+        }
+    }
+    0
+}
+
 /// `struct bpf_iter__task_file`.
 #[repr(C)]
 pub struct TaskFile {
@@ -161,6 +179,7 @@ pub struct TaskFile {
 
 const S_IFMT: u32 = 0o170_000;
 const S_IFSOCK: u32 = 0o140_000;
+const S_IFIFO: u32 = 0o010_000;
 const IPPROTO_TCP: u16 = 6;
 
 /// Every open descriptor of one process (the host passes its pid when it opens the iterator).
@@ -183,6 +202,7 @@ pub extern "C" fn fd_list(ctx: *const TaskFile) -> i32 {
             f_op: load(file, offset!(file_f_op)),
             position: load(file, offset!(file_f_pos)),
             ino: load(inode, offset!(inode_i_ino)),
+            sb: load(inode, offset!(inode_i_sb)),
             fd: read_volatile(&raw const (*ctx).fd),
             mode: load::<u16>(inode, offset!(inode_i_mode)) as u32,
             ..FdRecord::default()
@@ -192,8 +212,16 @@ pub extern "C" fn fd_list(ctx: *const TaskFile) -> i32 {
         {
             record.origin = *origin;
         }
-        if record.mode & S_IFMT == S_IFSOCK {
-            let socket: u64 = load(file, offset!(file_private_data));
+        let private: u64 = load(file, offset!(file_private_data));
+        if record.mode & S_IFMT == S_IFIFO {
+            let written: u32 = peek(private + offset!(pipe_head) as u64);
+            let read: u32 = peek(private + offset!(pipe_tail) as u64);
+            record.mark = (written as u64) << 32 | read as u64;
+        } else if record.mode & S_IFMT != S_IFSOCK {
+            // The host knows which are eventfds; of others this is any word or none, and is not used.
+            record.mark = peek(private + offset!(eventfd_count) as u64);
+        } else {
+            let socket = private;
             let sk: u64 = peek(socket + offset!(socket_sk) as u64);
             let protocol: u16 = peek(sk + offset!(sk_protocol) as u64);
             let state: u8 = peek(sk + offset!(sk_state) as u64);

@@ -17,53 +17,94 @@ use std::{
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+const AF_NETLINK: u16 = 16;
 const TCP: u16 = 6;
 const UDP: u16 = 17;
 const MPTCP: u16 = 262;
 const LISTEN: u16 = 10;
 
-/// File operations by address.
+/// What tells kinds apart on this kernel.
 #[derive(Debug, Default)]
-pub(super) struct Kinds(HashMap<u64, HoldingKind>);
+pub(super) struct Kinds {
+    /// File operations by address.
+    operations: HashMap<u64, HoldingKind>,
+    /// The file system of memfds.
+    memfds: Option<u64>,
+}
+
+/// One descriptor of each kind that the kernel has; -1 where it has it not, or not for us.
+fn samples() -> Vec<(HoldingKind, OwnedFd)> {
+    // SAFETY: the structures live on this stack and are as large as told; a failure gives a negative number.
+    let made = unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        let mut ring = [0_u8; 120];
+        // struct perf_event_attr: a software event that counts nothing.
+        let mut event = [0_u8; 64];
+        event[..8].copy_from_slice(&[1, 0, 0, 0, 64, 0, 0, 0]);
+        event[8] = 9;
+        // union bpf_attr: an array of one number.
+        let map = [2_u32, 4, 4, 1, 0, 0, 0, 0];
+        let nonblocking = libc::O_CLOEXEC | libc::O_NONBLOCK;
+        let call = |number: libc::c_long, a: usize, b: usize, c: usize, d: usize, e: usize| {
+            i32::try_from(libc::syscall(number, a, b, c, d, e)).unwrap_or(-1)
+        };
+        let event = &raw const event as usize;
+        [
+            (HoldingKind::Epoll, libc::epoll_create1(libc::EPOLL_CLOEXEC)),
+            (HoldingKind::Eventfd, libc::eventfd(0, libc::EFD_CLOEXEC)),
+            (HoldingKind::Timerfd, libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC)),
+            (HoldingKind::Signalfd, libc::signalfd(-1, &raw const none, libc::SFD_CLOEXEC)),
+            (HoldingKind::Inotify, libc::inotify_init1(libc::IN_CLOEXEC)),
+            (HoldingKind::Fanotify, libc::fanotify_init(libc::FAN_CLOEXEC, 0)),
+            (HoldingKind::Memfd, libc::memfd_create(c"kind".as_ptr(), libc::MFD_CLOEXEC)),
+            (HoldingKind::Pidfd, call(libc::SYS_pidfd_open, std::process::id() as usize, 0, 0, 0, 0)),
+            (HoldingKind::IoUring, call(libc::SYS_io_uring_setup, 1, &raw mut ring as usize, 0, 0, 0)),
+            (HoldingKind::Userfaultfd, call(libc::SYS_userfaultfd, nonblocking as usize, 0, 0, 0, 0)),
+            // Of this thread, on any CPU, in no group.
+            (HoldingKind::PerfEvent, call(libc::SYS_perf_event_open, event, 0, usize::MAX, usize::MAX, 8)),
+            (HoldingKind::Bpf, call(libc::SYS_bpf, 0, map.as_ptr() as usize, 32, 0, 0)),
+        ]
+    };
+    // SAFETY: just made, owned by nobody else.
+    let own = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
+    made.into_iter().filter(|(_, fd)| *fd >= 0).map(|(kind, fd)| (kind, own(fd))).collect()
+}
 
 impl Kinds {
     /// Opens one of each and looks at itself through the probe's own eyes.
     pub(super) fn learn(kernel: &mut Kernel) -> Self {
-        // SAFETY: plain calls without pointers; a failure gives -1, which is passed over.
-        let made = unsafe {
-            [
-                (HoldingKind::Epoll, libc::epoll_create1(libc::EPOLL_CLOEXEC)),
-                (HoldingKind::Eventfd, libc::eventfd(0, libc::EFD_CLOEXEC)),
-                (HoldingKind::Timerfd, libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC)),
-                (HoldingKind::Anon, libc::inotify_init1(libc::IN_CLOEXEC)),
-            ]
-        };
-        // SAFETY: just made, owned by nobody else.
-        let own = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
-        let own: Vec<_> = made.into_iter().filter(|(_, fd)| *fd >= 0).map(|(kind, fd)| (kind, own(fd))).collect();
+        let own = samples();
         let pid = std::process::id();
         let mut buffer = Vec::new();
-        let mut kinds = HashMap::new();
-        let Ok(()) = kernel.look("thread_list", Of::Process(pid), &mut buffer) else { return Self::default() };
+        let mut kinds = Self::default();
+        let Ok(()) = kernel.look("thread_list", Of::Process(pid), &mut buffer) else { return kinds };
         let first = iterator::records::<crate::wire::ThreadRecord>(&buffer).next();
-        let Some(host) = first.map(|thread| thread.host[1]) else { return Self::default() };
+        let Some(host) = first.map(|thread| thread.host[1]) else { return kinds };
         // The iterator tells only targets; this process is one for a moment.
         if kernel.set_target(host, Target::default()).is_ok() {
             if kernel.look("fd_list", Of::Process(pid), &mut buffer).is_ok() {
                 for record in iterator::records::<FdRecord>(&buffer) {
-                    let mine = own.iter().find(|(_, fd)| fd.as_raw_fd().unsigned_abs() == record.fd);
-                    kinds.extend(mine.map(|(kind, _)| (record.f_op, *kind)));
+                    match own.iter().find(|(_, fd)| fd.as_raw_fd().unsigned_abs() == record.fd) {
+                        // Its operations are those of every file in memory.
+                        Some((HoldingKind::Memfd, _)) => kinds.memfds = Some(record.sb),
+                        Some((kind, _)) => drop(kinds.operations.insert(record.f_op, *kind)),
+                        None => {}
+                    }
                 }
             }
             kernel.drop_target(host);
         }
-        Self(kinds)
+        kinds
     }
 
     /// The kind of a descriptor; `ports` are those on which targets listen.
     pub(super) fn of(&self, record: &FdRecord, ports: &BTreeSet<u16>) -> HoldingKind {
-        if let Some(kind) = self.0.get(&record.f_op) {
+        if let Some(kind) = self.operations.get(&record.f_op) {
             return *kind;
+        }
+        if self.memfds == Some(record.sb) {
+            return HoldingKind::Memfd;
         }
         match record.mode & libc::S_IFMT {
             libc::S_IFREG => HoldingKind::File,
@@ -86,8 +127,14 @@ fn socket(record: &FdRecord, ports: &BTreeSet<u16>) -> HoldingKind {
         }
         (AF_INET | AF_INET6, UDP) => HoldingKind::Udp,
         (AF_UNIX, _) => HoldingKind::Unix,
+        (AF_NETLINK, _) => HoldingKind::Netlink,
         _ => HoldingKind::Socket,
     }
+}
+
+/// What changes in a pipe or eventfd when it is used; a small write that fits into a pipe's last buffer does not show.
+pub(super) fn use_mark(kind: HoldingKind, record: &FdRecord) -> u64 {
+    if matches!(kind, HoldingKind::Pipe | HoldingKind::Eventfd) { record.mark } else { 0 }
 }
 
 /// The listening port of a record, if it listens.

@@ -3,8 +3,10 @@
 //! What: presence from `iter/task_file`; owner, time and stack from the system calls that make descriptors.
 //! Cost: one record per descriptor and look (one look a second); a walk to the file and one table entry per
 //! opening call of a target, one hash look-up per such call of any other process (`cargo bench -p snowshed-ebpf`).
-//! Limits: descriptors that were open before the probe, or came by a way that is not hooked (ioctl,
-//! SCM_RIGHTS, io_uring), are listed without owner.
+//! Limits: descriptors that were open before the probe, or came by a way that is not hooked (ioctl, io_uring,
+//! SCM_RIGHTS from a process that is not watched), are listed without owner, age and place. Should such a file get
+//! the address of a closed one and be of the same inode (the same path opened again), it reads as that one. An
+//! io_uring's direct descriptors are in no descriptor table and are not listed.
 
 mod kind;
 mod procfs;

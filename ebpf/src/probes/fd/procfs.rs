@@ -25,7 +25,18 @@ fn kind(link: &str, mode: u32) -> HoldingKind {
         "anon_inode:[eventpoll]" => return HoldingKind::Epoll,
         "anon_inode:[eventfd]" => return HoldingKind::Eventfd,
         "anon_inode:[timerfd]" => return HoldingKind::Timerfd,
+        "anon_inode:[signalfd]" => return HoldingKind::Signalfd,
+        "anon_inode:inotify" => return HoldingKind::Inotify,
+        "anon_inode:[fanotify]" => return HoldingKind::Fanotify,
+        "anon_inode:[pidfd]" => return HoldingKind::Pidfd,
+        "anon_inode:[io_uring]" => return HoldingKind::IoUring,
+        "anon_inode:[userfaultfd]" => return HoldingKind::Userfaultfd,
+        "anon_inode:[perf_event]" => return HoldingKind::PerfEvent,
+        _ if link.starts_with("anon_inode:bpf") => return HoldingKind::Bpf,
         _ if link.starts_with("anon_inode:") => return HoldingKind::Anon,
+        _ if link.starts_with("/memfd:") => return HoldingKind::Memfd,
+        // Since 6.9 each has an inode of its own.
+        _ if link.starts_with("pidfd:") => return HoldingKind::Pidfd,
         _ => {}
     }
     match mode & libc::S_IFMT {

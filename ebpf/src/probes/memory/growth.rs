@@ -69,9 +69,9 @@ pub fn pages_counted(ctx: BtfTracePointContext) -> i32 {
             return 0;
         }
         let (kind, now) = if member == MM_ANONPAGES {
-            (PAGES_ANON, resident(mm, MM_ANONPAGES as usize))
+            (PAGES_ANON, resident(mm as u64, offset!(mm_rss_anon)))
         } else {
-            (PAGES_SHMEM, resident(mm, MM_SHMEMPAGES as usize))
+            (PAGES_SHMEM, resident(mm as u64, offset!(mm_rss_shmem)))
         };
         let before = (*shared).resident[kind];
         (*shared).resident[kind] = now;

@@ -28,17 +28,11 @@ static THREAD: PerCpuArray<ThreadRecord> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static LOOK: Array<StackRecord> = Array::with_max_entries(1, 0);
 
-/// Resident pages of one kind: the central part of the counter, which lags by at most 64 pages a CPU.
-///
-/// # Safety
-/// `mm` must be trusted by the verifier.
+/// Resident pages of one kind: the central part of the counter, which lags by at most 64 pages a CPU. Read with a
+/// check, because older verifiers follow no typed pointer into an array.
 #[inline(always)]
-pub unsafe fn resident(mm: *const c_void, kind: usize) -> u64 {
-    /// sizeof(struct percpu_counter).
-    const COUNTER: usize = 40;
-    // SAFETY: a load inside mm_struct's array of four counters.
-    let pages: i64 = unsafe { load(mm, offset!(mm_rss_stat) + kind * COUNTER + offset!(counter_count)) };
-    pages.max(0) as u64
+pub fn resident(mm: u64, counter: usize) -> u64 {
+    peek::<i64>(mm + counter as u64).max(0) as u64
 }
 
 /// Every thread of one process (the host passes its pid when it opens the iterator).
@@ -58,7 +52,8 @@ pub extern "C" fn thread_list(ctx: *const Task) -> i32 {
         (record.level, record.numbers) = lifecycle::numbers(base);
         (_, record.leader) = lifecycle::numbers(load(base, offset!(task_group_leader)));
         record.state = load(base, offset!(task_state));
-        record.on_cpu = load(base, offset!(task_on_cpu));
+        // An int before 7.2, a byte since: the lowest byte is right in both.
+        record.on_cpu = load::<u8>(base, offset!(task_on_cpu)) as u32;
         record.comm = load(base, offset!(task_comm));
         record.started = load(base, offset!(task_start_time));
         record.runtime = load(base, offset!(task_runtime));
@@ -66,10 +61,15 @@ pub extern "C" fn thread_list(ctx: *const Task) -> i32 {
         record.major_faults = load(base, offset!(task_maj_flt));
         let signal: *const c_void = load(base, offset!(task_signal));
         record.threads = load(signal, offset!(signal_nr_threads));
-        let mm: *const c_void = load(base, offset!(task_mm));
+        let mm: u64 = load(base, offset!(task_mm));
         record.rss = [0; 4];
-        if !mm.is_null() {
-            record.rss = [resident(mm, 0), resident(mm, 1), resident(mm, 2), resident(mm, 3)];
+        if mm != 0 {
+            record.rss = [
+                resident(mm, offset!(mm_rss_file)),
+                resident(mm, offset!(mm_rss_anon)),
+                resident(mm, offset!(mm_rss_swap)),
+                resident(mm, offset!(mm_rss_shmem)),
+            ];
         }
         let regs = bpf_task_pt_regs(task) as *const c_void;
         record.syscall = load(regs, offset!(regs_orig_ax));

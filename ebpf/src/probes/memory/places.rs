@@ -41,13 +41,23 @@ struct At {
 #[derive(Default)]
 pub(super) struct Places {
     processes: BTreeMap<Pid, Counted>,
+    /// Nothing is counted at present: the hook is off, or was refused.
+    blind: bool,
     period: u32,
 }
 
 impl Places {
     /// Begins a period: follows the targets, takes the samples, allows new ones.
     pub(super) fn turn(&mut self, look: &mut Look<'_>) {
-        let Some(kernel) = look.kernel.as_deref_mut() else { return };
+        let Some(kernel) = look.kernel.as_deref_mut() else {
+            self.blind = true;
+            return;
+        };
+        if std::mem::take(&mut self.blind) {
+            // What came in meanwhile was not counted: all begins anew.
+            self.processes.values().for_each(|counted| kernel.forget_pages(counted.host));
+            self.processes.clear();
+        }
         self.processes.retain(|pid, counted| {
             let stays = look.targets.get(*pid).is_some_and(|watched| watched.host == counted.host);
             if !stays {
@@ -85,6 +95,9 @@ impl Places {
 
     /// What came in since the last call, for every process that is counted.
     pub(super) fn tell(&mut self, now: Nanos, out: &mut Vec<Observation>) {
+        if self.blind {
+            return;
+        }
         for (pid, counted) in &mut self.processes {
             for (index, kind) in [(PAGES_ANON, PageKind::Anon), (PAGES_SHMEM, PageKind::Shmem)] {
                 let pages = counted.last[index].saturating_sub(counted.before[index]);

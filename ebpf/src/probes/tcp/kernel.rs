@@ -1,32 +1,28 @@
 //! Segments sent again, and whose bytes they were. Retransmits run in foreign contexts, so the socket is
-//! stamped when bytes are written and the stamp is looked up here; the current thread says nothing.
+//! stamped when bytes are written and the stamps are looked up here; the current thread says nothing.
+
+mod stamps;
 
 use crate::{
-    kernel::{context, emit, load, offset, peek, storage::SocketStorage, target, tgid},
-    wire::{Context, Counter, EVENT_RETRANSMIT, Event},
+    kernel::{context, count, load, offset, peek, target, tgid},
+    wire::{Counter, RetransmitRecord, WRITER_FORGOTTEN, WRITER_LATE, WRITER_OPEN, WRITER_UNSURE, WRITERS_NAMED},
 };
 use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, generated::bpf_skc_to_tcp_sock},
-    macros::btf_tracepoint,
+    macros::{btf_tracepoint, map},
+    maps::RingBuf,
     programs::BtfTracePointContext,
 };
-use core::ffi::c_void;
-
-/// The last writer of a socket, and the sequence numbers it wrote.
-#[repr(C)]
-pub struct Stamp {
-    host_tgid: u32,
-    start: u32,
-    end: u32,
-    _pad: u32,
-    context: Context,
-}
-
-#[unsafe(link_section = ".maps")]
-#[unsafe(no_mangle)]
-static WRITERS: SocketStorage<Stamp> = SocketStorage::new();
+use core::{ffi::c_void, ptr::read_volatile};
+use stamps::{CONNECTIONS, Connection, OLD, OLDER, RECENT, STAMPS, Stamp, before, overlapping};
 
 const AF_INET6: u16 = 10;
+const FLAG_FIN: u8 = 1;
+const FLAG_SYN: u8 = 2;
+
+/// Retransmits, about a thousand of them: the host takes them ten times a second.
+#[map]
+static RETRANSMITS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
 
 /// After a send: the bytes up to `write_seq` are this thread's.
 #[btf_tracepoint(function = "sock_send_length")]
@@ -36,65 +32,187 @@ pub fn tcp_sent(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let Some(target) = target() else { return 0 };
-    // SAFETY: the socket is a trusted argument.
+    // SAFETY: the socket is a trusted argument; loads go through its types.
     unsafe {
         let sk: *mut c_void = ctx.arg::<*const c_void>(0).cast_mut();
         let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast();
         if tcp.is_null() {
             return 0;
         }
-        let Some(stamp) = WRITERS.get(sk, true) else { return 0 };
-        let end: u32 = load(tcp, offset!(tcp_write_seq));
         let (context, _) = context::of_current(target);
-        stamp.host_tgid = tgid();
-        if stamp.context != context || stamp.end != end.wrapping_sub(length as u32) {
-            stamp.start = end.wrapping_sub(length as u32);
-            stamp.context = context;
+        let Some(connection) = CONNECTIONS.get(sk, true) else {
+            count(Counter::StampsLost);
+            return 0;
+        };
+        if !connection.take() {
+            count(Counter::StampsLost);
+            return 0;
         }
-        stamp.end = end;
+        connection.host_tgid = tgid();
+        let end: u32 = load(tcp, offset!(tcp_write_seq));
+        let acked: u32 = load(tcp, offset!(tcp_snd_una));
+        match connection.stamp(sk, length as u32, end, acked, context.trace) {
+            Some(stamp) => {
+                if connection.is_awaited() {
+                    late(connection, sk, stamp);
+                }
+            }
+            None => count(Counter::StampsLost),
+        }
+        connection.release();
     }
     0
 }
 
+/// A retransmit came before the send returned: this is who it was.
+#[inline(always)]
+unsafe fn late(connection: &Connection, sk: *mut c_void, stamp: Stamp) {
+    let Some(mut entry) = RETRANSMITS.reserve::<RetransmitRecord>(0) else {
+        count(Counter::RetransmitsLost);
+        return;
+    };
+    let mut record = RetransmitRecord {
+        socket: sk as u64,
+        host_tgid: connection.host_tgid,
+        flags: WRITER_LATE | if connection.unclaimed == 0 { 0 } else { WRITER_UNSURE },
+        seq: stamp.start,
+        end: stamp.end,
+        writers: 1,
+        ..RetransmitRecord::default()
+    };
+    record.traces[0] = stamp.trace;
+    // SAFETY: always allowed.
+    record.at = unsafe { bpf_ktime_get_ns() };
+    entry.write(record);
+    entry.submit(0);
+}
+
+/// In the context of whoever is interrupted.
 #[btf_tracepoint(function = "tcp_retransmit_skb")]
 pub fn tcp_retransmitted(ctx: BtfTracePointContext) -> i32 {
-    // SAFETY: socket and packet are trusted arguments; loads go through their types.
+    // SAFETY: socket and packet are trusted arguments.
     unsafe {
         let sk: *mut c_void = ctx.arg::<*const c_void>(0).cast_mut();
-        let Some(stamp) = WRITERS.get(sk, false) else { return 0 };
-        let skb: *const c_void = ctx.arg(1);
-        let seq: u32 = load(skb, offset!(skb_cb) + offset!(cb_seq));
-        let end: u32 = load(skb, offset!(skb_cb) + offset!(cb_end_seq));
-        let mut event = Event {
-            kind: EVENT_RETRANSMIT,
-            host_tgid: stamp.host_tgid,
-            at: bpf_ktime_get_ns(),
-            family: load(sk, offset!(sk_family)),
-            bytes: end.wrapping_sub(seq).min(u16::MAX as u32) as u16,
-            ..Event::default()
-        };
-        // Exact only if all these bytes were written in the last context; older writers are not kept here.
-        let after_start = seq.wrapping_sub(stamp.start) as i32 >= 0;
-        let before_end = stamp.end.wrapping_sub(end) as i32 >= 0;
-        if after_start && before_end && stamp.context.trace != [0; 2] {
-            event.context = stamp.context;
-            event.ambiguity = 1;
+        if let Some(connection) = CONNECTIONS.get(sk, false) {
+            tell(connection, sk, ctx.arg(1));
         }
-        let local: u16 = load(sk, offset!(sk_num));
-        let peer: u16 = load(sk, offset!(sk_dport));
-        event.ports = [local, u16::from_be(peer)];
-        let base = sk as u64;
-        if event.family == AF_INET6 {
-            event.local = peek(base + offset!(sk_v6_rcv_saddr) as u64);
-            event.peer = peek(base + offset!(sk_v6_daddr) as u64);
-        } else {
-            let local: [u8; 4] = peek(base + offset!(sk_rcv_saddr) as u64);
-            let peer: [u8; 4] = peek(base + offset!(sk_daddr) as u64);
-            event.local[..4].copy_from_slice(&local);
-            event.peer[..4].copy_from_slice(&peer);
-        }
-        crate::kernel::count(Counter::Retransmits);
-        emit(event, Counter::RetransmitsLost);
     }
     0
+}
+
+#[inline(always)]
+unsafe fn tell(connection: &mut Connection, sk: *mut c_void, skb: *const c_void) {
+    count(Counter::Retransmits);
+    let Some(mut entry) = RETRANSMITS.reserve::<RetransmitRecord>(0) else {
+        count(Counter::RetransmitsLost);
+        return;
+    };
+    entry.write(RetransmitRecord::default());
+    // SAFETY: loads go through types that the verifier knows; the entry was written just now.
+    unsafe {
+        let record = &mut *entry.as_mut_ptr();
+        record.at = bpf_ktime_get_ns();
+        record.socket = sk as u64;
+        record.host_tgid = connection.host_tgid;
+        let flags: u8 = load(skb, offset!(skb_cb) + offset!(cb_tcp_flags));
+        // SYN and FIN take a sequence number each, and nobody wrote them.
+        let seq = load::<u32>(skb, offset!(skb_cb) + offset!(cb_seq)).wrapping_add((flags & FLAG_SYN != 0) as u32);
+        let end = load::<u32>(skb, offset!(skb_cb) + offset!(cb_end_seq)).wrapping_sub((flags & FLAG_FIN != 0) as u32);
+        (record.seq, record.end) = (seq, end);
+        let segments: u16 = load(skb, offset!(skb_cb) + offset!(cb_gso_segs));
+        record.segments = segments.max(1) as u32;
+        address(record, sk);
+        if connection.take() {
+            writers(record, connection, sk);
+            connection.release();
+        } else {
+            record.flags = WRITER_UNSURE;
+        }
+    }
+    entry.submit(0);
+}
+
+/// Who wrote the bytes, and how sure that is.
+#[inline(always)]
+unsafe fn writers(record: &mut RetransmitRecord, connection: &mut Connection, sk: *mut c_void) {
+    let (seq, end) = (record.seq, record.end);
+    if connection.stamped == 0 || before(connection.end, end) {
+        record.flags |= WRITER_OPEN;
+        connection.await_stamp(end);
+    }
+    if connection.stamped == 0 {
+        return;
+    }
+    if connection.unclaimed != 0 && before(connection.run_start, end) {
+        record.flags |= WRITER_UNSURE;
+    }
+    if before(seq, connection.forgotten) {
+        record.flags |= WRITER_FORGOTTEN;
+    }
+    if connection.stamped == 1 {
+        if before(seq, connection.first.end) && before(connection.first.start, end) {
+            record.traces[0] = connection.first.trace;
+            record.writers = 1;
+        }
+        return;
+    }
+    // SAFETY: the socket is trusted; the rings hold as many stamps as are read.
+    unsafe {
+        let Some(ring) = STAMPS.get(sk, false) else { return };
+        let bits = overlapping(ring.at.as_ptr(), seq, end, ring.next);
+        name(record, &ring.at, 0, bits);
+        if ring.turn != 0
+            && let Some(older) = OLDER.get(sk, false)
+        {
+            let used = older.next;
+            let bits = overlapping(older.at.as_ptr(), seq, end, used);
+            name(record, &older.at, 0, bits);
+            let bits = overlapping(older.at.as_ptr().add(64), seq, end, used.saturating_sub(64));
+            name(record, &older.at, 64, bits);
+            let bits = overlapping(older.at.as_ptr().add(128), seq, end, used.saturating_sub(128));
+            name(record, &older.at, 128, bits);
+        }
+    }
+    const { assert!(OLD == 3 * 64 && RECENT == 64) };
+}
+
+/// Notes the traces of the stamps whose bit is set.
+#[inline(always)]
+fn name<const N: usize>(record: &mut RetransmitRecord, stamps: &[Stamp; N], first: usize, bits: u64) {
+    let mut bits = bits;
+    // Volatile, or the compiler proves the masks needless and drops them, and the verifier cannot follow.
+    let (mask, most) = (63_usize, WRITERS_NAMED - 1);
+    for _ in 0..WRITERS_NAMED {
+        if bits == 0 || record.writers as usize >= WRITERS_NAMED {
+            break;
+        }
+        // SAFETY: masked to the arrays' sizes.
+        unsafe {
+            let from = first + (bits.trailing_zeros() as usize & read_volatile(&raw const mask));
+            let to = record.writers as usize & read_volatile(&raw const most);
+            record.traces.as_mut_ptr().add(to).write(stamps.as_ptr().add(from).read().trace);
+        }
+        record.writers += 1;
+        bits &= bits - 1;
+    }
+    record.writers += bits.count_ones();
+}
+
+#[inline(always)]
+unsafe fn address(record: &mut RetransmitRecord, sk: *const c_void) {
+    // SAFETY: the socket is trusted.
+    unsafe {
+        record.family = load(sk, offset!(sk_family));
+        record.ports = [load(sk, offset!(sk_num)), u16::from_be(load(sk, offset!(sk_dport)))];
+    }
+    let base = sk as u64;
+    if record.family == AF_INET6 {
+        record.local = peek(base + offset!(sk_v6_rcv_saddr) as u64);
+        record.peer = peek(base + offset!(sk_v6_daddr) as u64);
+    } else {
+        let local: [u8; 4] = peek(base + offset!(sk_rcv_saddr) as u64);
+        let peer: [u8; 4] = peek(base + offset!(sk_daddr) as u64);
+        record.local[..4].copy_from_slice(&local);
+        record.peer[..4].copy_from_slice(&peer);
+    }
 }

@@ -1,22 +1,21 @@
-//! Attaching, and turning ring events into observations.
+//! Attaching, and turning records into observations.
 
+use super::writers::Writers;
 use crate::{
-    host::{
-        kernel::{AttachError, Kernel},
-        targets::Targets,
-    },
-    probes::Probe,
-    wire::{Counter, EVENT_RETRANSMIT, Event},
+    host::kernel::{AttachError, Kernel},
+    probes::{Look, Probe},
+    wire::Counter,
 };
-use snowshed_engine::model::{Join, Observation, Retransmit, TraceId};
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
-};
+use snowshed_engine::model::Observation;
+use std::time::Duration;
 
-const AF_INET6: u16 = 10;
+/// Retransmits taken per look, so that one flood cannot keep the agent from looking.
+const MOST_PER_LOOK: usize = 4096;
 
-pub(crate) struct Tcp;
+#[derive(Default)]
+pub(crate) struct Tcp {
+    writers: Writers,
+}
 
 impl Probe for Tcp {
     fn name(&self) -> &'static str {
@@ -28,7 +27,7 @@ impl Probe for Tcp {
     }
 
     fn counters(&self) -> (&'static [Counter], &'static [Counter]) {
-        (&[Counter::Retransmits], &[Counter::RetransmitsLost])
+        (&[Counter::Retransmits], &[Counter::RetransmitsLost, Counter::StampsLost])
     }
 
     fn attach(&mut self, kernel: &mut Kernel) -> Result<(), AttachError> {
@@ -41,48 +40,17 @@ impl Probe for Tcp {
     }
 
     fn period(&self) -> Option<Duration> {
-        None
+        Some(Duration::from_millis(100))
     }
 
-    fn event(&mut self, event: &Event, targets: &Targets, out: &mut Vec<Observation>) {
-        if event.kind != EVENT_RETRANSMIT {
-            return;
-        }
-        let [high, low] = event.context.trace.map(u64::to_ne_bytes);
-        let trace = TraceId::from_bytes(&[high, low].concat());
-        out.push(Observation::Retransmit(Retransmit {
-            pid: targets.inner(event.host_tgid),
-            local: address(event.family, &event.local, event.ports[0]),
-            peer: address(event.family, &event.peer, event.ports[1]),
-            at: event.at,
-            join: if trace.is_some() { Join::Socket } else { Join::None },
-            trace,
-            ambiguity: event.ambiguity,
-        }));
-    }
-}
-
-/// IPv4 (also mapped into IPv6) and IPv6.
-fn address(family: u16, bytes: &[u8; 16], port: u16) -> SocketAddr {
-    let ip = if family == AF_INET6 {
-        IpAddr::V6(Ipv6Addr::from(*bytes)).to_canonical()
-    } else {
-        IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]))
-    };
-    SocketAddr::new(ip, port)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_read_as_people_write_them() {
-        let mut bytes = [0; 16];
-        bytes[..4].copy_from_slice(&[127, 0, 0, 1]);
-        assert_eq!(address(2, &bytes, 80).to_string(), "127.0.0.1:80");
-        let mapped = Ipv4Addr::new(10, 0, 0, 2).to_ipv6_mapped().octets();
-        assert_eq!(address(10, &mapped, 443).to_string(), "10.0.0.2:443");
-        assert_eq!(address(10, &Ipv6Addr::LOCALHOST.octets(), 1).to_string(), "[::1]:1");
+    fn sample(&mut self, look: &mut Look<'_>, out: &mut Vec<Observation>) {
+        let Some(kernel) = look.kernel.as_deref_mut() else { return };
+        let mut told = Vec::new();
+        kernel.retransmits(MOST_PER_LOOK, |record| {
+            let pid = look.targets.inner(record.host_tgid);
+            self.writers.take(&record, pid, &mut told);
+        });
+        self.writers.rest(look.now, &mut told);
+        out.extend(told.into_iter().map(Observation::Retransmit));
     }
 }

@@ -1,0 +1,320 @@
+//! Looks at every target's threads, and tells once a second what they did.
+
+use super::{
+    groups,
+    locks::{Contended, Locks, innermost},
+    throttle::Cgroup,
+};
+use crate::{
+    host::{
+        iterator::{self, Of},
+        kernel::{AttachError, Kernel},
+    },
+    probes::{Look, Probe, epoll::syscall_name},
+    wire::{Counter, StackRecord, TaskRecord},
+};
+use snowshed_engine::model::{Blocked, CpuTime, Holder, LockWait, Nanos, Observation, Pid, SiteId, Threads, Throttled};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+/// Between two looks of the probe; most of them pass over most processes.
+const LOOK: Duration = Duration::from_millis(50);
+/// Between two looks at a process in which nobody waits for a lock.
+const CALM: Nanos = 250_000_000;
+/// How long a process is looked at every time after somebody was seen to.
+const WARY: Nanos = 3_000_000_000;
+/// Between two tellings.
+const TELL: Nanos = 1_000_000_000;
+/// The longest stretch that one look may stand for.
+const STRETCH: Nanos = 500_000_000;
+/// Threads whose place is remembered.
+const MOST_SITES: usize = 16_384;
+/// Scheduler states: `TASK_UNINTERRUPTIBLE`, and `TASK_NOLOAD`, which marks kernel threads that merely idle.
+const UNINTERRUPTIBLE: u32 = 2;
+const NO_LOAD: u32 = 0x400;
+
+/// A thread: its number in the initial namespace, and when it was made.
+type Thread = (u32, Nanos);
+
+#[derive(Default)]
+pub(crate) struct Tasks {
+    /// Where threads were made.
+    sites: HashMap<Thread, SiteId>,
+    processes: BTreeMap<Pid, Process>,
+}
+
+/// What is kept of a target.
+#[derive(Default)]
+struct Process {
+    due: Nanos,
+    wary_until: Nanos,
+    looked: Option<Nanos>,
+    told: Nanos,
+    locks: Locks,
+    /// Where the waiters of a lock stand; only of those that `locks` knows.
+    lock_sites: HashMap<u64, SiteId>,
+    /// CPU time and delay of each thread when they were last told.
+    cpu: HashMap<Thread, (Nanos, Nanos)>,
+    cgroup: Option<Cgroup>,
+    throttled: Option<Throttled>,
+    blocked: Disk,
+}
+
+/// Uninterruptible waits since the last telling.
+#[derive(Default)]
+struct Disk {
+    /// By thread: its sleeps and since when.
+    waiting: HashMap<u32, (u64, Nanos)>,
+    wait_ns: Nanos,
+    longest: Option<(Nanos, TaskRecord)>,
+}
+
+impl Probe for Tasks {
+    fn name(&self) -> &'static str {
+        "tasks"
+    }
+
+    fn programs(&self) -> &'static [&'static str] {
+        &["task_look"]
+    }
+
+    fn counters(&self) -> (&'static [Counter], &'static [Counter]) {
+        (&[Counter::Threads], &[Counter::ThreadsLost])
+    }
+
+    fn attach(&mut self, kernel: &mut Kernel) -> Result<(), AttachError> {
+        kernel.iterator("task_look", "task")?;
+        kernel.iterator("thread_stack", "task")
+    }
+
+    fn fallback(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn period(&self) -> Option<Duration> {
+        Some(LOOK)
+    }
+
+    fn sample(&mut self, look: &mut Look<'_>, out: &mut Vec<Observation>) {
+        let now = look.now;
+        for pid in look.targets.pids() {
+            let mut process = self.processes.remove(&pid).unwrap_or_default();
+            if now >= process.due
+                && let Some(records) = threads(look, pid)
+            {
+                process.look(now, &records);
+                if now.saturating_sub(process.told) >= TELL {
+                    self.tell(look, pid, &mut process, &records, out);
+                }
+            }
+            self.processes.insert(pid, process);
+        }
+        if self.sites.len() >= MOST_SITES / 2 {
+            self.forget_short_lived(now);
+        }
+    }
+
+    fn stack(&mut self, record: &StackRecord, site: SiteId) {
+        if let (true, Ok(tid)) = (record.is_of_new_thread(), u32::try_from(record.file))
+            && self.sites.len() < MOST_SITES
+        {
+            self.sites.insert((tid, record.made), site);
+        }
+    }
+
+    fn forget(&mut self, pid: Pid) {
+        if let Some(process) = self.processes.remove(&pid) {
+            for thread in process.cpu.keys() {
+                self.sites.remove(thread);
+            }
+        }
+    }
+}
+
+impl Tasks {
+    /// Threads that ended before they were told of: nobody else drops their places.
+    fn forget_short_lived(&mut self, now: Nanos) {
+        let processes = &self.processes;
+        let known = |thread: &Thread| processes.values().any(|process| process.cpu.contains_key(thread));
+        self.sites.retain(|thread, _| now.saturating_sub(thread.1) < 3 * TELL || known(thread));
+    }
+
+    fn tell(
+        &mut self,
+        look: &mut Look<'_>,
+        pid: Pid,
+        process: &mut Process,
+        records: &[TaskRecord],
+        out: &mut Vec<Observation>,
+    ) {
+        let at = look.now;
+        let over = at.saturating_sub(std::mem::replace(&mut process.told, at));
+        let sites = &self.sites;
+        let site = |record: &TaskRecord| sites.get(&thread(record)).copied().unwrap_or_default();
+        let (groups, left_out) = groups::group(records, site);
+        out.push(Observation::Threads(Threads { pid, at, groups, left_out }));
+        process.lock_sites.retain(|word, _| process.locks.knows(*word));
+        for lock in process.locks.tell(at) {
+            let told = name_lock(look, pid, process, records, &lock);
+            out.push(Observation::LockWait(told));
+        }
+        let gone = process.tell_cpu(pid, at, over, records, out);
+        for thread in gone {
+            self.sites.remove(&thread);
+        }
+        process.tell_blocked(pid, at, look.level, out);
+    }
+}
+
+/// A thread's identity; those that are older than the watch have no place to remember.
+fn thread(record: &TaskRecord) -> Thread {
+    (record.host[0], record.origin.made)
+}
+
+fn threads(look: &mut Look<'_>, pid: Pid) -> Option<Vec<TaskRecord>> {
+    look.kernel.as_deref_mut()?.look("task_look", Of::Process(pid), look.buffer).ok()?;
+    let records: Vec<TaskRecord> = iterator::records(look.buffer).collect();
+    // No thread at all is a process that just ended.
+    (!records.is_empty()).then_some(records)
+}
+
+impl Process {
+    fn look(&mut self, now: Nanos, records: &[TaskRecord]) {
+        if self.locks.look(now, records) {
+            self.wary_until = now + WARY;
+        }
+        self.due = if now < self.wary_until { now } else { now + CALM };
+        let stretch = self.looked.map_or(0, |at| now.saturating_sub(at)).min(STRETCH);
+        self.looked = Some(now);
+        self.blocked.look(now, stretch, records);
+    }
+
+    /// CPU time since the last telling; answers the threads that are gone.
+    fn tell_cpu(
+        &mut self,
+        pid: Pid,
+        at: Nanos,
+        over_ns: Nanos,
+        records: &[TaskRecord],
+        out: &mut Vec<Observation>,
+    ) -> Vec<Thread> {
+        let first = self.cgroup.is_none();
+        let cgroup = self.cgroup.get_or_insert_with(|| Cgroup::of(pid));
+        let (before, now) = (self.throttled, cgroup.throttled());
+        if now.is_none() {
+            // It may have been moved: looked for again next time.
+            self.cgroup = None;
+        }
+        self.throttled = now;
+        let throttled = now.map(|now| {
+            let before = before.unwrap_or(now);
+            let less = |now: u64, before: u64| now.saturating_sub(before);
+            Throttled { periods: less(now.periods, before.periods), ns: less(now.ns, before.ns) }
+        });
+        let (mut used_ns, mut delay_ns) = (0, 0);
+        let mut known = std::mem::take(&mut self.cpu);
+        for record in records {
+            let key = thread(record);
+            let present = (record.runtime, record.delay);
+            // At the first look what a thread has used was before the watch; later a new thread's is all new.
+            let (runtime, delay) = known.remove(&key).unwrap_or(if first { present } else { (0, 0) });
+            used_ns += record.runtime.saturating_sub(runtime);
+            delay_ns += record.delay.saturating_sub(delay);
+            self.cpu.insert(key, present);
+        }
+        let over_ns = if first { 0 } else { over_ns };
+        out.push(Observation::CpuTime(CpuTime { pid, at, over_ns, used_ns, delay_ns, throttled }));
+        known.into_keys().collect()
+    }
+
+    fn tell_blocked(&mut self, pid: Pid, at: Nanos, level: usize, out: &mut Vec<Observation>) {
+        let wait_ns = std::mem::take(&mut self.blocked.wait_ns);
+        if let Some((longest_ns, record)) = self.blocked.longest.take()
+            && wait_ns > 0
+        {
+            out.push(Observation::Blocked(Blocked {
+                pid,
+                at,
+                wait_ns,
+                longest_ns,
+                tid: record.numbers.get(level).copied().unwrap_or_default(),
+                thread: groups::name(&record),
+                syscall: if record.syscall < 0 { String::new() } else { syscall_name(record.syscall) },
+            }));
+        }
+    }
+}
+
+impl Disk {
+    fn look(&mut self, now: Nanos, stretch: Nanos, records: &[TaskRecord]) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let blocked = |record: &&TaskRecord| record.state & UNINTERRUPTIBLE != 0 && record.state & NO_LOAD == 0;
+        for record in records.iter().filter(blocked) {
+            let since = match waiting.remove(&record.host[0]) {
+                Some((sleeps, since)) if sleeps == record.sleeps => since,
+                _ => now,
+            };
+            self.waiting.insert(record.host[0], (record.sleeps, since));
+            self.wait_ns += stretch;
+            let length = now.saturating_sub(since);
+            if self.longest.is_none_or(|(longest, _)| longest <= length) {
+                self.longest = Some((length, *record));
+            }
+        }
+    }
+}
+
+/// A contended lock with the place of one of its waiters and of its holder.
+fn name_lock(
+    look: &mut Look<'_>,
+    pid: Pid,
+    process: &mut Process,
+    records: &[TaskRecord],
+    lock: &Contended,
+) -> LockWait {
+    let waiter = records.iter().find(|record| Some(record.host[0]) == lock.longest_waiter);
+    let mut site = process.lock_sites.get(&lock.word).copied().unwrap_or_default();
+    if site.0 == 0 {
+        site = waiter.map_or(SiteId(0), |record| place(look, pid, record));
+        if site.0 != 0 {
+            process.lock_sites.insert(lock.word, site);
+        }
+    }
+    let holder = records.iter().find(|record| Some(innermost(record)) == lock.holder);
+    LockWait {
+        pid,
+        word: lock.word,
+        kind: lock.kind,
+        waiters: lock.waiters,
+        waits: lock.waits,
+        wait_ns: lock.wait_ns,
+        longest_ns: lock.longest_ns,
+        hand_overs: lock.hand_overs,
+        site,
+        thread: waiter.map(groups::name).unwrap_or_default(),
+        holder: holder.map(|record| Holder {
+            tid: record.numbers.get(look.level).copied().unwrap_or_default(),
+            thread: groups::name(record),
+            site: place(look, pid, record),
+        }),
+        at: look.now,
+    }
+}
+
+/// Where a blocked thread stands; 0 if it runs, or has gone on since the look.
+fn place(look: &mut Look<'_>, pid: Pid, record: &TaskRecord) -> SiteId {
+    if record.state & 1 == 0 {
+        return SiteId(0);
+    }
+    let tid = record.numbers.get(look.level).copied().unwrap_or_default();
+    let Some(kernel) = look.kernel.as_deref_mut() else { return SiteId(0) };
+    if kernel.look("thread_stack", Of::Thread(tid), look.buffer).is_err() {
+        return SiteId(0);
+    }
+    // The record holds four pages: kept off this thread's stack.
+    let stack = iterator::records::<StackRecord>(look.buffer).next().map(Box::new);
+    let same = stack.filter(|stack| [stack.registers.ip, stack.registers.sp] == record.place);
+    same.map_or(SiteId(0), |stack| look.sites.site(pid, &stack, look.now))
+}

@@ -1,0 +1,196 @@
+//! The budget: what observing may cost, and who leaves what out when it costs more.
+//!
+//! Policy only: it says which probe steps down or up, [`super::shed`] does it. The dearest probe steps down first,
+//! one step at a time; the way back is slower than the way down, and slower still after it was tried in vain.
+//! Invariant: no clock of its own, no I/O; whatever goes down comes up again when there is room.
+
+use serde::{Deserialize, Serialize};
+use snowshed_engine::model::Nanos;
+
+/// A step has this long to show what it saved.
+const SETTLE: Nanos = 2_000_000_000;
+/// Less than half of the budget for this long: one step up.
+const PATIENCE: Nanos = 10_000_000_000;
+/// The longest that a step up is put off after it was tried in vain.
+const MOST_PATIENCE: Nanos = 600_000_000_000;
+/// Down again so soon after a step up: it was in vain.
+const IN_VAIN: Nanos = 30_000_000_000;
+
+/// What observing may cost at most; over it probes leave things out and say so.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Budget {
+    /// Share of one core that all hooks may take, in targets and in all other processes together.
+    pub targets_core_share: f64,
+    /// Share of one core that the agent itself may take.
+    pub agent_core_share: f64,
+    /// Memory of the agent and of its kernel maps, bytes.
+    pub memory_bytes: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { targets_core_share: 0.25, agent_core_share: 0.1, memory_bytes: 128 << 20 }
+    }
+}
+
+impl Budget {
+    /// Whether it makes sense.
+    ///
+    /// # Errors
+    /// The key, and what is wrong with its value.
+    pub fn check(&self) -> Result<(), String> {
+        for (key, share) in
+            [("targets_core_share", self.targets_core_share), ("agent_core_share", self.agent_core_share)]
+        {
+            // Written so that it refuses what is not a number, too.
+            if !(share > 0.0 && share <= 1024.0) {
+                return Err(format!("overhead.{key} = {share}: a share of one core above 0 is meant, as in 0.05"));
+            }
+        }
+        if self.memory_bytes < 16 << 20 {
+            let bytes = self.memory_bytes;
+            return Err(format!("overhead.memory_bytes = {bytes}: the agent alone needs 16 MiB (16777216)"));
+        }
+        Ok(())
+    }
+}
+
+/// Something that a probe can leave out, the smallest loss first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shed {
+    /// Most stacks: a few a second show the sites.
+    Stacks,
+    /// Owner and stack of most events, by a divisor that the kernel programs read.
+    Owners,
+    /// Its hooks: they are taken off, and the fallback serves.
+    Hooks,
+}
+
+/// A probe as the budget sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spender {
+    /// Share of one core.
+    pub(super) core: f64,
+    /// How many steps down it has.
+    pub(super) steps: usize,
+}
+
+/// What is to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The probe in this position leaves one thing more out.
+    Down(usize),
+    /// It takes one thing back.
+    Up(usize),
+}
+
+/// Who has stepped down how far.
+#[derive(Debug)]
+pub(super) struct Governor {
+    levels: Vec<usize>,
+    /// The order in which they stepped down; the last one comes up first.
+    down: Vec<usize>,
+    settled: Nanos,
+    calm: Option<Nanos>,
+    raised: Option<Nanos>,
+    patience: Nanos,
+}
+
+impl Governor {
+    pub(super) fn new(probes: usize) -> Self {
+        Self { levels: vec![0; probes], down: Vec::new(), settled: 0, calm: None, raised: None, patience: PATIENCE }
+    }
+
+    /// How many steps the probe in this position is down.
+    pub(super) fn level(&self, index: usize) -> usize {
+        self.levels.get(index).copied().unwrap_or(0)
+    }
+
+    /// One look at what is spent.
+    pub(super) fn judge(&mut self, now: Nanos, budget: f64, spenders: &[Spender]) -> Option<Step> {
+        let spent: f64 = spenders.iter().map(|spender| spender.core).sum();
+        if now < self.settled {
+            return None;
+        }
+        if spent > budget {
+            self.calm = None;
+            let able = |(index, spender): &(usize, &Spender)| self.level(*index) < spender.steps && spender.core > 0.0;
+            let dearest = spenders.iter().enumerate().filter(able).max_by(|a, b| a.1.core.total_cmp(&b.1.core));
+            let (index, _) = dearest?;
+            if self.raised.take().is_some_and(|raised| now < raised + IN_VAIN) {
+                self.patience = (2 * self.patience).min(MOST_PATIENCE);
+            }
+            self.levels[index] += 1;
+            self.down.push(index);
+            self.settled = now + SETTLE;
+            return Some(Step::Down(index));
+        }
+        if spent > budget / 2.0 || self.down.is_empty() {
+            self.calm = None;
+            return None;
+        }
+        if now < *self.calm.get_or_insert(now) + self.patience {
+            return None;
+        }
+        if self.raised.is_some_and(|raised| now >= raised + IN_VAIN) {
+            self.patience = PATIENCE;
+        }
+        let index = self.down.pop()?;
+        self.levels[index] -= 1;
+        self.calm = None;
+        self.raised = Some(now);
+        self.settled = now + SETTLE;
+        Some(Step::Up(index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Nanos = 1_000_000_000;
+
+    fn run(governor: &mut Governor, seconds: std::ops::Range<u64>, cores: [f64; 2]) -> Vec<Step> {
+        let spenders = cores.map(|core| Spender { core, steps: 2 });
+        seconds.filter_map(|second| governor.judge(second * SECOND, 0.1, &spenders)).collect()
+    }
+
+    #[test]
+    fn the_dearest_goes_first_and_no_further_than_it_can() {
+        let mut governor = Governor::new(2);
+        let steps = run(&mut governor, 1..20, [0.3, 0.2]);
+        assert_eq!(steps, [Step::Down(0), Step::Down(0), Step::Down(1), Step::Down(1)]);
+    }
+
+    #[test]
+    fn within_the_budget_nothing_changes() {
+        assert!(run(&mut Governor::new(2), 1..100, [0.05, 0.05]).is_empty());
+    }
+
+    #[test]
+    fn the_way_back_is_slower_and_slower_still_after_it_was_in_vain() {
+        let mut governor = Governor::new(2);
+        assert_eq!(run(&mut governor, 1..2, [0.3, 0.0]), [Step::Down(0)]);
+        // Between half of the budget and all of it: neither up nor down.
+        assert!(run(&mut governor, 2..40, [0.07, 0.0]).is_empty());
+        assert!(run(&mut governor, 40..50, [0.01, 0.0]).is_empty());
+        assert_eq!(run(&mut governor, 50..51, [0.01, 0.0]), [Step::Up(0)]);
+        assert_eq!(run(&mut governor, 53..54, [0.3, 0.0]), [Step::Down(0)]);
+        assert!(run(&mut governor, 60..80, [0.01, 0.0]).is_empty(), "twice as long as before");
+        assert_eq!(run(&mut governor, 80..81, [0.01, 0.0]), [Step::Up(0)]);
+        assert_eq!(governor.level(0), 0);
+    }
+
+    #[test]
+    fn a_budget_that_makes_no_sense_is_refused_with_its_key() {
+        let budget = Budget::default();
+        assert_eq!(budget.check(), Ok(()));
+        for share in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let error = Budget { targets_core_share: share, ..budget }.check().unwrap_err();
+            assert!(error.contains("overhead.targets_core_share"), "{error}");
+        }
+        assert!(Budget { memory_bytes: 1, ..budget }.check().unwrap_err().contains("overhead.memory_bytes"));
+    }
+}
