@@ -33,6 +33,23 @@ fn unhooked() {
     unsafe { libc::close(-1) };
 }
 
+/// Pages touched first, in one mapping.
+const PAGES: usize = 512;
+
+fn touch_pages() {
+    // SAFETY: a new private mapping of this length, written inside it and given back.
+    unsafe {
+        let length = PAGES * 4096;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let start = libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        assert_ne!(start, libc::MAP_FAILED, "no mapping of {length} bytes");
+        for page in 0..PAGES {
+            start.cast::<u8>().add(page * 4096).write_volatile(1);
+        }
+        libc::munmap(start, length);
+    }
+}
+
 fn per_call(calls: u32, call: &mut dyn FnMut()) -> f64 {
     let begun = cpu_ns();
     for _ in 0..calls {
@@ -76,6 +93,7 @@ fn main() {
                 libc::epoll_wait(epoll, &raw mut event, 1, 0);
             }),
         ),
+        ("512 page faults, mmap and munmap", 24, Box::new(touch_pages)),
         ("send of 8 bytes", 10_000, Box::new(move || sender.write_all(&[0; 8]).expect("the receiver reads"))),
     ];
     println!("{:32} {:>10} {:>26} {:>26}", "ns per call", "without", "unwatched adds", "watched adds");

@@ -17,6 +17,8 @@ mod probes {
     mod epoll;
     #[path = "fd/kernel.rs"]
     mod fd;
+    #[path = "memory/growth.rs"]
+    mod growth;
     #[path = "memory/kernel.rs"]
     mod memory;
     #[path = "tasks/kernel.rs"]

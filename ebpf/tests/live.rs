@@ -279,10 +279,13 @@ fn without_kernel_programs_proc_serves_and_says_why() {
             ("tcp", Tier::Off),
             ("epoll", Tier::Off),
             ("memory", Tier::Reduced),
-            ("tasks", Tier::Off)
+            ("tasks", Tier::Off),
+            // It reads files only.
+            ("host", Tier::Full)
         ]
     );
-    assert!(status.iter().all(|probe| !probe.reason.is_empty() && !probe.remedy.is_empty()), "{status:?}");
+    let programs = status.iter().filter(|probe| probe.name != "host");
+    assert!(programs.clone().all(|probe| !probe.reason.is_empty() && !probe.remedy.is_empty()), "{status:?}");
 }
 
 #[test]

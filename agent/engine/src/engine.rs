@@ -6,6 +6,7 @@
 
 use crate::{
     config::EngineConfig,
+    host::Shortages,
     incident::Ledger,
     model::{Acted, Lost, Nanos, Observation, Output, Pid, ProcessExit, ProcessSeen, Request, View},
     slo::state::{Burn, SloTrack},
@@ -32,6 +33,8 @@ pub struct Engine {
     exited: VecDeque<Pid>,
     slos: Vec<SloTrack>,
     ledger: Ledger,
+    /// What the machine went short of.
+    host: Shortages,
     lost: BTreeMap<String, u64>,
     /// Room that is used again for each child's snapshot.
     shared: HashSet<u64>,
@@ -52,6 +55,7 @@ impl Engine {
             targets: BTreeMap::new(),
             exited: VecDeque::new(),
             slos,
+            host: Shortages::default(),
             lost: BTreeMap::new(),
             shared: HashSet::new(),
             lost_at: 0,
@@ -85,7 +89,9 @@ impl Engine {
     #[must_use]
     pub fn view(&self, now: Nanos) -> View {
         let now = self.now.max(now);
-        view::build(now, &self.targets, &self.slos, &self.ledger, &self.config, self.losses())
+        let mut view = view::build(now, &self.targets, &self.slos, &self.ledger, &self.config, self.losses());
+        view.host = self.host.view();
+        view
     }
 
     /// No fact lies in the future.
@@ -120,6 +126,19 @@ impl Engine {
                 let at = self.past(told.at);
                 self.watched(told.pid, |target, _| target.level(told, at));
             }
+            Observation::Pages(told) => {
+                let until = self.past(told.until);
+                self.watched(told.pid, |target, _| target.memory.pages(told, until));
+            }
+            Observation::OomKill(told) => {
+                self.known(told.pid, |target, _| {
+                    target.memory.oom_kills = target.memory.oom_kills.saturating_add(1);
+                });
+            }
+            Observation::Host(told) => match told.pid {
+                Some(pid) => self.watched(pid, |target, _| target.host.look(told)),
+                None => self.host.look(told),
+            },
             Observation::LoopTime(told) => {
                 let at = self.past(told.at);
                 self.watched(told.pid, |target, _| target.loops.time(told, at));

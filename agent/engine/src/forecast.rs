@@ -48,6 +48,11 @@ pub(crate) struct Growth {
 }
 
 impl Growth {
+    /// The slope: least and most, a second.
+    pub(crate) fn bounds(&self) -> (f64, f64) {
+        (self.low, self.high)
+    }
+
     /// When a rise of `room` will be complete: earliest and latest, seconds.
     fn times(&self, room: f64) -> (f64, f64) {
         let (early, late) = self.steps.times(room);

@@ -10,8 +10,10 @@ use crate::{
     correlate::{ends::Ends, own::Ownership},
     detect::detect,
     forecast::forecast,
+    host::Shortages,
     incident::{Episode, Ledger},
     loops::Loops,
+    memory::Memory,
     model::{
         Act, Acted, ActionTaken, ActuatorKind, Ask, Change, Forecast, Holdings, Level, Nanos, OpenRequests, Output,
         Pid, ProcessSeen, Request, Resource, SiteId,
@@ -51,6 +53,8 @@ pub(crate) struct Target {
     fds_limit: Option<u64>,
     pub(crate) rss_anon: Option<u64>,
     pub(crate) rss_file: Option<u64>,
+    pub(crate) memory: Memory,
+    pub(crate) host: Shortages,
     pub(crate) threads: Option<u64>,
     pub(crate) loops: Loops,
     pub(crate) tasks: Tasks,
@@ -83,6 +87,8 @@ impl Target {
             fds_limit: None,
             rss_anon: None,
             rss_file: None,
+            memory: Memory::new(),
+            host: Shortages::default(),
             threads: None,
             loops: Loops::new(),
             tasks: Tasks::default(),
@@ -125,6 +131,7 @@ impl Target {
 
     /// Takes a level.
     pub(crate) fn level(&mut self, told: &Level, at: Nanos) {
+        self.memory.level(told, at);
         match told.resource {
             Resource::Fds => {
                 self.fds_limit = told.limit;
@@ -135,7 +142,13 @@ impl Target {
             Resource::RssAnon => self.rss_anon = Some(told.value),
             Resource::RssFile => self.rss_file = Some(told.value),
             Resource::Threads => self.threads = Some(told.value),
-            Resource::MajorFaults => {}
+            Resource::MajorFaults
+            | Resource::RssShmem
+            | Resource::Swap
+            | Resource::RssPeak
+            | Resource::AddressSpace
+            | Resource::AddressSpaceData
+            | Resource::CgroupMemory => {}
         }
     }
 

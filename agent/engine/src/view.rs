@@ -34,6 +34,8 @@ pub(crate) fn build(
         tasks: targets.values().map(|target| target.tasks.view(target.pid, now)).collect(),
         slos: slos.iter().map(|slo| slo.view(now)).collect(),
         breakers: used.map(|target| view_breaker(target, config)).collect(),
+        // The engine's own, not a target's.
+        host: Vec::new(),
         lost,
     }
 }
@@ -63,6 +65,8 @@ fn view_target(now: Nanos, target: &Target) -> TargetView {
         },
         rss_anon: target.rss_anon,
         rss_file: target.rss_file,
+        memory: target.memory.view(now),
+        host: target.host.view(),
         threads: target.threads,
         loops: loops.collect(),
         instances: target.loops.instances(now),

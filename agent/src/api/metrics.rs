@@ -17,7 +17,7 @@ use axum::{
 };
 use prometheus::{CounterVec, GaugeVec, Registry, TextEncoder};
 use snowshed_ebpf::{Shed, Tier};
-use snowshed_engine::model::{SloState, TasksView};
+use snowshed_engine::model::{SloState, TargetView, TasksView};
 use std::collections::BTreeMap;
 
 /// The scrape's answer.
@@ -30,6 +30,7 @@ pub(super) async fn get(State(sources): State<Sources>) -> Result<Response, Prob
 fn gather(sources: &Sources) -> prometheus::Result<String> {
     let mut page = Page::default();
     targets(&mut page, sources)?;
+    host(&mut page, sources)?;
     objectives(&mut page, sources)?;
     probes(&mut page, sources)?;
     overhead(&mut page, sources)?;
@@ -63,6 +64,15 @@ fn targets(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
         page.set_some(&table::TARGET_FDS_ETA, &with("latest"), target.fds.eta_seconds.map(|eta| eta.1))?;
         page.set_some(&table::TARGET_RSS, &with("anon"), target.rss_anon.map(|bytes| bytes as f64))?;
         page.set_some(&table::TARGET_RSS, &with("file"), target.rss_file.map(|bytes| bytes as f64))?;
+        memory(page, target, &who)?;
+        for one in &target.host {
+            let signal = wire_name(one.signal);
+            if one.signal.is_time() {
+                page.set(&table::TARGET_PRESSURE, &[who[0], who[1], &signal], one.total)?;
+            } else {
+                page.set(&table::TARGET_SHORTAGES, &[who[0], who[1], &signal, &one.place], one.total)?;
+            }
+        }
         page.set_some(&table::TARGET_THREADS, &who, target.threads.map(|threads| threads as f64))?;
         if let Some(tasks) = picture.view.tasks.iter().find(|tasks| tasks.pid == target.pid) {
             threads(page, &who, tasks)?;
@@ -90,6 +100,38 @@ fn targets(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
         page.set_some(&table::TARGET_LIMIT, &who, target.limit.map(f64::from))?;
         page.set_some(&table::TARGET_LATENCY, &with("50"), target.latency_seconds.map(|latency| latency.0))?;
         page.set_some(&table::TARGET_LATENCY, &with("99"), target.latency_seconds.map(|latency| latency.1))?;
+    }
+    Ok(())
+}
+
+fn memory(page: &mut Page, target: &TargetView, who: &[&str; 2]) -> prometheus::Result<()> {
+    let memory = &target.memory;
+    let bytes = |value: Option<u64>| value.map(|value| value as f64);
+    page.set_some(&table::TARGET_RSS, &[who[0], who[1], "shmem"], bytes(memory.rss_shmem))?;
+    page.set_some(&table::TARGET_SWAP, who, bytes(memory.swap))?;
+    page.set_some(&table::TARGET_ADDRESS_SPACE, who, bytes(memory.address_space))?;
+    page.set_some(&table::TARGET_CGROUP, who, bytes(memory.cgroup.map(|(current, _)| current)))?;
+    page.set_some(&table::TARGET_CGROUP_LIMIT, who, bytes(memory.cgroup.and_then(|(_, limit)| limit)))?;
+    page.set_some(&table::TARGET_MAJOR_FAULTS, who, bytes(memory.major_faults))?;
+    page.set(&table::TARGET_OOM_KILLS, who, memory.oom_kills as f64)?;
+    for trend in &memory.trends {
+        let kind = wire_name(trend.kind);
+        page.set_some(&table::TARGET_PAGES_IN, &[who[0], who[1], &kind], trend.pages_in)?;
+        let growth = |bound| [who[0], who[1], kind.as_str(), bound];
+        page.set_some(&table::TARGET_GROWTH, &growth("least"), trend.growth.map(|growth| growth.0))?;
+        page.set_some(&table::TARGET_GROWTH, &growth("most"), trend.growth.map(|growth| growth.1))?;
+    }
+    Ok(())
+}
+
+fn host(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
+    for one in &sources.picture.borrow().view.host {
+        let signal = wire_name(one.signal);
+        if one.signal.is_time() {
+            page.set(&table::HOST_PRESSURE, &[&signal], one.total)?;
+        } else {
+            page.set(&table::HOST_SHORTAGES, &[&signal, &one.place], one.total)?;
+        }
     }
     Ok(())
 }

@@ -1,7 +1,13 @@
 //! `GET /api/v1/status`: what is watched, how well, and at what cost.
 
 use super::Sources;
-use crate::{own::own_usage, render::tasks};
+use crate::{
+    own::own_usage,
+    render::{
+        memory::{self, Shortage},
+        tasks,
+    },
+};
 use axum::{Json, extract::State};
 use serde::Serialize;
 use snowshed_ebpf::{Overhead, ProbeStatus};
@@ -16,6 +22,8 @@ pub(super) struct Status {
     started_at: String,
     enforce: Vec<String>,
     targets: Vec<Target>,
+    /// What the machine went short of.
+    host: Vec<Shortage>,
     probes: Vec<ProbeStatus>,
     /// What observing costs in all, and what it may cost; `null` until the probes are attached.
     overhead: Option<Overhead>,
@@ -27,6 +35,9 @@ struct Target {
     pid: Pid,
     name: String,
     started_at: String,
+    memory: memory::Record,
+    /// What its network namespace and its cgroup went short of.
+    host: Vec<Shortage>,
     /// Threads, locks, processor and disk.
     tasks: Option<tasks::Record>,
 }
@@ -56,6 +67,8 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
         pid: target.pid,
         name: target.name.clone(),
         started_at: sources.clock.rfc3339(target.started),
+        memory: memory::Record::new(target, &sites),
+        host: target.host.iter().map(Shortage::from).collect(),
         tasks: threads(target.pid).map(|threads| tasks::Record::new(threads, &sites, picture.view.at)),
     };
     Json(Status {
@@ -65,6 +78,7 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
         started_at: sources.clock.rfc3339(sources.started),
         enforce: sources.enforce.to_vec(),
         targets: picture.view.targets.iter().map(target).collect(),
+        host: picture.view.host.iter().map(Shortage::from).collect(),
         probes: probes.to_vec(),
         overhead: *sources.overhead.borrow(),
         agent: Agent::now(),

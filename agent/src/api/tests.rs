@@ -41,6 +41,8 @@ fn target(pid: u32) -> TargetView {
         fds: FdView { live: 3, orphaned: 2, limit: Some(512), eta_seconds: Some((4.0, 6.0)), sites: vec![site] },
         rss_anon: Some(1000),
         rss_file: None,
+        memory: snowshed_engine::model::MemoryView::default(),
+        host: Vec::new(),
         threads: Some(4),
         loops: Vec::new(),
         instances: Vec::new(),

@@ -7,6 +7,7 @@
 pub(crate) mod fds;
 pub(crate) mod incident;
 pub(crate) mod markdown;
+pub(crate) mod memory;
 pub(crate) mod tasks;
 pub(crate) mod text;
 
@@ -58,10 +59,11 @@ impl Picture {
     /// Every site that the picture mentions.
     pub(crate) fn sites(&self) -> impl Iterator<Item = SiteId> {
         let of_targets = self.view.targets.iter().flat_map(|target| target.fds.sites.iter().map(|site| site.site));
+        let of_memory = self.view.targets.iter().flat_map(|target| target.memory.sites.iter().map(|site| site.site));
         let of_incidents =
             self.view.incidents.iter().flat_map(|incident| incident.causes.iter().map(|cause| cause.site));
         let of_threads = self.view.tasks.iter().flat_map(TasksView::sites);
-        of_targets.chain(of_incidents).chain(of_threads).filter(|site| site.0 != 0)
+        of_targets.chain(of_memory).chain(of_incidents).chain(of_threads).filter(|site| site.0 != 0)
     }
 }
 

@@ -8,10 +8,10 @@ use super::{
     iterator::{self, Of},
     tracefs,
 };
-use crate::wire::{COUNTERS, Counter, Event, Offsets, RetransmitRecord, StackRecord, Target};
+use crate::wire::{COUNTERS, Counter, Event, Offsets, PageAllowance, PageCount, RetransmitRecord, StackRecord, Target};
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
     programs::{BtfTracePoint, Iter, ProgramError, TracePoint},
 };
 use std::{
@@ -27,6 +27,10 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../object/snowshed.bpf.o"
 unsafe impl Pod for Offsets {}
 // SAFETY: integers only.
 unsafe impl Pod for Target {}
+// SAFETY: integers only; the padding is a field.
+unsafe impl Pod for PageCount {}
+// SAFETY: integers only, without padding.
+unsafe impl Pod for PageAllowance {}
 
 /// Why the kernel side is not there at all.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +134,9 @@ pub(crate) struct Kernel {
     counts: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
     stacks: RingBuf<MapData>,
+    pub(super) growths: RingBuf<MapData>,
+    pub(super) page_counts: PerCpuHashMap<MapData, u32, PageCount>,
+    pub(super) page_allowances: HashMap<MapData, u32, PageAllowance>,
     retransmits: RingBuf<MapData>,
     pub(super) ebpf: Ebpf,
     /// What is attached, and where.
@@ -159,6 +166,9 @@ impl Kernel {
             counts: take(&mut ebpf, "COUNTS")?,
             events: take(&mut ebpf, "EVENTS")?,
             stacks: take(&mut ebpf, "STACKS")?,
+            growths: take(&mut ebpf, "GROWTHS")?,
+            page_counts: take(&mut ebpf, "PAGE_COUNTS")?,
+            page_allowances: take(&mut ebpf, "PAGE_ALLOWANCES")?,
             retransmits: take(&mut ebpf, "RETRANSMITS")?,
             btf: Some(aya::Btf::from_sys_fs()?),
             missing,

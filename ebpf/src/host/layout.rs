@@ -2,8 +2,8 @@
 //! that it cannot go stale. `SNOWSHED_WRITE=1 cargo test -p snowshed-ebpf layout` writes it anew.
 
 use crate::wire::{
-    Context, Event, FdRecord, FileOrigin, Registers, RetransmitRecord, StackRecord, Target, TaskOrigin, TaskRecord,
-    TaskState, ThreadRecord, UnreadRecord,
+    Context, Event, FdRecord, FileOrigin, GrowthRecord, PageAllowance, PageCount, Registers, RetransmitRecord,
+    StackRecord, Target, TaskOrigin, TaskRecord, TaskState, ThreadRecord, UnreadRecord,
 };
 use std::{fmt::Write as _, path::Path};
 
@@ -98,6 +98,9 @@ fn document() -> String {
         }
     );
     table!(text, Registers { ip, sp, bp });
+    table!(text, PageCount { pages, since, left, every, period, _pad });
+    table!(text, PageAllowance { resident, tokens, period });
+    table!(text, GrowthRecord { pages, kind, join, context, stack });
     table!(text, StackRecord { host_tgid, pages, file, made, registers, stack });
     table!(
         text,

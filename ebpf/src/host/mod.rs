@@ -2,10 +2,12 @@
 
 pub(crate) mod btf;
 pub(crate) mod calibrate;
+pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod cost;
 pub(crate) mod elf;
 pub(crate) mod footprint;
+pub(crate) mod growth;
 pub(crate) mod hooks;
 pub(crate) mod iterator;
 pub(crate) mod kernel;

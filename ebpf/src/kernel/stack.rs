@@ -63,8 +63,20 @@ pub fn copy_thread(host_tgid: u32, host_tid: u32) {
 #[inline(always)]
 fn push(host_tgid: u32, file: u64, made: u64, taken: Counter, lost: Counter) {
     let Some(mut entry) = STACKS.reserve::<StackRecord>(0) else { return count(lost) };
-    // SAFETY: the entry is as large as the record; every field is written before it is submitted, except
-    // pages that could not be read, which `pages` excludes.
+    // SAFETY: the entry is as large as the record.
+    unsafe { fill(entry.as_mut_ptr(), host_tgid, file, made) };
+    entry.submit(0);
+    count(taken);
+}
+
+/// Fills a record with the current thread's registers and stack.
+///
+/// # Safety
+/// `record` must lie in a ring entry that is large enough for it.
+#[inline(always)]
+pub unsafe fn fill(record: *mut StackRecord, host_tgid: u32, file: u64, made: u64) {
+    // SAFETY: the caller's promise; every field is written, except pages that could not be read, which
+    // `pages` excludes.
     unsafe {
         let regs = registers();
         let registers = Registers {
@@ -72,7 +84,6 @@ fn push(host_tgid: u32, file: u64, made: u64, taken: Counter, lost: Counter) {
             sp: load(regs, offset!(regs_sp)),
             bp: load(regs, offset!(regs_bp)),
         };
-        let record = entry.as_mut_ptr();
         let base = registers.sp & !(PAGE as u64 - 1);
         let mut pages = 0;
         for index in 0..STACK_PAGES {
@@ -89,6 +100,4 @@ fn push(host_tgid: u32, file: u64, made: u64, taken: Counter, lost: Counter) {
         (&raw mut (*record).made).write(made);
         (&raw mut (*record).registers).write(registers);
     }
-    entry.submit(0);
-    count(taken);
 }

@@ -3,6 +3,7 @@
 
 mod epoll;
 mod fd;
+mod host;
 mod memory;
 mod tasks;
 mod tcp;
@@ -68,8 +69,9 @@ pub(crate) fn all() -> Vec<Box<dyn Probe>> {
         Box::new(fd::Fd::default()),
         Box::<tcp::Tcp>::default(),
         Box::new(epoll::Epoll::default()),
-        Box::new(memory::Memory),
+        Box::<memory::Memory>::default(),
         Box::new(tasks::Tasks::default()),
+        Box::<host::Host>::default(),
     ]
 }
 

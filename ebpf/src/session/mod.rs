@@ -138,7 +138,8 @@ impl Session {
                 Some(kernel)
             }
             Err(reason) => {
-                for unit in &mut units {
+                // One that has no kernel programs lacks nothing.
+                for unit in units.iter_mut().filter(|unit| !unit.probe.programs().is_empty()) {
                     unit.trouble = Some(reason.clone());
                 }
                 None

@@ -8,6 +8,8 @@ pub const EVENT_FORK: u32 = 1;
 pub const EVENT_EXEC: u32 = 2;
 /// Its last thread ended.
 pub const EVENT_EXIT: u32 = 3;
+/// The out-of-memory killer chose a process; `child` is the thread that it named.
+pub const EVENT_OOM: u32 = 16;
 
 /// A rare event, on the ring.
 #[repr(C)]

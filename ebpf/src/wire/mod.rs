@@ -5,6 +5,7 @@
 
 mod event;
 mod fd;
+mod growth;
 mod offsets;
 mod stack;
 mod tasks;
@@ -13,6 +14,7 @@ mod thread;
 
 pub use event::*;
 pub use fd::*;
+pub use growth::*;
 pub use offsets::*;
 pub use stack::*;
 pub use tasks::*;
@@ -67,6 +69,14 @@ pub enum Counter {
     RetransmitsLost,
     /// Sends that left no stamp: two ended at the same moment, or there was no memory for it.
     StampsLost,
+    /// Stacks copied for pages that came in.
+    Growths,
+    /// Such stacks that found the ring full.
+    GrowthsLost,
+    /// Processes that the out-of-memory killer chose.
+    OomKills,
+    /// Such news that found the ring full.
+    OomKillsLost,
     /// Waits of event loops.
     Waits,
     /// Waits whose thread could not be remembered.

@@ -4,18 +4,22 @@
 //! Process ids are those of the agent's own pid namespace. Code locations are opaque [`SiteId`]s:
 //! names are looked up at the API and never decide anything.
 
+mod host;
 mod ids;
 mod incident;
+mod memory;
 mod observation;
 mod output;
 mod tasks;
 mod view;
 
+pub use host::{HostItem, HostLook, HostScope, HostSignal, HostView};
 pub use ids::{Join, Nanos, Owner, Pid, SiteId, SpanId, TraceId};
 pub use incident::{
     ActionTaken, Cause, CauseKind, Connection, Evidence, Forecast, Incident, IncidentId, Layer, Severity, ThreadRef,
     Times, Trigger, TriggerKind, Verdict,
 };
+pub use memory::{MemorySite, MemoryTrend, MemoryVerdict, MemoryView, OomKill, PageKind, Pages, PagesAt};
 pub use observation::{
     Acted, Holding, HoldingKind, Holdings, Level, LoopInstance, LoopTime, Lost, Observation, OpenRequest, OpenRequests,
     ProcessExit, ProcessSeen, Request, Resource, Retransmit, Spent, Stall, WaitCall,

@@ -1,6 +1,9 @@
 //! What the agent learns. Variants are shapes, not probes: a new probe returns one of these.
 
-use super::{ActuatorKind, Blocked, CpuTime, Join, LockWait, Nanos, Owner, Pid, SiteId, Threads, TraceId};
+use super::{
+    ActuatorKind, Blocked, CpuTime, HostLook, Join, LockWait, Nanos, OomKill, Owner, Pages, Pid, SiteId, Threads,
+    TraceId,
+};
 use serde::{Deserialize, Serialize};
 
 /// One fact, with the time it was true.
@@ -23,6 +26,12 @@ pub enum Observation {
     LoopTime(LoopTime),
     /// How an instance that event loops wait on was served since the last such record.
     LoopInstance(LoopInstance),
+    /// Pages that a process got, and where.
+    Pages(Pages),
+    /// The kernel's out-of-memory killer chose a process.
+    OomKill(OomKill),
+    /// What the machine, or the surroundings of a process, went short of.
+    Host(HostLook),
     /// An event loop's thread did not come back for a while.
     Stall(Stall),
     /// All threads of a process, by origin.
@@ -134,6 +143,18 @@ pub enum Resource {
     RssAnon,
     /// File-backed resident memory, bytes.
     RssFile,
+    /// Resident shared memory (tmpfs, memfd, System V), bytes.
+    RssShmem,
+    /// Own memory that lies in swap, bytes.
+    Swap,
+    /// The most that was ever resident, bytes.
+    RssPeak,
+    /// Address space, bytes: grows with `mmap` and `brk`, touched or not.
+    AddressSpace,
+    /// The part of the address space that is private and writable, bytes.
+    AddressSpaceData,
+    /// Memory of the cgroup that leaves least room, bytes; its limit is the cgroup's.
+    CgroupMemory,
     /// Threads.
     Threads,
     /// Major page faults since the process started.

@@ -1,6 +1,6 @@
 //! What the engine knows at a moment, for the API. Built off the hot path, about once a second.
 
-use super::{HoldingKind, Incident, Lost, Nanos, Pid, SiteId, TasksView, TraceId, WaitCall};
+use super::{HoldingKind, HostView, Incident, Lost, MemoryView, Nanos, Pid, SiteId, TasksView, TraceId, WaitCall};
 use serde::{Deserialize, Serialize};
 
 /// The whole picture.
@@ -19,6 +19,9 @@ pub struct View {
     pub slos: Vec<SloView>,
     /// Breakers that have acted or would have, by pid.
     pub breakers: Vec<BreakerView>,
+    /// What the machine went short of.
+    #[serde(default)]
+    pub host: Vec<HostView>,
     /// Evidence that never arrived or that a bound made the engine leave out: totals, by probe or bound.
     #[serde(default)]
     pub lost: Vec<Lost>,
@@ -39,6 +42,12 @@ pub struct TargetView {
     pub rss_anon: Option<u64>,
     /// File-backed resident memory, bytes.
     pub rss_file: Option<u64>,
+    /// Memory, by kind and by place.
+    #[serde(default)]
+    pub memory: MemoryView,
+    /// What its network namespace and its cgroup went short of.
+    #[serde(default)]
+    pub host: Vec<HostView>,
     /// Threads.
     pub threads: Option<u64>,
     /// Event loop threads.

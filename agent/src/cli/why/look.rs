@@ -5,7 +5,7 @@
 use super::loops;
 use crate::{
     clock::Clock,
-    render::{Passport, Sites, fds, incident::Record, tasks},
+    render::{Passport, Sites, fds, incident::Record, memory, tasks},
 };
 use serde::Serialize;
 use snowshed_ebpf::{ProbeStatus, Session};
@@ -66,6 +66,8 @@ pub(super) struct Report {
     pub(super) incidents: Vec<Record>,
     pub(super) processes: Vec<Process>,
     pub(super) retransmits: Vec<Retransmits>,
+    /// What the machine went short of meanwhile.
+    pub(super) host: Vec<memory::Shortage>,
     pub(super) probes: Vec<ProbeStatus>,
 }
 
@@ -78,6 +80,9 @@ pub(super) struct Process {
     pub(super) fds_limit: Option<u64>,
     pub(super) eta_seconds: Option<(f64, f64)>,
     pub(super) rss_anon_bytes: Option<(u64, u64)>,
+    pub(super) memory: memory::Record,
+    /// What its network namespace and its cgroup went short of meanwhile.
+    pub(super) host: Vec<memory::Shortage>,
     pub(super) threads: Option<(u64, u64)>,
     pub(super) stalls: u64,
     pub(super) worst_stalls: Vec<loops::StallRecord>,
@@ -225,6 +230,7 @@ impl Look {
         let mut wanted: Vec<SiteId> =
             self.incidents.values().flat_map(|one| one.causes.iter().map(|c| c.site)).collect();
         wanted.extend(self.view.targets.iter().flat_map(|target| target.fds.sites.iter().map(|site| site.site)));
+        wanted.extend(self.view.targets.iter().flat_map(|target| target.memory.sites.iter().map(|site| site.site)));
         wanted.extend(self.view.tasks.iter().flat_map(TasksView::sites));
         wanted.extend(self.instances.sites());
         let sites: Sites =
@@ -251,6 +257,7 @@ impl Look {
             incidents,
             processes: self.view.targets.iter().map(|target| self.process(target, &sites)).collect(),
             retransmits,
+            host: self.view.host.iter().map(memory::Shortage::from).collect(),
             probes: session.status(),
         }
     }
@@ -274,6 +281,8 @@ impl Look {
             fds_at_first: self.fds.get(&target.pid).map(|(first, _)| *first),
             fds_limit: target.fds.limit,
             eta_seconds: target.fds.eta_seconds,
+            memory: memory::Record::new(target, sites),
+            host: target.host.iter().map(memory::Shortage::from).collect(),
             rss_anon_bytes: self.levels.get(&(target.pid, Resource::RssAnon)).copied(),
             threads: self.levels.get(&(target.pid, Resource::Threads)).copied(),
             stalls: target.stalls_total,

@@ -4,6 +4,7 @@
 //! Invariant: it says what it saw, what it could not see, and nothing else. Exit 0: nothing found;
 //! 1: something found; 2: it could not look.
 
+mod around;
 mod look;
 mod loops;
 mod tasks;

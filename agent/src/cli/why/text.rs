@@ -1,6 +1,9 @@
 //! The report for a person: first what matters, then what was looked at, then what could not be seen.
 
-use super::look::{Process, Report};
+use super::{
+    around,
+    look::{Process, Report},
+};
 use crate::render::{
     incident::{Cause, Record},
     own_frames,
@@ -22,18 +25,28 @@ const LOOPS: usize = 4;
 const STALL_FRAMES: usize = 4;
 
 /// Lines, with colour where a terminal shows it.
-struct Page {
+pub(super) struct Page {
     text: String,
     colour: bool,
 }
 
 impl Page {
-    fn line(&mut self, text: impl AsRef<str>) {
+    #[cfg(test)]
+    pub(super) fn plain() -> Self {
+        Self { text: String::new(), colour: false }
+    }
+
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) fn line(&mut self, text: impl AsRef<str>) {
         self.text.push_str(text.as_ref());
         self.text.push('\n');
     }
 
-    fn head(&mut self, code: &str, text: &str) {
+    pub(super) fn head(&mut self, code: &str, text: &str) {
         let line = if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
         self.line(line);
     }
@@ -64,6 +77,7 @@ pub(super) fn report(report: &Report, colour: bool) -> String {
         process_lines(&mut page, process, report.seconds);
     }
     retransmits(&mut page, report);
+    around::machine(&mut page, &report.host);
     unseen(&mut page, report);
     page.text
 }
@@ -146,7 +160,9 @@ fn process_lines(page: &mut Page, process: &Process, looked: f64) {
             "  memory   {:.1} MiB of its own, {change:+.1} MiB since the start",
             last as f64 / 1_048_576.0
         ));
+        around::memory(page, &process.memory);
     }
+    around::shortages(page, &process.host);
     if let Some((first, last)) = process.threads {
         page.line(format!("  threads  {last}, {:+} since the start", i128::from(last) - i128::from(first)));
     }
@@ -229,6 +245,8 @@ mod tests {
                 fds_limit: Some(1024),
                 eta_seconds: None,
                 rss_anon_bytes: Some((1_048_576, 2_097_152)),
+                memory: around::tests::record(),
+                host: Vec::new(),
                 threads: Some((1, 1)),
                 stalls: 0,
                 worst_stalls: Vec::new(),
@@ -237,6 +255,7 @@ mod tests {
                 instances: Vec::new(),
             }],
             retransmits: Vec::new(),
+            host: Vec::new(),
             probes: Vec::new(),
         }
     }

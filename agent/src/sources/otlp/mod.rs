@@ -125,6 +125,8 @@ mod tests {
             fds: FdView::default(),
             rss_anon: None,
             rss_file: None,
+            memory: snowshed_engine::model::MemoryView::default(),
+            host: Vec::new(),
             threads: None,
             loops: Vec::new(),
             instances: Vec::new(),

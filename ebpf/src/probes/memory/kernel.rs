@@ -31,7 +31,7 @@ static LOOK: Array<StackRecord> = Array::with_max_entries(1, 0);
 /// Resident pages of one kind: the central part of the counter, which lags by at most 64 pages a CPU. Read with a
 /// check, because older verifiers follow no typed pointer into an array.
 #[inline(always)]
-fn resident(mm: u64, counter: usize) -> u64 {
+pub fn resident(mm: u64, counter: usize) -> u64 {
     peek::<i64>(mm + counter as u64).max(0) as u64
 }
 

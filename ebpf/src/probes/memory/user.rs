@@ -1,16 +1,27 @@
-//! Levels once a second, from the kernel or from `/proc/PID/statm`.
+//! Levels once a second; five times a second the samples of pages that came in.
 
+use super::{levels, places::Places};
 use crate::{
-    host::kernel::{AttachError, Kernel},
+    host::{
+        kernel::{AttachError, Kernel},
+        targets::Targets,
+    },
     probes::{Look, Probe},
-    wire::Counter,
+    wire::{Counter, EVENT_OOM, Event},
 };
-use snowshed_engine::model::{Level, Observation, Pid, Resource};
-use std::{fs, time::Duration};
+use snowshed_engine::model::{Level, Nanos, Observation, OomKill, Resource};
+use std::time::Duration;
 
-const PAGE: u64 = 4096;
+/// How often levels are told; the cgroup's every other time.
+const TELL: Nanos = 1_000_000_000;
 
-pub(crate) struct Memory;
+#[derive(Default)]
+pub(crate) struct Memory {
+    places: Places,
+    due: Nanos,
+    tells: u64,
+    lacks: Option<String>,
+}
 
 impl Probe for Memory {
     fn name(&self) -> &'static str {
@@ -18,61 +29,84 @@ impl Probe for Memory {
     }
 
     fn programs(&self) -> &'static [&'static str] {
-        &["thread_list"]
+        // The hooks of the killer run so rarely that they have no cost, and are never taken off for a budget.
+        &["pages_counted"]
     }
 
     fn counters(&self) -> (&'static [Counter], &'static [Counter]) {
-        (&[], &[])
+        (&[Counter::Growths, Counter::OomKills], &[Counter::GrowthsLost, Counter::OomKillsLost])
     }
 
     fn attach(&mut self, kernel: &mut Kernel) -> Result<(), AttachError> {
-        kernel.iterator("thread_list", "task")
+        // The tracepoint passes a task since 6.8 or so, a number before; the verifier takes what fits.
+        let oom = kernel
+            .tracepoint("oom_chose_task", "mark_victim")
+            .or_else(|_| kernel.tracepoint("oom_chose_pid", "mark_victim"));
+        self.lacks = oom.err().map(|error| format!("kills for lack of memory are not seen: {error}"));
+        kernel.tracepoint("pages_counted", "rss_stat")
+    }
+
+    fn lacks(&self) -> Option<String> {
+        self.lacks.clone()
     }
 
     fn fallback(&self) -> Option<&'static str> {
-        Some("resident memory and threads from /proc")
+        Some("levels from /proc, without the places where memory grows")
     }
 
     fn period(&self) -> Option<Duration> {
-        Some(Duration::from_secs(1))
+        Some(Duration::from_millis(200))
     }
 
     fn sample(&mut self, look: &mut Look<'_>, out: &mut Vec<Observation>) {
-        let at = look.now;
-        for pid in look.targets.pids() {
-            let levels = if look.kernel.is_some() { from_kernel(look, pid) } else { from_proc(pid) };
-            let level = |(resource, value)| Observation::Level(Level { pid, resource, value, limit: None, at });
-            out.extend(levels.into_iter().map(level));
+        self.places.turn(look);
+        if look.now < self.due {
+            return;
         }
+        let at = look.now;
+        self.due = at + TELL;
+        self.tells += 1;
+        for pid in look.targets.pids() {
+            let level = |resource, value, limit| Observation::Level(Level { pid, resource, value, limit, at });
+            // First, so that whoever reads the levels has the limit.
+            if self.tells % 2 == 1
+                && let Some((current, limit)) = levels::cgroup(pid)
+            {
+                out.push(level(Resource::CgroupMemory, current, limit));
+            }
+            out.extend(levels::of(pid).into_iter().map(|(resource, value)| level(resource, value, None)));
+        }
+        self.places.tell(at, out);
+    }
+
+    fn event(&mut self, event: &Event, targets: &Targets, out: &mut Vec<Observation>) {
+        if event.kind != EVENT_OOM {
+            return;
+        }
+        // Older kernels name a thread: nearly always the first, whose number is the process's.
+        let host = if event.host_tgid != 0 { event.host_tgid } else { event.child };
+        // A process that nobody watches is counted, in the probe's events; whose it was is not ours to tell.
+        out.extend(targets.inner(host).map(|pid| Observation::OomKill(OomKill { pid, at: event.at })));
     }
 }
 
-fn from_kernel(look: &mut Look<'_>, pid: Pid) -> Vec<(Resource, u64)> {
-    let threads = look.threads(pid);
-    // A thread that is exiting has no memory any more: any other one shows it.
-    let Some(one) = threads.iter().find(|thread| thread.rss != [0; 4]) else { return Vec::new() };
-    // MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES
-    let [file, anonymous, _, shared] = one.rss;
-    vec![
-        (Resource::RssAnon, anonymous * PAGE),
-        (Resource::RssFile, (file + shared) * PAGE),
-        (Resource::Threads, u64::from(one.threads)),
-        (Resource::MajorFaults, threads.iter().map(|thread| thread.major_faults).sum()),
-    ]
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::targets::Watched;
 
-/// `statm`: size, resident, shared (file and shared memory), in pages.
-fn from_proc(pid: Pid) -> Vec<(Resource, u64)> {
-    let Ok(statm) = fs::read_to_string(format!("/proc/{pid}/statm")) else { return Vec::new() };
-    let mut fields = statm.split_whitespace().map(|field| field.parse::<u64>().unwrap_or(0));
-    let (resident, shared) = (fields.nth(1).unwrap_or(0), fields.next().unwrap_or(0));
-    if resident == 0 {
-        return Vec::new();
+    #[test]
+    fn a_victim_is_found_by_process_or_by_first_thread() {
+        let mut targets = Targets::default();
+        targets.insert(Watched { pid: 7, host: 4007, name: "x".into(), started: 1, parent: None });
+        let told = |host_tgid, child| {
+            let mut out = Vec::new();
+            let event = Event { kind: EVENT_OOM, host_tgid, child, at: 5, ..Event::default() };
+            Memory::default().event(&event, &targets, &mut out);
+            out.iter()
+                .filter(|seen| matches!(seen, Observation::OomKill(kill) if kill.pid == 7 && kill.at == 5))
+                .count()
+        };
+        assert_eq!((told(4007, 4011), told(0, 4007), told(4008, 4008)), (1, 1, 0));
     }
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, |tasks| tasks.count() as u64);
-    vec![
-        (Resource::RssAnon, resident.saturating_sub(shared) * PAGE),
-        (Resource::RssFile, shared * PAGE),
-        (Resource::Threads, threads),
-    ]
 }
