@@ -58,6 +58,7 @@ pub const ALL: &[Kernel] = &[
             lack("tcp", "TASKS", NO_STORAGE, &[]),
             lack("epoll", "TASKS", NO_STORAGE, &["an_event_loop_that_sleeps_is_a_stall_and_one_that_waits_is_not"]),
             lack("memory", "TASKS", NO_STORAGE, &[]),
+            lack("tasks", "TASKS", NO_STORAGE, &[]),
         ],
     },
     Kernel {

@@ -56,7 +56,8 @@ impl Probe for Host {
     }
 
     fn lacks(&self) -> Option<String> {
-        ((!self.has_pressure).then_some("this kernel tells no pressure (/proc/pressure): built without PSI, or psi=0")).map(str::to_owned)
+        ((!self.has_pressure).then_some("this kernel tells no pressure (/proc/pressure): built without PSI, or psi=0"))
+            .map(str::to_owned)
     }
 
     fn period(&self) -> Option<Duration> {
