@@ -7,6 +7,7 @@
 mod host;
 mod ids;
 mod incident;
+mod loops;
 mod memory;
 mod observation;
 mod output;
@@ -19,10 +20,11 @@ pub use incident::{
     ActionTaken, Cause, CauseKind, Connection, Evidence, Forecast, Incident, IncidentId, Layer, Severity, ThreadRef,
     Times, Trigger, TriggerKind, Verdict,
 };
+pub use loops::{LoopInstance, LoopTime, Spent, Stall, WaitCall};
 pub use memory::{MemorySite, MemoryTrend, MemoryVerdict, MemoryView, OomKill, PageKind, Pages, PagesAt};
 pub use observation::{
-    Acted, Holding, HoldingKind, Holdings, Level, LoopInstance, LoopTime, Lost, Observation, OpenRequest, OpenRequests,
-    ProcessExit, ProcessSeen, Request, Resource, Retransmit, Spent, Stall, WaitCall,
+    Acted, Holding, HoldingKind, Holdings, Level, Lost, Observation, OpenRequest, OpenRequests, ProcessExit,
+    ProcessSeen, Request, Resource, Retransmit,
 };
 pub use output::{Act, ActuatorKind, Ask, Change, Output};
 pub use tasks::{
