@@ -36,6 +36,11 @@ fn nobody_gets_a_reduced_view_that_says_why() -> anyhow::Result<()> {
     let probes = status["probes"].as_array().context("no probes")?;
     ensure!(!probes.is_empty(), "{status}");
     for probe in probes {
+        // The host layer has no kernel programs, and what it reads is open to everybody.
+        if probe["name"] == "host" {
+            ensure!(probe["tier"] == "full", "{probe}");
+            continue;
+        }
         ensure!(probe["tier"] != "full", "full without privileges: {probe}");
         ensure!(probe["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "no reason: {probe}");
         ensure!(probe["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "no remedy: {probe}");
