@@ -77,7 +77,7 @@ metrics! {
     TARGET_LOOP_FULL = Counter "snowshed_target_loop_full_waits_total" ["pid", "name", "call", "instance"] "Waits that returned as many events as they asked for at most: more may have been ready.";
     TARGET_LOOP_STARVED = Counter "snowshed_target_loop_starved_seconds_total" ["pid", "name", "call", "instance"] "Time for which events were ready and no thread waited or came to fetch them, at least; shorter times than about 200 ms are missed.";
     TARGET_STALLS = Counter "snowshed_target_stalls_total" ["pid", "name"] "Times that an event loop thread of a target did not come back to wait.";
-    TARGET_RETRANSMITS = Counter "snowshed_target_retransmits_total" ["pid", "name"] "TCP retransmits on a target's connections.";
+    TARGET_RETRANSMITS = Counter "snowshed_target_retransmits_total" ["pid", "name"] "TCP segments that were sent again on a target's connections.";
     TARGET_REQUESTS = Counter "snowshed_target_requests_total" ["pid", "name"] "Requests of a target that ended, as its spans tell.";
     TARGET_IN_FLIGHT = Gauge "snowshed_target_requests_in_flight" ["pid", "name"] "Requests in progress, as the guard layer tells.";
     TARGET_LIMIT = Gauge "snowshed_target_concurrency_limit" ["pid", "name"] "The concurrency limit that the guard layer has in force; absent without one.";

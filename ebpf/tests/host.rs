@@ -94,7 +94,7 @@ say('asked'); wait()
 #[test]
 fn a_machine_whose_processors_are_all_asked_for_is_under_pressure() {
     if !std::path::Path::new("/proc/pressure/cpu").exists() {
-        println!("NOT TRIED: pressure: this kernel has no /proc/pressure");
+        println!("SKIPPED: pressure: this kernel has no /proc/pressure");
         return;
     }
     // More computing threads than processors, for as long as the test looks.

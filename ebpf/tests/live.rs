@@ -2,8 +2,10 @@
 //!
 //! Needs root and BPF. Where these are missing the tests fail and say so: they are not skipped in silence.
 
+mod seen;
 mod victim;
 
+use seen::wait;
 use snowshed_ebpf::{Options, Session, SessionError, Tier};
 use snowshed_engine::model::{HoldingKind, Holdings, Join, Observation, Pid, Resource, SiteId};
 use std::time::{Duration, Instant};
@@ -21,20 +23,6 @@ fn session() -> Session {
         assert_eq!(probe.tier, Tier::Full, "{}: {} ({})", probe.name, probe.reason, probe.remedy);
     }
     session
-}
-
-/// Polls until an observation gives a value.
-fn wait<T>(session: &mut Session, what: &str, mut pick: impl FnMut(&Observation) -> Option<T>) -> T {
-    let begun = Instant::now();
-    let mut seen = Vec::new();
-    while begun.elapsed() < PATIENCE {
-        seen.clear();
-        session.poll(Duration::from_millis(50), &mut seen);
-        if let Some(found) = seen.iter().find_map(&mut pick) {
-            return found;
-        }
-    }
-    panic!("not seen within {PATIENCE:?}: {what}");
 }
 
 fn fds(observation: &Observation, pid: Pid) -> Option<&Holdings> {

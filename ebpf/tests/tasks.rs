@@ -5,9 +5,11 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod seen;
 #[allow(dead_code, reason = "shared with the other suites of this crate")]
 mod victim;
 
+use seen::wait;
 use snowshed_ebpf::{Options, Session, Tier};
 use snowshed_engine::model::{LockKind, LockWait, Observation, SiteId};
 use std::{
@@ -22,8 +24,6 @@ use std::{
     time::{Duration, Instant},
 };
 use victim::Victim;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn session() -> Session {
     // SAFETY: no arguments, cannot fail.
@@ -50,20 +50,6 @@ fn victim(mode: &str) -> Victim {
     let victim = Victim::run(Command::new(program).arg(mode));
     victim.expect("ready");
     victim
-}
-
-/// Polls until an observation gives a value.
-fn wait<T>(session: &mut Session, what: &str, mut pick: impl FnMut(&Observation) -> Option<T>) -> T {
-    let begun = Instant::now();
-    let mut seen = Vec::new();
-    while begun.elapsed() < PATIENCE {
-        seen.clear();
-        session.poll(Duration::from_millis(50), &mut seen);
-        if let Some(found) = seen.iter().find_map(&mut pick) {
-            return found;
-        }
-    }
-    panic!("not seen within {PATIENCE:?}: {what}");
 }
 
 /// Locks told in so many tellings of a process.

@@ -37,7 +37,7 @@ fn a_retransmit_names_the_requests_that_wrote_the_bytes() {
 }
 
 #[test]
-fn what_cannot_be_known_is_marked_when_many_requests_are_in_flight() {
+fn two_hundred_requests_in_flight_are_named_right_or_not_at_all() {
     let folder = tempfile::tempdir().expect("a folder");
     let program = sender(folder.path());
     let hosts = Hosts::make(0.05);

@@ -35,6 +35,15 @@ macro_rules! offset {
 }
 pub(crate) use offset;
 
+/// `struct bpf_iter__task_file`.
+#[repr(C)]
+pub struct TaskFile {
+    pub meta: *const c_void,
+    pub task: *const c_void,
+    pub fd: u32,
+    pub file: *const c_void,
+}
+
 #[inline(always)]
 pub fn constant(value: &'static u64) -> usize {
     // SAFETY: a reference is readable; volatile, or the compiler would fold the zero that is written here.

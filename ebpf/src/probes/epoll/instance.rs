@@ -25,6 +25,7 @@ impl Key {
 }
 
 /// One of them, since it was told last.
+#[derive(Default)]
 struct Entry {
     told_at: Nanos,
     waits: u64,
@@ -118,16 +119,8 @@ impl Instances {
         }
         let entry = self.entries.entry((pid, key)).or_insert(Entry {
             told_at: idle_at.unwrap_or(now),
-            waits: 0,
-            wait: 0,
-            busy: 0,
-            events: 0,
-            full: 0,
-            starved: 0,
-            mixed: false,
-            unserved: None,
-            since: None,
             seen: now,
+            ..Entry::default()
         });
         entry.seen = now;
         let (old, at) = match before {
@@ -183,20 +176,8 @@ impl Instances {
                 mixed: entry.mixed,
                 at: now,
             });
-            let kept = (entry.unserved, entry.since);
-            *entry = Entry {
-                told_at: now,
-                waits: 0,
-                wait: 0,
-                busy: 0,
-                events: 0,
-                full: 0,
-                starved: 0,
-                mixed: false,
-                unserved: kept.0,
-                since: kept.1,
-                seen: now,
-            };
+            let (unserved, since) = (entry.unserved, entry.since);
+            *entry = Entry { told_at: now, unserved, since, seen: now, ..Entry::default() };
         }
     }
 

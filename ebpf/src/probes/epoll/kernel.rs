@@ -4,7 +4,7 @@
 //! never waited as a target does not have.
 
 use crate::{
-    kernel::{count, current, is_there, load, offset, peek, stack, storage::TASKS, target},
+    kernel::{TaskFile, count, current, is_there, load, offset, peek, stack, storage::TASKS, target},
     wire::{Counter, NO_INSTANCE, UnreadRecord},
 };
 use aya_ebpf::{
@@ -170,15 +170,6 @@ pub fn loop_sampled(_ctx: PerfEventContext) -> u32 {
     let ids = bpf_get_current_pid_tgid();
     stack::copy_thread((ids >> 32) as u32, ids as u32);
     0
-}
-
-/// `struct bpf_iter__task_file`.
-#[repr(C)]
-pub struct TaskFile {
-    meta: *const c_void,
-    task: *const c_void,
-    fd: u32,
-    file: *const c_void,
 }
 
 const S_IFMT: u16 = 0o170_000;

@@ -3,7 +3,8 @@
 
 use crate::{
     kernel::{
-        TARGETS, context, count, current, file_of, load, offset, peek, sampled, stack, storage::TASKS, target, tgid,
+        TARGETS, TaskFile, context, count, current, file_of, load, offset, peek, sampled, stack, storage::TASKS,
+        target, tgid,
     },
     wire::{Counter, FdRecord, FileOrigin, SAMPLE_FD, Target, VIA_ACCEPT, VIA_EXISTING, VIA_OPEN},
 };
@@ -166,15 +167,6 @@ pub fn fd_signalled(ctx: TracePointContext) -> u32 {
         }
     }
     0
-}
-
-/// `struct bpf_iter__task_file`.
-#[repr(C)]
-pub struct TaskFile {
-    meta: *const c_void,
-    task: *const c_void,
-    fd: u32,
-    file: *const c_void,
 }
 
 const S_IFMT: u32 = 0o170_000;
