@@ -67,6 +67,8 @@ pub enum Counter {
     Retransmits,
     /// Retransmits that found the ring full.
     RetransmitsLost,
+    /// Retransmits that did not leave the host: the first copy was still in its queue, or there was no memory.
+    RetransmitsFailed,
     /// Sends that left no stamp: two ended at the same moment, or there was no memory for it.
     StampsLost,
     /// Stacks copied for pages that came in.

@@ -148,6 +148,8 @@ offsets! {
     cb_tcp_flags = "tcp_skb_cb"."tcp_flags";
     /// Segments that it is cut into.
     cb_gso_segs = "tcp_skb_cb"."tcp_gso_segs";
+    /// Only asked whether it is there: since 6.16 the tracepoint also tells of retransmits that failed, with the error.
+    retransmit_error = "trace_event_raw_tcp_retransmit_skb"."err";
     /// Events that are ready.
     ep_rdllist = "eventpoll"."rdllist";
     /// The shared rings of an io_uring.

@@ -4,7 +4,7 @@
 mod stamps;
 
 use crate::{
-    kernel::{context, count, load, offset, peek, target, tgid},
+    kernel::{context, count, is_there, load, offset, peek, target, tgid},
     wire::{Counter, RetransmitRecord, WRITER_FORGOTTEN, WRITER_LATE, WRITER_OPEN, WRITER_UNSURE, WRITERS_NAMED},
 };
 use aya_ebpf::{
@@ -94,6 +94,11 @@ pub fn tcp_retransmitted(ctx: BtfTracePointContext) -> i32 {
     unsafe {
         let sk: *mut c_void = ctx.arg::<*const c_void>(0).cast_mut();
         if let Some(connection) = CONNECTIONS.get(sk, false) {
+            // Nothing was sent again, and the kernel will try once more. Older kernels tell only of success.
+            if is_there(offset!(retransmit_error)) && ctx.arg::<i32>(2) != 0 {
+                count(Counter::RetransmitsFailed);
+                return 0;
+            }
             tell(connection, sk, ctx.arg(1));
         }
     }
