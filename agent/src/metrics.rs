@@ -50,6 +50,7 @@ metrics! {
     TARGET_FDS = Gauge "snowshed_target_fds" ["pid", "name", "state"] "Open file descriptors of a target, by state: live (all of them) and orphaned (kept after their request ended).";
     TARGET_FDS_LIMIT = Gauge "snowshed_target_fds_limit" ["pid", "name"] "The target's limit of open file descriptors (RLIMIT_NOFILE, soft).";
     TARGET_FDS_ETA = Gauge "snowshed_target_fds_exhaustion_seconds" ["pid", "name", "bound"] "Earliest and latest time until the descriptors run out, while their growth is significant.";
+    TARGET_CONNECTIONS = Gauge "snowshed_target_connections" ["pid", "name", "waits"] "TCP connections of a target: all of them, and those that for 5 s at least are close_wait (closed by the peer and not here), stuck_send (the peer takes nothing of what is to be sent) or unread (received and not read), or idle for 10 s.";
     TARGET_RSS = Gauge "snowshed_target_rss_bytes" ["pid", "name", "kind"] "Resident memory of a target: anon (heap, stacks), file (mapped files) and shmem (shared memory).";
     TARGET_SWAP = Gauge "snowshed_target_swap_bytes" ["pid", "name"] "Memory of a target that lies in swap.";
     TARGET_ADDRESS_SPACE = Gauge "snowshed_target_address_space_bytes" ["pid", "name"] "Address space of a target, touched or not.";
@@ -78,6 +79,18 @@ metrics! {
     TARGET_LOOP_STARVED = Counter "snowshed_target_loop_starved_seconds_total" ["pid", "name", "call", "instance"] "Time for which events were ready and no thread waited or came to fetch them, at least; shorter times than about 200 ms are missed.";
     TARGET_STALLS = Counter "snowshed_target_stalls_total" ["pid", "name"] "Times that an event loop thread of a target did not come back to wait.";
     TARGET_RETRANSMITS = Counter "snowshed_target_retransmits_total" ["pid", "name"] "TCP segments that were sent again on a target's connections.";
+    TARGET_TCP_CONNECTIONS = Gauge "snowshed_target_tcp_connections" ["pid", "name", "peer"] "Open TCP connections of a target, by peer: address and port of a server, address of a client, or others; 33 peers at most.";
+    TARGET_TCP_SEGMENTS = Counter "snowshed_target_tcp_segments_sent_total" ["pid", "name", "peer"] "TCP segments that a target sent since it is watched, those sent again included. A peer that gives way to another goes on in others.";
+    TARGET_TCP_RESENT = Counter "snowshed_target_tcp_segments_retransmitted_total" ["pid", "name", "peer"] "Of these, segments sent again, by the sockets' own counters.";
+    TARGET_TCP_RTT = Gauge "snowshed_target_tcp_rtt_seconds" ["pid", "name", "peer", "kind"] "Round trip: smoothed, of the slowest open connection, or least of late, of all.";
+    TARGET_TCP_ZERO = Gauge "snowshed_target_tcp_zero_windows" ["pid", "name", "peer", "side"] "Connections on which nothing can be sent because the peer does not read, or the target itself (own).";
+    TARGET_TCP_RESETS = Counter "snowshed_target_tcp_resets_total" ["pid", "name", "peer", "direction"] "Resets, sent or received.";
+    TARGET_TCP_FAILURES = Counter "snowshed_target_tcp_connect_failures_total" ["pid", "name", "peer", "error"] "Connects that failed, by errno; given_up: no answer was waited for, or this host refused.";
+    TARGET_TCP_SHUT = Counter "snowshed_target_tcp_namespace_zero_windows_total" ["pid", "name"] "Windows that went to zero, of all processes in the target's network namespace.";
+    TARGET_TCP_PROBES = Counter "snowshed_target_tcp_namespace_window_probes_total" ["pid", "name"] "Window probes sent, by all processes in the target's network namespace.";
+    TARGET_ACCEPT_QUEUE = Gauge "snowshed_target_listener_accept_queue" ["pid", "name", "listener", "protocol"] "Connections that wait to be accepted; protocol is tcp or mptcp. Sockets that share an address are added up.";
+    TARGET_BACKLOG = Gauge "snowshed_target_listener_backlog" ["pid", "name", "listener", "protocol"] "How many may wait; one more is dropped.";
+    TARGET_LISTEN_DROPS = Counter "snowshed_target_listener_dropped_total" ["pid", "name", "listener", "protocol"] "What a listener dropped since it was made: overflows, and packets that it could not take.";
     TARGET_REQUESTS = Counter "snowshed_target_requests_total" ["pid", "name"] "Requests of a target that ended, as its spans tell.";
     TARGET_IN_FLIGHT = Gauge "snowshed_target_requests_in_flight" ["pid", "name"] "Requests in progress, as the guard layer tells.";
     TARGET_LIMIT = Gauge "snowshed_target_concurrency_limit" ["pid", "name"] "The concurrency limit that the guard layer has in force; absent without one.";
@@ -92,6 +105,7 @@ metrics! {
     INCIDENTS = Counter "snowshed_incidents_total" ["cause", "verdict"] "Incidents by their first cause, counted when it is first named, or at the end with cause `none` if it never was.";
     PROBE_TIER = Gauge "snowshed_probe_tier" ["probe", "tier"] "1 for the tier that a probe runs in (full, reduced, off), 0 for the others.";
     PROBE_EVENTS = Counter "snowshed_probe_events_total" ["probe"] "Events that a probe delivered.";
+    PROBE_COUNTS = Counter "snowshed_probe_other_events_total" ["probe", "what"] "What a probe saw and does not tell as an event, such as retransmits that failed inside this host.";
     PROBE_LOST = Counter "snowshed_probe_lost_total" ["probe"] "Events that a probe lost because a buffer or a table was full.";
     PROBE_COST = Gauge "snowshed_probe_event_seconds" ["probe"] "Kernel time for one run of a probe's programs; absent until sampled.";
     PROBE_DISPATCH = Gauge "snowshed_probe_dispatch_seconds" ["probe"] "The way to one run of a probe's programs, which the kernel's statistics do not see; calibrated at the start, absent without CAP_SYS_ADMIN.";

@@ -14,5 +14,6 @@ mod status;
 mod wire;
 
 pub use host::sites::Frame;
+pub use probes::fd::{DirectFds, OpenFd};
 pub use session::{Budget, Options, Session, SessionError, Shed};
 pub use status::{Overhead, ProbeStatus, Tier};

@@ -2,6 +2,7 @@
 
 use crate::session::{Budget, Shed};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// How much of a probe works on this machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -31,6 +32,8 @@ pub struct ProbeStatus {
     pub events: u64,
     /// Events lost since the start (ring full, table full).
     pub lost: u64,
+    /// What it saw besides and does not tell as events, since the start.
+    pub counts: BTreeMap<&'static str, u64>,
     /// Kernel time per run of its programs, nanoseconds, from the kernel's BPF statistics; `None` until sampled,
     /// and without CAP_SYS_ADMIN.
     pub ns_per_event: Option<f64>,

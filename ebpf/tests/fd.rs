@@ -1,7 +1,7 @@
 //! Descriptors on the running kernel: every way in and out against `/proc`, and exactness under load.
 //!
 //! The truth about ways in is `ways/ways.c`, which says of each descriptor what it is and whether its making can be
-//! seen. Needs root, BPF and `cc`; where these are missing the tests fail and say so.
+//! seen. Needs root, BPF, `cc`, Python and Node; where these are missing the tests fail and say so.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -118,14 +118,14 @@ fn every_way_in_and_out() {
     let mut session = start(pid);
     let begun = Session::now();
     ways.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-    let mut expected = BTreeMap::new();
+    let (mut expected, mut rings) = (BTreeMap::new(), Vec::new());
     loop {
         let line = ways.line();
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             ["told"] => break,
             ["-", way, ..] => println!("SKIPPED: this kernel refuses {way}: {line}"),
-            ["direct", ring, count] => println!("io_uring {ring} holds {count} direct descriptor"),
+            ["direct", ring, count] => rings.push((ring.parse().unwrap(), count.parse().unwrap())),
             [number, kind, seen] => {
                 expected.insert(number.parse::<i32>().unwrap(), (kind.to_owned(), seen != "0", seen == "1"));
             }
@@ -162,6 +162,12 @@ fn every_way_in_and_out() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    for (ring, count) in rings {
+        let direct = session.open(pid, &[ring]).unwrap().remove(0).direct.unwrap();
+        assert_eq!((direct.room, direct.held), (4, Some(count)), "{direct:?}");
+        let [(0, first), (3, second)] = direct.files.as_slice() else { panic!("{direct:?}") };
+        assert!(first.ends_with("services") && second.contains("eventfd"), "{direct:?}");
+    }
     for item in view.items.iter().filter(|item| before.contains(&item.number)) {
         assert_eq!(item.made, None, "{} is older than the look", item.number);
     }
@@ -183,10 +189,7 @@ fn every_way_in_and_out() {
     }
 }
 
-#[test]
-fn the_view_is_exact_whenever_the_target_stops() {
-    let victim = Victim::start(
-        r#"
+const PYTHON: &str = r#"
 import os, socket, threading, random
 def work(seed):
     chance, held = random.Random(seed), []
@@ -204,8 +207,60 @@ def work(seed):
             elif held: held.append(os.dup(held[0]))
 for seed in range(3): threading.Thread(target=work, args=(seed,), daemon=True).start()
 say('busy'); wait()
-"#,
-    );
+"#;
+
+/// Files by the pool's threads and by the loop's own, connections to itself, watchers and timers.
+const NODE: &str = r"
+const fs = require('fs'), net = require('net');
+const held = [], watchers = [], clients = [];
+const server = net.createServer(socket => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1', () => {
+    console.log('busy');
+    turn();
+});
+function turn() {
+    const chance = Math.random();
+    for (let n = 0; n < 20 * chance; n++) held.push(fs.openSync('/etc/passwd', 'r'));
+    while (held.length > 200 * Math.random()) fs.closeSync(held.pop());
+    fs.open('/etc/hosts', 'r', (error, fd) => { if (!error) fs.close(fd, () => {}); });
+    if (clients.length < 20) clients.push(net.connect(server.address().port, '127.0.0.1').on('error', () => {}));
+    else clients.shift().destroy();
+    if (watchers.length < 5) watchers.push(fs.watch('/etc', () => {})); else watchers.shift().close();
+    setImmediate(turn);
+}
+";
+
+#[test]
+fn the_view_is_exact_whenever_python_stops() {
+    let kinds = |kind: &str, link: &str| match kind {
+        // What the test's own starter left to its children.
+        "device" => link.starts_with("/dev/"),
+        "pipe" => link.starts_with("pipe:"),
+        "memfd" => link.starts_with("/memfd:"),
+        "file" => link.starts_with("/etc/"),
+        "tcp" | "unix" => link.starts_with("socket:"),
+        _ => false,
+    };
+    exact_at_every_stop(&Victim::start(PYTHON), kinds);
+}
+
+#[test]
+fn the_view_is_exact_whenever_node_stops() {
+    let kinds = |kind: &str, link: &str| match kind {
+        "device" => link.starts_with("/dev/"),
+        "pipe" => link.starts_with("pipe:"),
+        "file" => link.starts_with('/'),
+        "tcp" | "tcp_accepted" | "listener" | "unix" => link.starts_with("socket:"),
+        "epoll" => link == "anon_inode:[eventpoll]",
+        "eventfd" => link == "anon_inode:[eventfd]",
+        "inotify" => link == "anon_inode:inotify",
+        "io_uring" => link == "anon_inode:[io_uring]",
+        _ => false,
+    };
+    exact_at_every_stop(&Victim::run(Command::new("node").args(["-e", NODE])), kinds);
+}
+
+/// Stops it at sixty moments and compares: the numbers, what they are, and what each is called.
+fn exact_at_every_stop(victim: &Victim, is_kind: impl Fn(&str, &str) -> bool) {
     victim.expect("busy");
     let pid = victim.pid();
     let mut session = start(pid);
@@ -223,16 +278,15 @@ say('busy'); wait()
         let links = truth(pid);
         for item in &view.items {
             let (kind, link) = (kind(item), &links[&item.number]);
-            let right = match kind.as_str() {
-                // What the test's own starter left to its children.
-                "device" => link.starts_with("/dev/"),
-                "pipe" => link.starts_with("pipe:"),
-                "memfd" => link.starts_with("/memfd:"),
-                "file" => link.starts_with("/etc/"),
-                "tcp" | "unix" => link.starts_with("socket:"),
-                _ => false,
-            };
+            let right = is_kind(&kind, link);
             assert!(right, "{} is {kind} here and {link} in /proc", item.number);
+        }
+        // As /proc calls them, where it is not an address.
+        let numbers: Vec<i32> = view.items.iter().map(|item| item.number).collect();
+        let open = session.open(pid, &numbers).unwrap();
+        assert_eq!(open.len(), numbers.len());
+        for one in open.iter().filter(|one| ["file", "pipe", "device"].contains(&kind(&one.item).as_str())) {
+            assert_eq!(one.name.as_ref(), links.get(&one.item.number), "{one:?}");
         }
         largest = largest.max(view.items.len());
         different.insert(links.keys().copied().collect::<Vec<_>>());

@@ -3,8 +3,12 @@
 //! Needs root, BPF, a C compiler, `ip` and `iptables`. Where these are missing the tests fail and say so.
 
 mod lossy;
+mod seen;
 
-use lossy::{HERE, Hosts, THERE, THERE_MAPPED, Told, Way, run_requests, sender};
+use lossy::{HERE, Hosts, PORT, THERE, THERE_MAPPED, Told, Way, run_requests, run_sized, sender};
+use seen::wait;
+use snowshed_ebpf::{Options, Session};
+use snowshed_engine::model::{Observation, Peer, TcpPeer};
 use std::net::IpAddr;
 
 /// So many requests at 5 % loss leave some dozens of events.
@@ -34,6 +38,45 @@ fn a_retransmit_names_the_requests_that_wrote_the_bytes() {
     let told = run_requests(&hosts, &program, Way::Connect(THERE[0]), REQUESTS, 48);
     assert_named(&told);
     assert_addresses(&told, HERE[0], THERE[0]);
+    // The sockets' own counters say the same of how much was sent again.
+    let looks = told.observations.iter().filter_map(|one| match one {
+        Observation::Tcp(look) => Some(&look.peers),
+        _ => None,
+    });
+    let peers: Vec<&TcpPeer> = looks.flatten().collect();
+    let events: u64 = told.retransmits.iter().map(|one| u64::from(one.segments)).sum();
+    assert_eq!(peers.iter().map(|one| one.resent).sum::<u64>(), events);
+    assert!(peers.iter().map(|one| one.segments).sum::<u64>() > events);
+    let there = Peer { address: THERE[0].parse().expect("an address"), port: Some(PORT.parse().expect("a port")) };
+    assert!(peers.iter().all(|one| one.peer == Some(there)), "{peers:?}");
+}
+
+#[test]
+fn a_host_that_does_not_answer_is_a_failed_connect() {
+    let hosts = Hosts::make(0.0);
+    let mut program = hosts.python(
+        "
+import socket, sys
+print('ready', flush=True)
+sys.stdin.readline()
+try: socket.create_connection(('198.18.78.77', 81))
+except OSError as error: print(error.errno, flush=True)
+sys.stdin.readline()
+",
+    );
+    assert_eq!(program.line(), "ready");
+    let mut session = Session::start(Options::default());
+    session.add_target(program.child.id()).expect("a target");
+    wait(&mut session, "the first look", |one| matches!(one, Observation::Tcp(_)).then_some(()));
+    program.go_on();
+    let failed = wait(&mut session, "a failed connect", |one| match one {
+        Observation::Tcp(look) => look.peers.iter().find(|one| !one.failures.is_empty()).cloned(),
+        _ => None,
+    });
+    let error: u32 = program.line().parse().expect("an errno");
+    assert_eq!(error, 113, "EHOSTUNREACH");
+    assert_eq!(failed.failures, [(error, 1)]);
+    assert_eq!(failed.peer.map(|peer| peer.to_string()).as_deref(), Some("198.18.78.77:81"));
 }
 
 #[test]
@@ -46,6 +89,20 @@ fn two_hundred_requests_in_flight_are_named_right_or_not_at_all() {
     println!("{score:?}");
     assert_eq!(score.wrong, 0, "{score:?}");
     assert!(score.events >= 8 && score.right as f64 >= 0.8 * score.events as f64, "{score:?}");
+}
+
+/// More writes than are told apart: what is not remembered is marked, and nobody is named in its place.
+#[test]
+fn more_writes_in_flight_than_are_remembered_are_marked_as_incomplete() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = sender(folder.path());
+    // So much is lost that some bytes are sent again only when the timer ends, long after the next writes.
+    let hosts = Hosts::make(0.3);
+    let told = run_sized(&hosts, &program, Way::Connect(THERE[0]), REQUESTS, 600, 400);
+    let score = told.score();
+    println!("{score:?}");
+    assert!(score.wrong == 0 && score.incomplete >= 1, "{score:?}");
+    assert!(told.retransmits.iter().filter(|one| !one.complete).all(|one| one.trace.is_none()));
 }
 
 #[test]

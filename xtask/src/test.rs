@@ -19,7 +19,10 @@ use std::{path::PathBuf, time::Instant};
 /// Options.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Run only the step of this name
+    /// Run only the step of this name, or a part of one, as `sidecar`
+    #[arg(value_name = "NAME", conflicts_with = "only")]
+    name: Option<String>,
+    /// The same
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// The standard library's source, for the kernel object: see `cargo xtask ebpf --help`
@@ -32,13 +35,14 @@ pub struct Args {
 /// # Errors
 /// [`Failed`] after the report was printed; or the set-up failed, or there is no such step.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let steps: Vec<_> = match &args.only {
-        Some(name) => steps::ALL.iter().filter(|step| step.name == *name).collect(),
+    let named = || steps::ALL.iter().chain(steps::PARTS);
+    let steps: Vec<_> = match args.name.as_ref().or(args.only.as_ref()) {
+        Some(name) => named().filter(|step| step.name == *name).collect(),
         None => steps::ALL.iter().collect(),
     };
     if steps.is_empty() {
-        let names: Vec<_> = steps::ALL.iter().map(|step| step.name).collect();
-        bail!("--only: there is no such step; the steps are {}", names.join(", "));
+        let names: Vec<_> = named().map(|step| step.name).collect();
+        bail!("there is no such step; the steps are {}", names.join(", "));
     }
     setup::prepare(&setup::Plan {
         command: "cargo xtask test",

@@ -1,6 +1,8 @@
-//! A budget that a busy target exceeds: the probe leaves things out, says so, and the target goes on.
+//! A budget that a busy target exceeds: the probe leaves things out, says so, and the target goes on; once there is room
+//! the hooks come back and tell again.
 
 use anyhow::{Context as _, ensure};
+use serde_json::Value;
 use std::{fs, time::Duration};
 use xtask::{
     process::{self, Spawn},
@@ -16,6 +18,16 @@ while True:
     if count % 200000 == 0: print('count', count, flush=True)
 ";
 
+fn fd_probe(agent: &Agent) -> anyhow::Result<Value> {
+    let mut status = agent.get("/api/v1/status")?;
+    let probes = status["probes"].as_array_mut().context("no probes")?;
+    probes.iter_mut().find(|probe| probe["name"] == "fd").map(Value::take).context("no fd probe")
+}
+
+fn hooks_are_off(probe: &Value) -> bool {
+    probe["shed"].as_array().is_some_and(|shed| shed.iter().any(|what| what == "hooks"))
+}
+
 #[test]
 fn over_the_budget_a_probe_steps_down_and_says_so() -> anyhow::Result<()> {
     process::require_root("this test")?;
@@ -28,10 +40,7 @@ fn over_the_budget_a_probe_steps_down_and_says_so() -> anyhow::Result<()> {
 
     let status = process::wait_until("the fd probe to take its hooks off", Duration::from_secs(30), || {
         let status = agent.get("/api/v1/status")?;
-        let probes = status["probes"].as_array().context("no probes")?;
-        let fd = probes.iter().find(|probe| probe["name"] == "fd").context("no fd probe")?;
-        let shed = fd["shed"].as_array().is_some_and(|shed| shed.iter().any(|what| what == "hooks"));
-        Ok(shed.then_some(status))
+        Ok(hooks_are_off(&fd_probe(&agent)?).then_some(status))
     })?;
     for probe in status["probes"].as_array().context("no probes")? {
         if probe["name"] == "fd" {
@@ -47,6 +56,17 @@ fn over_the_budget_a_probe_steps_down_and_says_so() -> anyhow::Result<()> {
     // It was never in the way: the target still counts.
     busy.wait_line("count ", Duration::from_secs(20))?;
     ensure!(agent.fds(busy.pid())?["live"].as_u64() > Some(0), "nothing serves instead");
+
+    // Whatever the target does while the hooks are off costs nothing, so they are tried again.
+    ensure!(process::signal(busy.pid(), libc::SIGSTOP)?, "the target is gone");
+    let back = process::wait_until("the hooks to come back", Duration::from_secs(60), || {
+        Ok(Some(fd_probe(&agent)?).filter(|probe| !hooks_are_off(probe)))
+    })?;
+    let before = back["events"].as_u64().context("no events")?;
+    ensure!(process::signal(busy.pid(), libc::SIGCONT)?, "the target is gone");
+    process::wait_until("the hooks to tell again", Duration::from_secs(20), || {
+        Ok((fd_probe(&agent)?["events"].as_u64() > Some(before)).then_some(()))
+    })?;
     let (ended, _) = agent.child().stop(Duration::from_secs(3))?;
     ensure!(ended.code() == Some(0), "{ended}");
     Ok(())

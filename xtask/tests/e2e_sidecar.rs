@@ -1,6 +1,7 @@
 //! As a sidecar: the agent in a container of its own beside a service of another user, in one pod.
 //!
-//! Two pods: one with what `deploy/kubernetes` asks for, and one that gives the agent no capability and no `bpf()`.
+//! Three pods: one with what `deploy/kubernetes` asks for; one with the two capabilities of BPF and nothing else, not
+//! even tracefs; and one whose runtime refuses `bpf()`.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -51,6 +52,26 @@ fn a_sidecar_names_the_leak_of_its_pod() -> anyhow::Result<()> {
     ensure!(said["incident"]["causes"][0]["kind"] == "fd_leak", "{}", said["incident"]);
     let frames = said["incident"]["causes"][0]["site"]["frames"].as_array().map_or(0, Vec::len);
     ensure!(frames > 0, "no frames: {}", said["incident"]);
+    ensure!(said["fds"][0]["live"] == said["live"], "{} are open, {} are told", said["live"], said["fds"]);
+    stopped_clean(&said)
+}
+
+#[test]
+fn a_bare_sidecar_lists_what_another_user_has_open() -> anyhow::Result<()> {
+    // Without CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE the service's /proc/PID/fd is closed to the agent.
+    let said = pod("bpf,perfmon", "bare", "bpf")?;
+    for probe in said["status"]["probes"].as_array().context("no probes")? {
+        let tier = match probe["name"].as_str() {
+            Some("fd") => "reduced",
+            Some("epoll") => "off",
+            _ => "full",
+        };
+        ensure!(probe["tier"] == tier, "{probe}");
+        if tier != "full" {
+            let remedy = probe["remedy"].as_str().unwrap_or_default();
+            ensure!(remedy.contains("tracefs"), "tracefs is what is missing: {probe}");
+        }
+    }
     ensure!(said["fds"][0]["live"] == said["live"], "{} are open, {} are told", said["live"], said["fds"]);
     stopped_clean(&said)
 }

@@ -117,10 +117,14 @@ impl Engine {
                     });
                 }
             }
+            Observation::Tcp(told) => self.watched(told.pid, |target, _| target.tcp.look(told)),
             Observation::Holdings(told) => {
                 let at = self.past(told.at);
                 self.share_connections(told.pid);
                 self.watched(told.pid, |target, config| target.holdings(told, at, config));
+            }
+            Observation::Connections(told) => {
+                self.watched(told.pid, |target, _| target.connections = Some(told.clone()));
             }
             Observation::Level(told) => {
                 let at = self.past(told.at);

@@ -22,6 +22,7 @@ mod sketch;
 pub mod slo;
 mod target;
 mod tasks;
+mod tcp;
 mod view;
 mod window;
 

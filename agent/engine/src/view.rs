@@ -63,6 +63,7 @@ fn view_target(now: Nanos, target: &Target) -> TargetView {
             eta_seconds: target.eta.map(|told| (left(told.eta_seconds.0), left(told.eta_seconds.1))),
             sites,
         },
+        connections: target.connections.clone(),
         rss_anon: target.rss_anon,
         rss_file: target.rss_file,
         memory: target.memory.view(now),
@@ -72,6 +73,7 @@ fn view_target(now: Nanos, target: &Target) -> TargetView {
         instances: target.loops.instances(now),
         stalls_total: target.loops.stalls_total,
         retransmits_total: target.retransmits_total,
+        tcp: target.tcp.view(),
         in_flight: target.report.map(|report| report.in_flight),
         limit: target.report.and_then(|report| report.limit),
         requests_total: target.requests_total,
@@ -88,6 +90,7 @@ fn view_site(now: Nanos, group: &Group) -> SiteView {
         orphaned: group.orphaned,
         oldest_seconds: group.oldest_made.map_or(0.0, |made| seconds(now.saturating_sub(made))),
         traces: group.owners.iter().filter_map(trace).collect(),
+        orphans: group.orphans.clone(),
     }
 }
 

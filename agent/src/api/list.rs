@@ -24,6 +24,13 @@ pub(super) struct List<T> {
     next: Option<String>,
 }
 
+impl<T> List<T> {
+    /// A part of a list, and the cursor of the rest.
+    pub(super) fn new(items: Vec<T>, next: Option<String>) -> Self {
+        Self { schema: 1, items, next }
+    }
+}
+
 /// Which part of a list is wanted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Page {
@@ -55,6 +62,18 @@ impl Page {
             }
         }
         Ok(page)
+    }
+
+    /// The part of a list whose items are numbered, and come and go: above which number, and how many at most.
+    ///
+    /// # Errors
+    /// The cursor is no number, or a time is given, which such a list does not have.
+    pub(super) fn numbers(&self) -> Result<(Option<i32>, usize), Problem> {
+        if self.since.is_some() || self.until.is_some() {
+            return Err(bad("since, until: this list is of this moment"));
+        }
+        let read = |cursor: &String| cursor.parse().map_err(|_| bad(format!("cursor: {cursor:?} is not a number")));
+        Ok((self.cursor.as_ref().map(read).transpose()?, self.limit))
     }
 
     /// The part of a list: items with their key (unique, also the cursor) and their time, in order.

@@ -8,7 +8,7 @@ use crate::{
     metrics::{self as table, Metric},
     own::own_usage,
     problem::Problem,
-    render::wire_name,
+    render::{tcp, wire_name},
 };
 use axum::{
     extract::State,
@@ -62,9 +62,22 @@ fn targets(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
         page.set_some(&table::TARGET_FDS_LIMIT, &who, target.fds.limit.map(|limit| limit as f64))?;
         page.set_some(&table::TARGET_FDS_ETA, &with("earliest"), target.fds.eta_seconds.map(|eta| eta.0))?;
         page.set_some(&table::TARGET_FDS_ETA, &with("latest"), target.fds.eta_seconds.map(|eta| eta.1))?;
+        if let Some(counts) = target.connections.as_ref().map(|told| told.counts) {
+            let waits = [
+                ("all", counts.all),
+                ("close_wait", counts.close_wait),
+                ("stuck_send", counts.stuck_send),
+                ("unread", counts.unread),
+                ("idle", counts.idle),
+            ];
+            for (waits, count) in waits {
+                page.set(&table::TARGET_CONNECTIONS, &with(waits), count as f64)?;
+            }
+        }
         page.set_some(&table::TARGET_RSS, &with("anon"), target.rss_anon.map(|bytes| bytes as f64))?;
         page.set_some(&table::TARGET_RSS, &with("file"), target.rss_file.map(|bytes| bytes as f64))?;
         memory(page, target, &who)?;
+        connections(page, target, &who)?;
         for one in &target.host {
             let signal = wire_name(one.signal);
             if one.signal.is_time() {
@@ -124,6 +137,40 @@ fn memory(page: &mut Page, target: &TargetView, who: &[&str; 2]) -> prometheus::
     Ok(())
 }
 
+fn connections(page: &mut Page, target: &TargetView, who: &[&str; 2]) -> prometheus::Result<()> {
+    let all = tcp::Record::from(&target.tcp);
+    for one in &all.peers {
+        let which = [who[0], who[1], one.name()];
+        let with = |more| [which[0], which[1], which[2], more];
+        page.set(&table::TARGET_TCP_CONNECTIONS, &which, one.connections.into())?;
+        page.set(&table::TARGET_TCP_SEGMENTS, &which, one.segments_sent_total as f64)?;
+        page.set(&table::TARGET_TCP_RESENT, &which, one.segments_retransmitted_total as f64)?;
+        page.set_some(&table::TARGET_TCP_RTT, &with("smoothed"), one.rtt_seconds)?;
+        page.set_some(&table::TARGET_TCP_RTT, &with("least"), one.least_rtt_seconds)?;
+        page.set(&table::TARGET_TCP_ZERO, &with("peer"), one.peer_zero_windows.into())?;
+        page.set(&table::TARGET_TCP_ZERO, &with("own"), one.own_zero_windows.into())?;
+        page.set(&table::TARGET_TCP_RESETS, &with("sent"), one.resets_sent_total as f64)?;
+        page.set(&table::TARGET_TCP_RESETS, &with("received"), one.resets_received_total as f64)?;
+        for (error, count) in &one.connect_failures_total {
+            page.set(&table::TARGET_TCP_FAILURES, &with(error), *count as f64)?;
+        }
+    }
+    page.set_some(&table::TARGET_TCP_SHUT, who, all.namespace_zero_windows_total.map(|count| count as f64))?;
+    page.set_some(&table::TARGET_TCP_PROBES, who, all.namespace_window_probes_total.map(|count| count as f64))?;
+    let mut listeners: BTreeMap<(&str, &str), (f64, f64, f64)> = BTreeMap::new();
+    for one in &all.listeners {
+        let sum = listeners.entry((&one.address, one.protocol())).or_default();
+        *sum = (sum.0 + f64::from(one.accept_queue), sum.1 + f64::from(one.backlog), sum.2 + one.dropped_total as f64);
+    }
+    for ((address, protocol), (queue, backlog, dropped)) in listeners {
+        let which = [who[0], who[1], address, protocol];
+        page.set(&table::TARGET_ACCEPT_QUEUE, &which, queue)?;
+        page.set(&table::TARGET_BACKLOG, &which, backlog)?;
+        page.set(&table::TARGET_LISTEN_DROPS, &which, dropped)?;
+    }
+    Ok(())
+}
+
 fn host(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
     for one in &sources.picture.borrow().view.host {
         let signal = wire_name(one.signal);
@@ -169,6 +216,9 @@ fn probes(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
         }
         page.set(&table::PROBE_EVENTS, &[probe.name], probe.events as f64)?;
         page.set(&table::PROBE_LOST, &[probe.name], probe.lost as f64)?;
+        for (what, count) in &probe.counts {
+            page.set(&table::PROBE_COUNTS, &[probe.name, what], *count as f64)?;
+        }
         page.set_some(&table::PROBE_DISPATCH, &[probe.name], probe.ns_dispatch.map(|ns| ns / 1e9))?;
         let calls = [("watched", probe.ns_for_targets), ("unwatched", probe.ns_for_others)];
         for (process, ns) in calls {

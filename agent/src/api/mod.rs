@@ -1,12 +1,13 @@
 //! What people and programs read over HTTP.
 //!
 //! Invariant: read-only. Nothing here changes what the agent does; the handlers read what the engine's
-//! task and the kernel's thread last published and never wait for either. On the main listener a request
+//! task and the kernel's thread last published and wait for neither; `fds/{pid}` alone asks the kernel's thread, and
+//! waits for a second at most. On the main listener a request
 //! is refused unless it names this machine's loopback or the bound address, so that a page in a browser
 //! cannot read it through a name of its own (DNS rebinding). Cost: rendering, when somebody asks.
 
 mod breaker;
-mod fds;
+pub(crate) mod fds;
 mod health;
 mod incidents;
 mod list;
@@ -48,6 +49,8 @@ pub(crate) struct Sources {
     pub(crate) probes: watch::Receiver<Arc<Vec<ProbeStatus>>>,
     /// What observing costs, and what it may cost.
     pub(crate) overhead: watch::Receiver<Option<Overhead>>,
+    /// Looks at a target's descriptors.
+    pub(crate) open: fds::Opener,
     /// The event stream.
     pub(crate) hub: Arc<stream::Hub>,
     /// The time.
@@ -65,6 +68,7 @@ pub(crate) fn router(sources: Sources, bound: SocketAddr, extra: Router) -> Rout
     let api = Router::new()
         .route("/api/v1/status", get(status::get))
         .route("/api/v1/fds", get(fds::get))
+        .route("/api/v1/fds/{pid}", get(fds::one))
         .route("/api/v1/incidents", get(incidents::list))
         .route("/api/v1/incidents/{id}", get(incidents::one))
         .route("/api/v1/slo", get(slo::get))

@@ -24,6 +24,15 @@ fn document() -> Value {
         paths.insert((*path).to_owned(), operation(summary, &parameters(), &list));
     }
     let id = json!([{"name": "id", "in": "path", "required": true, "schema": {"type": "string", "format": "uuid"}}]);
+    let items = json!({"type": "array", "items": reference("Fd")});
+    let list = object(&[("schema", json!({"const": 1})), ("items", items), ("next", nullable("string"))]);
+    let pid = json!([
+        {"name": "pid", "in": "path", "required": true, "schema": {"type": "integer", "minimum": 1}},
+        {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}},
+        {"name": "cursor", "in": "query", "schema": {"type": "string"}},
+    ]);
+    let summary = "Each open descriptor of a target, with its path or peer, looked up at this moment";
+    paths.insert("/api/v1/fds/{pid}".into(), operation(summary, &pid, &list));
     paths.insert("/api/v1/incidents/{id}".into(), operation("One incident", &id, &reference("Incident")));
     paths
         .insert("/api/v1/status".into(), operation("Targets, and the tier and cost of each probe", &json!([]), &any()));
@@ -53,7 +62,13 @@ fn schemas() -> Value {
             ("times", any()), ("what_changed", list.clone()), ("verdict", json!({"enum": ["named", "unknown"]})),
             ("causes", list.clone()), ("actions", list.clone()),
         ]),
-        "Fds": object(&[("pid", count.clone()), ("live", count.clone()), ("orphaned", count.clone()), ("sites", list)]),
+        "Fds": object(&[("pid", count.clone()), ("live", count.clone()), ("orphaned", count.clone()), ("connections", nullable("object")), ("sites", list)]),
+        "Fd": object(&[
+            ("fd", count.clone()), ("kind", text.clone()), ("name", nullable("string")), ("deleted", json!({"type": "boolean"})),
+            ("local", nullable("string")), ("peer", nullable("string")), ("state", nullable("string")),
+            ("connection", nullable("object")), ("direct_descriptors", nullable("object")), ("frames", json!({"type": "array"})),
+            ("age_seconds", nullable("number")), ("trace_id", nullable("string")), ("join", text.clone()),
+        ]),
         "Slo": object(&[
             ("name", text.clone()), ("service", text.clone()), ("target", number),
             ("state", json!({"enum": ["insufficient_data", "ok", "violated", "burning"]})), ("ratio", nullable("number")),

@@ -5,7 +5,7 @@ use crate::{
     own::own_usage,
     render::{
         memory::{self, Shortage},
-        tasks,
+        tasks, tcp,
     },
 };
 use axum::{Json, extract::State};
@@ -38,6 +38,8 @@ struct Target {
     memory: memory::Record,
     /// What its network namespace and its cgroup went short of.
     host: Vec<Shortage>,
+    /// TCP connections and listeners.
+    tcp: tcp::Record,
     /// Threads, locks, processor and disk.
     tasks: Option<tasks::Record>,
 }
@@ -69,6 +71,7 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
         started_at: sources.clock.rfc3339(target.started),
         memory: memory::Record::new(target, &sites),
         host: target.host.iter().map(Shortage::from).collect(),
+        tcp: tcp::Record::from(&target.tcp),
         tasks: threads(target.pid).map(|threads| tasks::Record::new(threads, &sites, picture.view.at)),
     };
     Json(Status {

@@ -33,12 +33,14 @@ fn target(pid: u32) -> TargetView {
         orphaned: 2,
         oldest_seconds: 7.0,
         traces: Vec::new(),
+        orphans: Vec::new(),
     };
     TargetView {
         pid,
         name: "transcoder".into(),
         started: 0,
         fds: FdView { live: 3, orphaned: 2, limit: Some(512), eta_seconds: Some((4.0, 6.0)), sites: vec![site] },
+        connections: None,
         rss_anon: Some(1000),
         rss_file: None,
         memory: snowshed_engine::model::MemoryView::default(),
@@ -48,10 +50,35 @@ fn target(pid: u32) -> TargetView {
         instances: Vec::new(),
         stalls_total: 1,
         retransmits_total: 0,
+        tcp: snowshed_engine::model::TcpView::default(),
         in_flight: Some(5),
         limit: None,
         requests_total: 10,
         latency_seconds: Some((0.1, 0.9)),
+    }
+}
+
+fn open_fd(number: i32) -> snowshed_ebpf::OpenFd {
+    let item = snowshed_engine::model::Holding {
+        key: 1,
+        number,
+        kind: HoldingKind::File,
+        site: SiteId(9),
+        owner: snowshed_engine::model::Owner::default(),
+        made: None,
+        use_mark: 0,
+        exchanges: 0,
+    };
+    snowshed_ebpf::OpenFd {
+        item,
+        name: Some("/tmp/x".into()),
+        deleted: true,
+        local: None,
+        peer: None,
+        state: None,
+        connection: None,
+        unix_peer: None,
+        direct: None,
     }
 }
 
@@ -98,6 +125,12 @@ fn fake() -> Fake {
         sites: names_seen,
         probes: probes_seen,
         overhead: overhead_seen,
+        open: Arc::new(|_, after, most| {
+            let (reply, answer) = tokio::sync::oneshot::channel();
+            let number = after.map_or(3, |after| after + 1);
+            drop(reply.send((most == 1).then(|| fds::Part { items: vec![open_fd(number)], next: Some(number) })));
+            Some(answer)
+        }),
         hub: Arc::new(stream::Hub::new()),
         clock,
         tally,
@@ -132,6 +165,10 @@ async fn lists_have_the_contracts_shape_and_pages() {
     assert_eq!(status, StatusCode::OK);
     assert_eq!((&fds["schema"], &fds["next"]), (&serde_json::json!(1), &Value::Null));
     assert_eq!(fds["items"][0]["sites"][0]["frames"][0], "spool_upload (spool.rs:41)");
+    let (_, open) = json(&fake.app, "/api/v1/fds/41?limit=1&cursor=7").await;
+    let (fd, next) = (&open["items"][0], &open["next"]);
+    assert_eq!((&fd["fd"], &fd["name"], &fd["deleted"]), (&8.into(), &"/tmp/x".into(), &true.into()), "{open}");
+    assert_eq!((&fd["frames"][0], next), (&"spool_upload (spool.rs:41)".into(), &"8".into()), "{open}");
     let (_, first) = json(&fake.app, "/api/v1/incidents?limit=2").await;
     let cursor = first["next"].as_str().expect("there is more");
     let (_, second) = json(&fake.app, &format!("/api/v1/incidents?limit=2&cursor={cursor}")).await;
@@ -153,6 +190,10 @@ async fn errors_are_problem_documents() {
         ("/api/v1/incidents?limit=x", StatusCode::BAD_REQUEST),
         ("/api/v1/incidents/nope", StatusCode::NOT_FOUND),
         ("/api/v1/fds?cursor=7", StatusCode::BAD_REQUEST),
+        ("/api/v1/fds/9", StatusCode::NOT_FOUND),
+        ("/api/v1/fds/41", StatusCode::NOT_FOUND),
+        ("/api/v1/fds/x", StatusCode::BAD_REQUEST),
+        ("/api/v1/fds/41?cursor=x", StatusCode::BAD_REQUEST),
         ("/nowhere", StatusCode::NOT_FOUND),
     ] {
         let response = ask(&fake.app, path, "localhost").await;
@@ -230,7 +271,7 @@ async fn the_workbench_and_the_description_are_served() {
     assert!(page.headers()[header::CONTENT_SECURITY_POLICY].to_str().expect("text").contains("default-src 'self'"));
     let (_, document) = json(&fake.app, "/api/v1/openapi.json").await;
     for path in document["paths"].as_object().expect("paths").keys() {
-        let real = path.replace("{id}", &uuid::Uuid::from_u128(1).to_string());
+        let real = path.replace("{pid}", "41?limit=1").replace("{id}", &uuid::Uuid::from_u128(1).to_string());
         assert_eq!(ask(&fake.app, &real, "localhost").await.status(), StatusCode::OK, "{path} is described");
     }
 }

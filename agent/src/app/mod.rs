@@ -33,7 +33,7 @@ use snowshed_engine::{
 use std::{sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -77,6 +77,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         sites: kernel.sites.clone(),
         probes: kernel.probes.clone(),
         overhead: kernel.overhead.clone(),
+        open: opener(&kernel),
         hub: Arc::new(Hub::new()),
         clock: clock.clone(),
         tally: tally.clone(),
@@ -212,6 +213,24 @@ fn ports(tell: Vec<Tell>, leases: &Leases, kernel: &Kernel) -> Ports {
             tracing::info!("pid {pid} has ended");
         }),
     }
+}
+
+/// Asks the kernel's thread, and hands on its answer in the API's words.
+fn opener(kernel: &Kernel) -> api::fds::Opener {
+    let kernel = kernel.clone();
+    Arc::new(move |pid, after, most| {
+        let (reply, answer) = oneshot::channel();
+        let (told, telling) = oneshot::channel();
+        kernel.tell(Command::Open(pid, after, most, reply)).then(|| {
+            tokio::spawn(async move {
+                if let Ok(found) = answer.await {
+                    // Whoever asked may have gone.
+                    drop(told.send(found.map(|(items, next)| api::fds::Part { items, next })));
+                }
+            });
+            telling
+        })
+    })
 }
 
 fn lessor(leases: &Leases, intake: &Intake) -> guard::Lessor {

@@ -2,6 +2,8 @@
 //!
 //! Exit 0: everything works; 1: some of it in a lower tier; 2: nothing works, or the process cannot be read.
 
+mod reach;
+
 use super::{print, print_json};
 use crate::{failure::Failure, render::wire_name};
 use procfs::process::{LimitValue, Process};
@@ -137,21 +139,21 @@ fn limits(pid: Pid) -> Result<Limits, String> {
         nproc_soft: value(limits.max_processes.soft_limit),
         advice: Vec::new(),
     };
-    found.advice = advice(&found);
+    let held = |which| caps::has_cap(None, caps::CapSet::Effective, which).unwrap_or(false);
+    found.advice = reach::Reach::of(pid, &process).advice(held);
+    found.advice.extend(advice(&found));
     Ok(found)
 }
 
 fn advice(limits: &Limits) -> Vec<String> {
     let mut advice = Vec::new();
-    match (limits.open_fds, limits.nofile_soft) {
-        (None, _) => advice.push("its descriptors cannot be counted: not permitted".to_owned()),
-        (Some(open), Some(soft)) if open as f64 >= NEAR * soft as f64 => {
-            advice.push(format!(
-                "{open} of {soft} descriptors are open: it is about to run out; `snowshed why {}` says why",
-                limits.pid
-            ));
-        }
-        _ => {}
+    if let (Some(open), Some(soft)) = (limits.open_fds, limits.nofile_soft)
+        && open as f64 >= NEAR * soft as f64
+    {
+        advice.push(format!(
+            "{open} of {soft} descriptors are open: it is about to run out; `snowshed why {}` says why",
+            limits.pid
+        ));
     }
     if let (Some(soft), Some(hard)) = (limits.nofile_soft, limits.nofile_hard)
         && soft < hard

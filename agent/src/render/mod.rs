@@ -8,7 +8,9 @@ pub(crate) mod fds;
 pub(crate) mod incident;
 pub(crate) mod markdown;
 pub(crate) mod memory;
+pub(crate) mod open;
 pub(crate) mod tasks;
+pub(crate) mod tcp;
 pub(crate) mod text;
 
 use crate::clock::Clock;

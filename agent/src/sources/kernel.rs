@@ -6,7 +6,7 @@
 
 use super::Intake;
 use crate::render::Sites;
-use snowshed_ebpf::{Budget, Options, Overhead, ProbeStatus, Session, SessionError};
+use snowshed_ebpf::{Budget, OpenFd, Options, Overhead, ProbeStatus, Session, SessionError};
 use snowshed_engine::model::{Ask, Pid, SiteId};
 use std::{
     collections::VecDeque,
@@ -38,9 +38,14 @@ pub(crate) enum Command {
     Ask(Ask),
     /// Find out the frames of these sites.
     Resolve(Vec<SiteId>),
+    /// Look at the descriptors of a process above a number, so many at most; the answer goes to the sender.
+    Open(Pid, Option<i32>, usize, oneshot::Sender<Option<Opened>>),
     /// Detach everything and end.
     Stop,
 }
+
+/// Some of a process's descriptors by number, and the number after which there are more.
+pub(crate) type Opened = (Vec<OpenFd>, Option<i32>);
 
 /// The sending end for commands, and what the thread publishes.
 #[derive(Clone, Debug)]
@@ -170,6 +175,11 @@ impl Thread {
                     drop(reply.send(answer));
                 }
                 Ok(Command::Ask(ask)) => self.session.ask(ask),
+                Ok(Command::Open(pid, after, most, reply)) => {
+                    let answer = self.open(pid, after, most);
+                    // Whoever asked may have gone.
+                    drop(reply.send(answer));
+                }
                 Ok(Command::Resolve(sites)) => {
                     let room = RESOLVE_QUEUE.saturating_sub(self.waiting.len());
                     let new = sites.into_iter().filter(|site| !self.known.sites.contains_key(site));
@@ -179,6 +189,18 @@ impl Thread {
                 Err(mpsc::TryRecvError::Empty) => return true,
             }
         }
+    }
+
+    fn open(&mut self, pid: Pid, after: Option<i32>, most: usize) -> Option<Opened> {
+        let holdings = self.session.holdings(pid)?;
+        let above = |number: &i32| after.is_none_or(|after| *number > after);
+        let mut numbers: Vec<i32> = holdings.items.iter().map(|item| item.number).filter(above).collect();
+        numbers.sort_unstable();
+        let more = numbers.len() > most;
+        numbers.truncate(most);
+        let mut items = self.session.open(pid, &numbers)?;
+        items.sort_by_key(|open| open.item.number);
+        Some((items, numbers.last().copied().filter(|_| more)))
     }
 
     fn resolve(&mut self) {

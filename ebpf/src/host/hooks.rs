@@ -51,9 +51,9 @@ fn failed(what: &str) -> impl Fn(String) -> AttachError + '_ {
 }
 
 impl Kernel {
-    /// Program and tracepoint of every hook of these programs.
+    /// Program and tracepoint of every hook of these programs that is on.
     pub(crate) fn hooks(&self, programs: &[&str]) -> Vec<(String, String)> {
-        let of = |hook: &&Hook| programs.contains(&hook.program.as_str());
+        let of = |hook: &&Hook| hook.link.is_some() && programs.contains(&hook.program.as_str());
         self.hooks.iter().filter(of).map(|hook| (hook.program.clone(), hook.tracepoint.clone())).collect()
     }
 

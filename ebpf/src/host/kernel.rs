@@ -8,7 +8,9 @@ use super::{
     iterator::{self, Of},
     tracefs,
 };
-use crate::wire::{COUNTERS, Counter, Event, Offsets, PageAllowance, PageCount, RetransmitRecord, StackRecord, Target};
+use crate::wire::{
+    COUNTERS, Counter, Event, Offsets, PageAllowance, PageCount, RetransmitRecord, SocketRecord, StackRecord, Target,
+};
 use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
@@ -138,6 +140,7 @@ pub(crate) struct Kernel {
     pub(super) page_counts: PerCpuHashMap<MapData, u32, PageCount>,
     pub(super) page_allowances: HashMap<MapData, u32, PageAllowance>,
     retransmits: RingBuf<MapData>,
+    sockets: RingBuf<MapData>,
     pub(super) ebpf: Ebpf,
     /// What is attached, and where.
     pub(super) hooks: Vec<Hook>,
@@ -170,6 +173,7 @@ impl Kernel {
             page_counts: take(&mut ebpf, "PAGE_COUNTS")?,
             page_allowances: take(&mut ebpf, "PAGE_ALLOWANCES")?,
             retransmits: take(&mut ebpf, "RETRANSMITS")?,
+            sockets: take(&mut ebpf, "SOCKETS")?,
             btf: Some(aya::Btf::from_sys_fs()?),
             missing,
             ebpf,
@@ -223,6 +227,13 @@ impl Kernel {
             program.load(over, btf).map_err(|error| failed(refusal(&error, &self.missing)))?;
         }
         Ok(())
+    }
+
+    /// What this kernel lacks of a structure.
+    pub(crate) fn lacks(&self, structures: &[&str]) -> Option<String> {
+        let of = |missing: &&String| structures.iter().any(|name| missing.contains(&format!("`{name}`")));
+        let all: Vec<&str> = self.missing.iter().filter(of).map(String::as_str).collect();
+        (!all.is_empty()).then(|| all.join(", "))
     }
 
     /// Nothing more will be attached: gives the types' memory back.
@@ -297,6 +308,14 @@ impl Kernel {
         for _ in 0..most {
             let Some(item) = self.retransmits.next() else { return };
             iterator::records::<RetransmitRecord>(&item).for_each(&mut each);
+        }
+    }
+
+    /// Takes at most `most` news of sockets.
+    pub(crate) fn sockets(&mut self, most: usize, mut each: impl FnMut(SocketRecord)) {
+        for _ in 0..most {
+            let Some(item) = self.sockets.next() else { return };
+            iterator::records::<SocketRecord>(&item).for_each(&mut each);
         }
     }
 

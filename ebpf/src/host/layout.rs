@@ -2,8 +2,9 @@
 //! that it cannot go stale. `SNOWSHED_WRITE=1 cargo test -p snowshed-ebpf layout` writes it anew.
 
 use crate::wire::{
-    Context, Event, FdRecord, FileOrigin, GrowthRecord, PageAllowance, PageCount, Registers, RetransmitRecord,
-    StackRecord, Target, TaskOrigin, TaskRecord, TaskState, ThreadRecord, UnreadRecord,
+    ConnectionRecord, Context, Event, FdRecord, FileOrigin, GrowthRecord, PageAllowance, PageCount, Registers,
+    RetransmitRecord, SocketRecord, StackRecord, Target, TaskOrigin, TaskRecord, TaskState, ThreadRecord, UnixRecord,
+    UnreadRecord,
 };
 use std::{fmt::Write as _, path::Path};
 
@@ -26,7 +27,29 @@ fn document() -> String {
     table!(text, Target { tls, inherited });
     table!(text, Context { trace, span });
     table!(text, FileOrigin { ino, made, context, connection, connection_made, join, via });
-    table!(text, FdRecord { file, f_op, position, ino, bytes, sb, mark, origin, fd, mode, socket });
+    table!(text, FdRecord { file, f_op, position, ino, bytes, sb, mark, origin, fd, mode, tail, socket });
+    table!(
+        text,
+        ConnectionRecord {
+            local,
+            peer,
+            now,
+            jiffies,
+            acknowledged,
+            unsent,
+            copied,
+            unread,
+            window,
+            since_sent,
+            since_received,
+            since_heard,
+            peer_port,
+            resent,
+            probed,
+            _end,
+        }
+    );
+    table!(text, UnixRecord { fd, own_length, peer_length, peer_ino, own, peer });
     table!(
         text,
         ThreadRecord {
@@ -121,7 +144,33 @@ fn document() -> String {
             traces,
         }
     );
-    table!(text, Event { kind, host_tgid, at, child, ambiguity, numbers, context, local, peer, ports, family, bytes });
+    table!(
+        text,
+        SocketRecord {
+            at,
+            socket,
+            kind,
+            host_tgid,
+            flags,
+            state,
+            error,
+            segments,
+            data_segments,
+            resent,
+            srtt,
+            least_rtt,
+            queue,
+            limit,
+            drops,
+            probes,
+            local,
+            peer,
+            ports,
+            family,
+            _end,
+        }
+    );
+    table!(text, Event { kind, host_tgid, at, child, _pad, numbers });
     text
 }
 

@@ -19,6 +19,7 @@ const ENOENT: i32 = 2;
 const ENOMEM: i32 = 12;
 const EACCES: i32 = 13;
 const EBUSY: i32 = 16;
+const EINVAL: i32 = 22;
 
 /// What the process may do now.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,6 +71,8 @@ impl Privilege {
             "a kernel built with CONFIG_DEBUG_INFO_BTF (5.10 and later of most distributions), or /sys mounted where \
              the agent runs"
                 .to_owned()
+        } else if trouble.contains("failed to create map") && number == Some(EINVAL) {
+            "Linux 5.11 or later, which has task storage for tracing programs".to_owned()
         } else if trouble.contains("tracefs") || trouble.contains("/tracing/") {
             self.tracefs(number)
         } else {

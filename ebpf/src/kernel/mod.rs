@@ -70,7 +70,7 @@ static SAMPLING: Array<u32> = Array::with_max_entries(SAMPLINGS, 0);
 
 /// Rare events.
 #[map]
-static EVENTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
+static EVENTS: RingBuf = RingBuf::with_byte_size(128 << 10, 0);
 
 /// A direct load through a pointer that the verifier knows by its type: no helper call.
 ///
@@ -123,6 +123,12 @@ pub fn sampled(slot: u32) -> bool {
         Some(divisor) => (unsafe { bpf_get_prandom_u32() }) & divisor.saturating_sub(1) == 0,
         None => true,
     }
+}
+
+/// The divisor that the host has set.
+#[inline(always)]
+pub fn divisor(slot: u32) -> u32 {
+    SAMPLING.get(slot).copied().unwrap_or(0)
 }
 
 #[inline(always)]

@@ -6,7 +6,7 @@
 use crate::wire::TaskState;
 use aya_ebpf::{
     bindings::{
-        BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE,
+        BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE,
         bpf_map_type::{BPF_MAP_TYPE_SK_STORAGE, BPF_MAP_TYPE_TASK_STORAGE},
         task_struct,
     },
@@ -18,14 +18,14 @@ use core::{
 };
 
 macro_rules! local_storage {
-    ($name:ident, $kind:expr, $owner:ty, $get:ident) => {
+    ($name:ident, $kind:expr, $flags:expr, $owner:ty, $get:ident) => {
         #[repr(C)]
         pub struct $name<V> {
             r#type: *const [i32; $kind as usize],
             key: *const i32,
             value: *const V,
             max_entries: *const [i32; 0],
-            map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
+            map_flags: *const [i32; $flags as usize],
         }
 
         // SAFETY: the members are null and only describe the map; the loader replaces them.
@@ -51,8 +51,10 @@ macro_rules! local_storage {
     };
 }
 
-local_storage!(TaskStorage, BPF_MAP_TYPE_TASK_STORAGE, task_struct, bpf_task_storage_get);
-local_storage!(SocketStorage, BPF_MAP_TYPE_SK_STORAGE, c_void, bpf_sk_storage_get);
+local_storage!(TaskStorage, BPF_MAP_TYPE_TASK_STORAGE, BPF_F_NO_PREALLOC, task_struct, bpf_task_storage_get);
+local_storage!(SocketStorage, BPF_MAP_TYPE_SK_STORAGE, BPF_F_NO_PREALLOC, c_void, bpf_sk_storage_get);
+// Connections start with the value that their listener has.
+local_storage!(InheritedStorage, BPF_MAP_TYPE_SK_STORAGE, BPF_F_NO_PREALLOC | BPF_F_CLONE, c_void, bpf_sk_storage_get);
 
 /// What each watched thread does.
 #[unsafe(link_section = ".maps")]

@@ -2,7 +2,7 @@
 //! and its line in `bpf.rs`.
 
 mod epoll;
-mod fd;
+pub(crate) mod fd;
 mod host;
 mod memory;
 mod tasks;
@@ -29,6 +29,10 @@ pub(crate) trait Probe: Send {
     fn programs(&self) -> &'static [&'static str];
     /// What it counts as delivered, and as lost.
     fn counters(&self) -> (&'static [Counter], &'static [Counter]);
+    /// What it counts besides: seen, and not told as events.
+    fn counts(&self) -> &'static [(&'static str, Counter)] {
+        &[]
+    }
     /// Loads and attaches its programs.
     fn attach(&mut self, kernel: &mut Kernel) -> Result<(), AttachError>;
     /// What is left out on this kernel although the programs are attached; `None`: nothing.
@@ -37,12 +41,20 @@ pub(crate) trait Probe: Send {
     }
     /// What is seen without the kernel programs; `None`: nothing.
     fn fallback(&self) -> Option<&'static str>;
+    /// What it still reads from the kernel while its hooks are off; `None`: nothing, so the fallback serves.
+    fn without_hooks(&self) -> Option<&'static str> {
+        None
+    }
     /// How often [`Self::sample`] wants to be called; `None`: never.
     fn period(&self) -> Option<Duration>;
     /// Looks at every target. `look.kernel` is `None` where the fallback serves.
     fn sample(&mut self, _look: &mut Look<'_>, _out: &mut Vec<Observation>) {}
     /// What a process holds now, if this is the probe that knows.
     fn holdings(&mut self, _look: &mut Look<'_>, _pid: Pid) -> Option<Holdings> {
+        None
+    }
+    /// These descriptors of a process with what they lead to, if this is the probe that knows.
+    fn open(&mut self, _look: &mut Look<'_>, _pid: Pid, _wanted: &[i32]) -> Option<Vec<fd::OpenFd>> {
         None
     }
     /// Takes a rare event.
@@ -57,6 +69,8 @@ pub(crate) trait Probe: Send {
     fn sampled(&self) -> Option<u32> {
         None
     }
+    /// Its hooks have been taken off.
+    fn unhooked(&mut self) {}
     /// Its hooks were off until now: what they remembered before may be of something else by now.
     fn hooked(&mut self, _since: Nanos) {}
     /// Forgets a process.

@@ -20,7 +20,7 @@ use crate::{
         sites::{Frame, Sites},
         targets::Targets,
     },
-    probes::{self, Look, Probe},
+    probes::{self, Look, Probe, fd::OpenFd},
     wire::{LEVELS, ThreadRecord},
 };
 use budget::Governor;
@@ -211,7 +211,8 @@ impl Session {
             let Some(period) = unit.probe.period() else { continue };
             // From now, not from when it was due: after a pause there is one look, not many.
             unit.due = now + u64::try_from(period.as_nanos()).unwrap_or(Nanos::MAX / 16) * u64::from(*slower);
-            let kernel = if unit.trouble.is_none() && unit.hooked { kernel.as_mut() } else { None };
+            let reads = unit.trouble.is_none() && (unit.hooked || unit.probe.without_hooks().is_some());
+            let kernel = if reads { kernel.as_mut() } else { None };
             unit.probe.sample(&mut Look { now, kernel, targets, sites, buffer, level: *level }, out);
         }
         self.losses(now, out);
@@ -275,6 +276,17 @@ impl Session {
         units.iter_mut().find_map(|unit| {
             let kernel = if unit.trouble.is_none() { kernel.as_mut() } else { None };
             unit.probe.holdings(&mut Look { now: clock::now(), kernel, targets, sites, buffer, level: *level }, pid)
+        })
+    }
+
+    /// These descriptors of a process with what they lead to, by number; those that are not open are left out.
+    /// `None` if it cannot be looked at. Costs three looks and, for each one wanted, two reads in `/proc`.
+    pub fn open(&mut self, pid: Pid, wanted: &[i32]) -> Option<Vec<OpenFd>> {
+        let Self { kernel, units, targets, sites, buffer, level, .. } = self;
+        units.iter_mut().find_map(|unit| {
+            let kernel = if unit.trouble.is_none() { kernel.as_mut() } else { None };
+            let mut look = Look { now: clock::now(), kernel, targets, sites, buffer, level: *level };
+            unit.probe.open(&mut look, pid, wanted)
         })
     }
 

@@ -103,6 +103,7 @@ impl Session {
         if !hooked {
             kernel.unhook(unit.probe.programs());
             unit.hooked = false;
+            unit.probe.unhooked();
         } else if !unit.hooked {
             match kernel.rehook(unit.probe.programs()) {
                 Ok(()) => {

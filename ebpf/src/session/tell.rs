@@ -42,7 +42,7 @@ impl Session {
             let (shed, price) = (self.shed(index), self.cost.price(index));
             let over = || format!("over the budget of {} of a core", self.budget.targets_core_share);
             let (tier, reason) = match (&unit.trouble, unit.probe.fallback()) {
-                (None, fallback) if shed.contains(&Shed::Hooks) => match fallback {
+                (None, fallback) if shed.contains(&Shed::Hooks) => match unit.probe.without_hooks().or(fallback) {
                     Some(fallback) => (Tier::Reduced, format!("{}: its hooks are off; serving {fallback}", over())),
                     None => (Tier::Off, format!("{}: its hooks are off", over())),
                 },
@@ -68,6 +68,7 @@ impl Session {
                 reason,
                 events: count(events).saturating_sub(unit.calibrated),
                 lost: count(lost),
+                counts: unit.probe.counts().iter().map(|(what, counter)| (*what, count(&[*counter]))).collect(),
                 ns_per_event: price.per_run,
                 ns_dispatch: price.dispatch,
                 ns_for_targets: price.watched,

@@ -1,6 +1,6 @@
 //! Rare events, on the ring.
 
-use super::{Context, LEVELS};
+use super::LEVELS;
 
 /// [`Event::kind`]: a watched process forked.
 pub const EVENT_FORK: u32 = 1;
@@ -23,20 +23,8 @@ pub struct Event {
     pub at: u64,
     /// Fork: the child's id in the initial namespace.
     pub child: u32,
-    /// Retransmit: requests that may have written the bytes; 0: unknown.
-    pub ambiguity: u32,
+    /// Always 0.
+    pub _pad: u32,
     /// Fork: the child's id per namespace level.
     pub numbers: [u32; LEVELS],
-    /// Retransmit: the writer's context.
-    pub context: Context,
-    /// Retransmit: own and peer's address (IPv4 in the first four bytes).
-    pub local: [u8; 16],
-    /// Peer's address.
-    pub peer: [u8; 16],
-    /// Own and peer's port, host order.
-    pub ports: [u16; 2],
-    /// AF_INET or AF_INET6.
-    pub family: u16,
-    /// Bytes sent again, at most 65,535.
-    pub bytes: u16,
 }

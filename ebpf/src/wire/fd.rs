@@ -52,7 +52,9 @@ pub struct FdRecord {
     /// The descriptor.
     pub fd: u32,
     /// Inode type and permissions.
-    pub mode: u32,
+    pub mode: u16,
+    /// Bytes of the record that follows: 0, or those of a [`ConnectionRecord`](super::ConnectionRecord).
+    pub tail: u16,
     /// For sockets: family, protocol, TCP state, local port; 16 bits each.
     pub socket: [u16; 4],
 }

@@ -3,19 +3,23 @@
 //!
 //! Invariant: a change here changes both sides at once, because both compile these files.
 
+mod connection;
 mod event;
 mod fd;
 mod growth;
 mod offsets;
+mod socket;
 mod stack;
 mod tasks;
 mod tcp;
 mod thread;
 
+pub use connection::*;
 pub use event::*;
 pub use fd::*;
 pub use growth::*;
 pub use offsets::*;
+pub use socket::*;
 pub use stack::*;
 pub use tasks::*;
 pub use tcp::*;
@@ -71,6 +75,10 @@ pub enum Counter {
     RetransmitsFailed,
     /// Sends that left no stamp: two ended at the same moment, or there was no memory for it.
     StampsLost,
+    /// News of sockets (closed, reset, connect failed) that found the ring full.
+    SocketsLost,
+    /// News of sockets.
+    Sockets,
     /// Stacks copied for pages that came in.
     Growths,
     /// Such stacks that found the ring full.
@@ -99,6 +107,8 @@ pub enum Counter {
 pub const SAMPLINGS: u32 = 16;
 /// Row of the fd probe: one in so many files learns its owner and its stack.
 pub const SAMPLE_FD: u32 = 0;
+/// Row of the looks at connections: 0 and 1, all of their figures are read; else only that they are there.
+pub const SAMPLE_CONNECTIONS: u32 = 8;
 
 /// Rows of the counter table: room for more than there are.
 pub const COUNTERS: u32 = 128;

@@ -112,6 +112,16 @@ offsets! {
     sk_unread = "sock"."sk_receive_queue.qlen";
     /// Connections that nobody has accepted.
     sk_backlog = "sock"."sk_ack_backlog";
+    /// How many they may be.
+    sk_max_backlog = "sock"."sk_max_ack_backlog";
+    /// Dropped by a listener.
+    sk_drops = "sock"."sk_drops";
+    /// The error that the next call will return.
+    sk_err = "sock"."sk_err";
+    /// Own port, network order; it stays when the socket gives the port back.
+    inet_sport = "inet_sock"."inet_sport";
+    /// A multipath socket's first part.
+    mptcp_first = "mptcp_sock"."first";
     /// IPPROTO_*.
     sk_protocol = "sock"."sk_protocol";
     /// AF_*.
@@ -134,10 +144,48 @@ offsets! {
     tcp_write_seq = "tcp_sock"."write_seq";
     /// First byte that is not acknowledged.
     tcp_snd_una = "tcp_sock"."snd_una";
+    /// Next byte to arrive; a FIN counts as one.
+    tcp_rcv_nxt = "tcp_sock"."rcv_nxt";
+    /// Next byte that the process will read.
+    tcp_copied_seq = "tcp_sock"."copied_seq";
+    /// Room that the peer offers.
+    tcp_snd_wnd = "tcp_sock"."snd_wnd";
+    /// When data was last sent, jiffies.
+    tcp_lsndtime = "tcp_sock"."lsndtime";
+    /// When the peer last acknowledged anything, jiffies.
+    tcp_rcv_tstamp = "tcp_sock"."rcv_tstamp";
+    /// When data was last received, jiffies.
+    icsk_lrcvtime = "inet_connection_sock"."icsk_ack.lrcvtime";
+    /// Times that the first unacknowledged packet was sent again.
+    icsk_retransmits = "inet_connection_sock"."icsk_retransmits";
+    /// Times that a peer without room was asked.
+    icsk_probes_out = "inet_connection_sock"."icsk_probes_out";
+    /// A Unix socket's name.
+    unix_addr = "unix_sock"."addr";
+    /// Its peer.
+    unix_peer = "unix_sock"."peer";
+    /// Length of a name, its family included.
+    unix_name_len = "unix_address"."len";
+    /// The name, after its family.
+    unix_name = "unix_address"."name";
     /// Bytes received.
     tcp_bytes_received = "tcp_sock"."bytes_received";
     /// Bytes sent.
     tcp_bytes_sent = "tcp_sock"."bytes_sent";
+    /// Segments sent.
+    tcp_segs_out = "tcp_sock"."segs_out";
+    /// Segments with data sent.
+    tcp_data_segs_out = "tcp_sock"."data_segs_out";
+    /// Segments sent again.
+    tcp_total_retrans = "tcp_sock"."total_retrans";
+    /// Smoothed round trip.
+    tcp_srtt = "tcp_sock"."srtt_us";
+    /// Least round trip of late: the value of the filter's best sample.
+    tcp_rtt_min = "tcp_sock"."rtt_min.s.0.v";
+    /// The window that the peer was given.
+    tcp_rcv_wnd = "tcp_sock"."rcv_wnd";
+    /// Window probes without an answer.
+    csk_probes_out = "inet_connection_sock"."icsk_probes_out";
     /// Control block of a packet.
     skb_cb = "sk_buff"."cb";
     /// First sequence number, inside the control block.

@@ -20,7 +20,7 @@ pub(crate) const HERE: [&str; 2] = ["198.18.78.1", "fd00:5e0::1"];
 pub(crate) const THERE: [&str; 2] = ["198.18.78.2", "fd00:5e0::2"];
 /// The receiver by IPv4, as a program says it that knows IPv6 only.
 pub(crate) const THERE_MAPPED: &str = "::ffff:198.18.78.2";
-const PORT: &str = "5301";
+pub(crate) const PORT: &str = "5301";
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Two hosts that go away with this value.
@@ -44,6 +44,8 @@ impl Hosts {
             run("ip", &["-n", host, "address", "add", &format!("{}/24", addresses[0]), "dev", link]);
             run("ip", &["-n", host, "address", "add", &format!("{}/64", addresses[1]), "dev", link, "nodad"]);
             run("ip", &["-n", host, "link", "set", link, "up"]);
+            // A host that cannot be reached is told by a packet to oneself.
+            run("ip", &["-n", host, "link", "set", "lo", "up"]);
         }
         let share = loss.to_string();
         for firewall in ["iptables", "ip6tables"] {
@@ -53,6 +55,11 @@ impl Hosts {
             run("nsenter", &[&[inside.as_str(), firewall][..], &large, &some].concat());
         }
         hosts
+    }
+
+    /// Python where the sender is.
+    pub(crate) fn python(&self, script: &str) -> Spoken {
+        self.spawn(&self.sender, "/usr/bin/python3", &["-c", script])
     }
 
     fn spawn(&self, host: &str, program: &str, arguments: &[&str]) -> Spoken {
@@ -84,19 +91,19 @@ fn run(program: &str, arguments: &[&str]) {
 }
 
 /// A process that says lines. It ends with this value.
-struct Spoken {
-    child: Child,
+pub(crate) struct Spoken {
+    pub(crate) child: Child,
     lines: BufReader<ChildStdout>,
 }
 
 impl Spoken {
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         assert!(self.lines.read_line(&mut line).unwrap() > 0, "it ended early");
         line.trim_end().to_owned()
     }
 
-    fn go_on(&mut self) {
+    pub(crate) fn go_on(&mut self) {
         self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     }
 }
@@ -138,9 +145,14 @@ pub(crate) struct Told {
 
 /// Runs so many requests, at most `window` of them unanswered at a time.
 pub(crate) fn run_requests(hosts: &Hosts, program: &Path, way: Way, requests: u64, window: u64) -> Told {
+    run_sized(hosts, program, way, requests, window, 40_000)
+}
+
+/// Likewise, with requests up to this long.
+pub(crate) fn run_sized(hosts: &Hosts, program: &Path, way: Way, requests: u64, window: u64, longest: u64) -> Told {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lossy/receiver.py").display().to_string();
     let program = program.display().to_string();
-    let (requests, window) = (requests.to_string(), window.to_string());
+    let (requests, window, longest) = (requests.to_string(), window.to_string(), longest.to_string());
     let six = matches!(way, Way::Connect(address) if address.contains(':') && !address.contains('.'));
     let receive =
         |mode: &str, address: &str| hosts.spawn(&hosts.receiver, "/usr/bin/python3", &[&script, mode, address, PORT]);
@@ -148,10 +160,11 @@ pub(crate) fn run_requests(hosts: &Hosts, program: &Path, way: Way, requests: u6
         Way::Connect(to) => {
             let mut receiver = receive("accept", THERE[usize::from(six)]);
             assert_eq!(receiver.line(), "listening");
-            (receiver, hosts.spawn(&hosts.sender, &program, &["connect", to, PORT, &requests, &window]))
+            (receiver, hosts.spawn(&hosts.sender, &program, &["connect", to, PORT, &requests, &window, &longest]))
         }
         Way::Listener => {
-            let mut sender = hosts.spawn(&hosts.sender, &program, &["listen", "::", PORT, &requests, &window]);
+            let mut sender =
+                hosts.spawn(&hosts.sender, &program, &["listen", "::", PORT, &requests, &window, &longest]);
             assert_eq!(sender.line(), "listening");
             (receive("connect", HERE[0]), sender)
         }
@@ -177,9 +190,14 @@ pub(crate) fn run_requests(hosts: &Hosts, program: &Path, way: Way, requests: u6
         });
         let begun = Instant::now();
         let mut ended = None;
-        while ended.is_none_or(|at: Instant| at.elapsed() < Duration::from_millis(300)) {
+        // Until the sockets were looked at once more.
+        let mut looked = false;
+        while !looked || ended.is_none_or(|at: Instant| at.elapsed() < Duration::from_millis(300)) {
             assert!(begun.elapsed() < PATIENCE, "the sender did not come to its end");
+            let told = observations.len();
             session.poll(Duration::from_millis(20), &mut observations);
+            let news = &observations[told..];
+            looked |= ended.is_some() && news.iter().any(|one| matches!(one, Observation::Tcp(_)));
             for line in lines.try_iter() {
                 let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
                 match numbers.as_slice() {

@@ -1,6 +1,6 @@
 /* Sends requests on one connection, each in its own trace, and tells which sequence numbers each of them took.
  *
- * usage: sender connect|listen ADDRESS PORT REQUESTS WINDOW
+ * usage: sender connect|listen ADDRESS PORT REQUESTS WINDOW LONGEST
  * Says "ready" (or "listening"), goes on at a line of input, says "I START END" for each request, then "done".
  * Up to WINDOW requests are unanswered at a time; the peer answers each with one byte. The numbers are the
  * kernel's own, read by TCP_REPAIR, so they do not depend on what is tested. It listens by multipath TCP.
@@ -89,10 +89,11 @@ static int open_connection(const char *mode, const char *address, int port) {
 int main(int count, char **arguments) {
     static char body[65536];
     char line[16];
-    if (count != 6) return 2;
+    if (count != 7) return 2;
     setvbuf(stdout, NULL, _IOLBF, 0);
     int fd = open_connection(arguments[1], arguments[2], atoi(arguments[3]));
     unsigned long requests = strtoul(arguments[4], NULL, 10), window = strtoul(arguments[5], NULL, 10);
+    unsigned long longest = strtoul(arguments[6], NULL, 10);
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     puts("ready");
@@ -105,7 +106,7 @@ int main(int count, char **arguments) {
     ends[0] = sequence;
     for (unsigned long i = 1; i <= requests; i++) {
         random ^= random << 13, random ^= random >> 7, random ^= random << 17;
-        uint32_t length = 50 + random % 40000;
+        uint32_t length = 50 + random % longest;
         record.trace[0] = i, record.trace[1] = ~i, record.span = i;
         otel_thread_ctx_v1 = &record;
         send_all(fd, (char *)&length, sizeof length);

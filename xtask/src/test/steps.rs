@@ -48,6 +48,10 @@ pub(super) const ALL: &[Step] = &[
     step("doctor", "every probe is full here", doctor),
 ];
 
+/// Parts of the steps that can be asked for by name; whoever runs all steps runs them there.
+pub(super) const PARTS: &[Step] =
+    &[step("sidecar", "the agent in a container of its own beside a service, in pod-like namespaces", sidecar)];
+
 fn format(_: &mut Context) -> anyhow::Result<Outcome> {
     command("format", in_root(program::cargo().args(["fmt", "--all", "--check"])))
 }
@@ -131,6 +135,14 @@ fn doc(_: &mut Context) -> anyhow::Result<Outcome> {
 }
 
 fn e2e(context: &mut Context) -> anyhow::Result<Outcome> {
+    on_this_kernel(context, |suite| suite.end_to_end && suite.target != "peers")
+}
+
+fn sidecar(context: &mut Context) -> anyhow::Result<Outcome> {
+    on_this_kernel(context, |suite| suite.end_to_end && suite.target == "e2e_sidecar")
+}
+
+fn on_this_kernel(context: &mut Context, wanted: fn(&Suite) -> bool) -> anyhow::Result<Outcome> {
     if !setup::is_root() {
         return Ok(Outcome::skipped("not root: BPF programs and network namespaces need it"));
     }
@@ -138,7 +150,7 @@ fn e2e(context: &mut Context) -> anyhow::Result<Outcome> {
         return Ok(Outcome::skipped("this kernel has no BTF (/sys/kernel/btf/vmlinux): no BPF program can be tested"));
     }
     context.binaries()?;
-    let suites = context.suites(|suite| suite.end_to_end && suite.target != "peers")?;
+    let suites = context.suites(wanted)?;
     run_suites(&suites, &["--test-threads=1", "--show-output"])
 }
 
@@ -218,8 +230,9 @@ mod tests {
 
     #[test]
     fn names_differ_and_can_be_typed() {
-        for (at, step) in ALL.iter().enumerate() {
-            assert!(ALL[..at].iter().all(|other| other.name != step.name), "{} twice", step.name);
+        let all: Vec<&Step> = ALL.iter().chain(PARTS).collect();
+        for (at, step) in all.iter().enumerate() {
+            assert!(all[..at].iter().all(|other| other.name != step.name), "{} twice", step.name);
             assert!(step.name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit()));
         }
     }

@@ -36,6 +36,9 @@ pub const SUITES: &[&str] = &["live"];
 /// Without task storage the object's maps cannot be made, so nothing of it runs.
 const NO_STORAGE: &str = "no kernel program runs (task storage: 5.11), /proc serves";
 
+/// How the maps begin that are task storage: whichever is made first is named.
+const TASK_STORAGE: &str = "`TASK";
+
 /// All of them, oldest first.
 pub const ALL: &[Kernel] = &[
     Kernel {
@@ -45,7 +48,7 @@ pub const ALL: &[Kernel] = &[
         lacks: &[
             lack(
                 "fd",
-                "TASKS",
+                TASK_STORAGE,
                 NO_STORAGE,
                 &[
                     "the_view_equals_proc_and_knows_kinds",
@@ -55,10 +58,15 @@ pub const ALL: &[Kernel] = &[
                     "children_that_do_not_fit_are_counted",
                 ],
             ),
-            lack("tcp", "TASKS", NO_STORAGE, &[]),
-            lack("epoll", "TASKS", NO_STORAGE, &["an_event_loop_that_sleeps_is_a_stall_and_one_that_waits_is_not"]),
-            lack("memory", "TASKS", NO_STORAGE, &[]),
-            lack("tasks", "TASKS", NO_STORAGE, &[]),
+            lack("tcp", TASK_STORAGE, NO_STORAGE, &[]),
+            lack(
+                "epoll",
+                TASK_STORAGE,
+                NO_STORAGE,
+                &["an_event_loop_that_sleeps_is_a_stall_and_one_that_waits_is_not"],
+            ),
+            lack("memory", TASK_STORAGE, NO_STORAGE, &[]),
+            lack("tasks", TASK_STORAGE, NO_STORAGE, &[]),
         ],
     },
     Kernel {
@@ -72,7 +80,7 @@ pub const ALL: &[Kernel] = &[
                 "no file is known by the connection that asked for it (6.3)",
                 &["a_file_belongs_to_the_connection_that_asked_for_it"],
             ),
-            lack("tcp", "sock_send_length", "no retransmit is known by who wrote its bytes (6.3)", &[]),
+            lack("tcp", "sock_send_length", "retransmits are told without who wrote their bytes (6.3)", &[]),
         ],
     },
     Kernel { name: "6.12", version: "6.12.", suite: "trixie", lacks: &[] },

@@ -14,6 +14,8 @@ use std::collections::HashMap;
 
 /// Owners of orphans remembered by a group; also the most traces that are named.
 pub(crate) const OWNERS: usize = 16;
+/// Numbers of orphans remembered by a group.
+const ORPHANS: usize = 16;
 /// A new peak older than this is no growth any more.
 const GROWTH_FRESH: Nanos = 10 * SECOND;
 /// Growth is so many more than a minute ago, or than five minutes ago.
@@ -57,6 +59,8 @@ pub(crate) struct Group {
     pub(crate) site: SiteId,
     pub(crate) live: u64,
     pub(crate) orphaned: u64,
+    /// Some of the orphaned ones' numbers.
+    pub(crate) orphans: Vec<i32>,
     pub(crate) oldest_made: Option<Nanos>,
     pub(crate) owners: Vec<(Nanos, OwnerKey)>,
     left: u64,
@@ -81,6 +85,7 @@ impl Group {
             site,
             live: 0,
             orphaned: 0,
+            orphans: Vec::new(),
             oldest_made: None,
             owners: Vec::new(),
             left: 0,
@@ -102,6 +107,7 @@ impl Group {
         (self.oldest_made, self.joins) = (None, JoinCount::default());
         (self.first_made, self.first_ended) = (Nanos::MAX, Nanos::MAX);
         self.owners.clear();
+        self.orphans.clear();
     }
 
     fn remember(&mut self, made: Nanos, owner: OwnerKey) {
@@ -205,6 +211,9 @@ impl Groups {
             Standing::Reused => group.reused += 1,
             Standing::Orphaned => {
                 group.orphaned += 1;
+                if group.orphans.len() < ORPHANS {
+                    group.orphans.push(item.number);
+                }
                 group.joins.add(item.owner.join);
                 if made < group.first_made {
                     (group.first_made, group.first_ended) = (made, end.unwrap_or(made));

@@ -4,6 +4,7 @@
 //! Process ids are those of the agent's own pid namespace. Code locations are opaque [`SiteId`]s:
 //! names are looked up at the API and never decide anything.
 
+mod connections;
 mod host;
 mod ids;
 mod incident;
@@ -12,8 +13,10 @@ mod memory;
 mod observation;
 mod output;
 mod tasks;
+mod tcp;
 mod view;
 
+pub use connections::{ConnectionCounts, ConnectionSeen, Connections, IDLE, TROUBLE, TcpState};
 pub use host::{HostItem, HostLook, HostScope, HostSignal, HostView};
 pub use ids::{Join, Nanos, Owner, Pid, SiteId, SpanId, TraceId};
 pub use incident::{
@@ -30,4 +33,5 @@ pub use output::{Act, ActuatorKind, Ask, Change, Output};
 pub use tasks::{
     Blocked, BlockedView, CpuTime, Holder, LockKind, LockView, LockWait, TasksView, ThreadGroup, Threads, Throttled,
 };
+pub use tcp::{Peer, TcpListener, TcpLook, TcpPeer, TcpView};
 pub use view::{BreakerView, FdView, InstanceView, LoopView, SiteView, SloState, SloView, TargetView, View};

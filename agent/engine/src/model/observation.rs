@@ -1,8 +1,8 @@
 //! What the agent learns. Variants are shapes, not probes: a new probe returns one of these.
 
 use super::{
-    ActuatorKind, Blocked, CpuTime, HostLook, Join, LockWait, LoopInstance, LoopTime, Nanos, OomKill, Owner, Pages,
-    Pid, SiteId, Stall, Threads, TraceId,
+    ActuatorKind, Blocked, Connections, CpuTime, HostLook, Join, LockWait, LoopInstance, LoopTime, Nanos, OomKill,
+    Owner, Pages, Pid, SiteId, Stall, TcpLook, Threads, TraceId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ pub enum Observation {
     Request(Request),
     /// Everything of one kind that a process holds at this moment.
     Holdings(Holdings),
+    /// What the TCP connections of a process wait for.
+    Connections(Connections),
     /// How much of a resource is in use.
     Level(Level),
     /// How an event loop's thread spent its time since the last such record.
@@ -44,6 +46,8 @@ pub enum Observation {
     Blocked(Blocked),
     /// TCP segments sent again.
     Retransmit(Retransmit),
+    /// How a process gets on with those it talks to over TCP.
+    Tcp(TcpLook),
     /// Evidence that did not reach the agent.
     Lost(Lost),
     /// What an actuator made of a command.

@@ -1,6 +1,9 @@
 //! What the engine knows at a moment, for the API. Built off the hot path, about once a second.
 
-use super::{HoldingKind, HostView, Incident, Lost, MemoryView, Nanos, Pid, SiteId, TasksView, TraceId, WaitCall};
+use super::{
+    Connections, HoldingKind, HostView, Incident, Lost, MemoryView, Nanos, Pid, SiteId, TasksView, TcpView, TraceId,
+    WaitCall,
+};
 use serde::{Deserialize, Serialize};
 
 /// The whole picture.
@@ -38,6 +41,9 @@ pub struct TargetView {
     pub started: Nanos,
     /// Its descriptors.
     pub fds: FdView,
+    /// Its TCP connections, as last seen; `None`: nobody looked (yet).
+    #[serde(default)]
+    pub connections: Option<Connections>,
     /// Anonymous resident memory, bytes.
     pub rss_anon: Option<u64>,
     /// File-backed resident memory, bytes.
@@ -59,6 +65,9 @@ pub struct TargetView {
     pub stalls_total: u64,
     /// Retransmits seen since it became a target.
     pub retransmits_total: u64,
+    /// Its TCP connections and listeners.
+    #[serde(default)]
+    pub tcp: TcpView,
     /// Requests in progress, where the service tells.
     pub in_flight: Option<u32>,
     /// The limit that the service enforces.
@@ -99,6 +108,9 @@ pub struct SiteView {
     pub oldest_seconds: f64,
     /// Traces of the orphaned ones; at most 16.
     pub traces: Vec<TraceId>,
+    /// Descriptors of orphaned ones; at most 16.
+    #[serde(default)]
+    pub orphans: Vec<i32>,
 }
 
 /// An event loop thread over the last second or so.

@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, HashSet};
 const MOST_SITES: usize = 1024;
 /// Examples of a place: pids, names, traces.
 const EXAMPLES: usize = 16;
+/// Descriptors of a process whose peers are looked up.
+const NAMED: usize = 64;
 /// Notes on what was not judged.
 const MOST_NOTES: usize = 64;
 /// Standard input, output and error.
@@ -111,6 +113,8 @@ impl Ledger {
         };
         let left: Vec<Holding> =
             held.items.iter().filter(own).filter(|item| !self.given.contains(&item.key)).copied().collect();
+        let numbers: Vec<i32> = left.iter().take(NAMED).map(|item| item.number).collect();
+        let named = session.open(pid, &numbers).unwrap_or_default();
         let scripts = if left.is_empty() { Vec::new() } else { processes::scripts(pid) };
         // What came by a way that is not seen may have been inherited: then the parent has it too.
         let parents: HashSet<u64> = match left.iter().any(|item| item.made.is_none()) {
@@ -127,6 +131,9 @@ impl Ledger {
             if target.as_ref().is_some_and(|target| scripts.contains(target)) {
                 continue;
             }
+            // With its peer, if it is a socket; of the many the first.
+            let found = named.iter().find(|one| one.item.number == item.number).map(ToString::to_string);
+            let target = found.or(target.filter(|text| !text.contains(char::is_control)));
             self.add(&name, pid, Thing { kind: wire_name(item.kind), frames, name: target, trace, apart: false });
         }
         let threads = processes::threads_besides(pid, ending);

@@ -2,10 +2,10 @@
 //!
 //! Invariant: bounded. Connections and threads are counted in maps of fixed size; the engine keeps the rest.
 
-use super::loops;
+use super::{loops, names};
 use crate::{
     clock::Clock,
-    render::{Passport, Sites, fds, incident::Record, memory, tasks},
+    render::{Passport, Sites, fds, incident::Record, memory, tasks, tcp},
 };
 use serde::Serialize;
 use snowshed_ebpf::{ProbeStatus, Session};
@@ -76,6 +76,8 @@ pub(super) struct Report {
 pub(super) struct Process {
     pub(super) name: String,
     pub(super) fds: fds::Record,
+    /// Examples of what descriptors lead to, by place: in the order of `fds.sites`.
+    pub(super) examples: Vec<Vec<String>>,
     pub(super) fds_at_first: Option<u64>,
     pub(super) fds_limit: Option<u64>,
     pub(super) eta_seconds: Option<(f64, f64)>,
@@ -83,6 +85,7 @@ pub(super) struct Process {
     pub(super) memory: memory::Record,
     /// What its network namespace and its cgroup went short of meanwhile.
     pub(super) host: Vec<memory::Shortage>,
+    pub(super) tcp: tcp::Record,
     pub(super) threads: Option<(u64, u64)>,
     pub(super) stalls: u64,
     pub(super) worst_stalls: Vec<loops::StallRecord>,
@@ -243,6 +246,10 @@ impl Look {
         };
         let mut retransmits: Vec<Retransmits> = self.connections.iter().map(told).collect();
         retransmits.sort_by_key(|one| std::cmp::Reverse(one.count));
+        let mut processes: Vec<Process> = self.view.targets.iter().map(|target| self.process(target, &sites)).collect();
+        processes.iter_mut().for_each(|process| process.examples = names::examples(session, &process.fds));
+        let mut connections = self.view.targets.iter().filter_map(|target| target.connections.as_ref());
+        let waiting = connections.any(|told| !told.troubled.is_empty());
         let locks = self.view.tasks.iter().flat_map(|tasks| &tasks.locks);
         let locked: f64 = locks.map(|lock| lock.wait_seconds).sum();
         let resent: u64 = retransmits.iter().map(|one| one.count).sum();
@@ -251,11 +258,14 @@ impl Look {
             pid: self.pid,
             seconds: elapsed.as_secs_f64(),
             asked_seconds: asked.as_secs_f64(),
-            found: !incidents.is_empty() || resent >= RETRANSMITS || locked >= LOCKED * elapsed.as_secs_f64(),
+            found: !incidents.is_empty()
+                || waiting
+                || resent >= RETRANSMITS
+                || locked >= LOCKED * elapsed.as_secs_f64(),
             exited,
             lost_events: self.lost,
             incidents,
-            processes: self.view.targets.iter().map(|target| self.process(target, &sites)).collect(),
+            processes,
             retransmits,
             host: self.view.host.iter().map(memory::Shortage::from).collect(),
             probes: session.status(),
@@ -278,11 +288,13 @@ impl Look {
         Process {
             name: target.name.clone(),
             fds: fds::Record::new(target, sites),
+            examples: Vec::new(),
             fds_at_first: self.fds.get(&target.pid).map(|(first, _)| *first),
             fds_limit: target.fds.limit,
             eta_seconds: target.fds.eta_seconds,
             memory: memory::Record::new(target, sites),
             host: target.host.iter().map(memory::Shortage::from).collect(),
+            tcp: tcp::Record::from(&target.tcp),
             rss_anon_bytes: self.levels.get(&(target.pid, Resource::RssAnon)).copied(),
             threads: self.levels.get(&(target.pid, Resource::Threads)).copied(),
             stalls: target.stalls_total,

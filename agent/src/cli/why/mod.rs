@@ -7,7 +7,9 @@
 mod around;
 mod look;
 mod loops;
+mod names;
 mod tasks;
+mod tcp;
 mod text;
 
 use super::{print, print_json};

@@ -5,6 +5,7 @@ use super::{
     look::{Process, Report},
 };
 use crate::render::{
+    fds,
     incident::{Cause, Record},
     own_frames,
     text::{forecast, seconds},
@@ -146,14 +147,18 @@ fn process_lines(page: &mut Page, process: &Process, looked: f64) {
             seconds(latest)
         ));
     }
-    for site in fds.sites.iter().take(SITES) {
+    for (at, site) in fds.sites.iter().enumerate().take(SITES) {
         let kind = wire_name(site.kind);
         let place = own_frames(&site.frames).first().map_or("made at an unknown place", String::as_str);
         page.line(format!("           {:>5} {kind:<12} {:>5} orphaned  {place}", site.live, site.orphaned));
+        for example in process.examples.get(at).into_iter().flatten() {
+            page.line(format!("                 {example}"));
+        }
     }
     if fds.sites.len() > SITES {
         page.line(format!("           and {} more places", fds.sites.len() - SITES));
     }
+    connections(page, fds);
     if let Some((first, last)) = process.rss_anon_bytes {
         let change = (i128::from(last) - i128::from(first)) as f64 / 1_048_576.0;
         page.line(format!(
@@ -163,6 +168,7 @@ fn process_lines(page: &mut Page, process: &Process, looked: f64) {
         around::memory(page, &process.memory);
     }
     around::shortages(page, &process.host);
+    super::tcp::lines(&process.tcp).into_iter().for_each(|line| page.line(line));
     if let Some((first, last)) = process.threads {
         page.line(format!("  threads  {last}, {:+} since the start", i128::from(last) - i128::from(first)));
     }
@@ -177,6 +183,22 @@ fn process_lines(page: &mut Page, process: &Process, looked: f64) {
             .for_each(|frame| page.line(format!("             {frame}")));
     }
     page.line("");
+}
+
+/// What its TCP connections wait for, a line for each that is troubled.
+fn connections(page: &mut Page, fds: &fds::Record) {
+    let Some((waiting, sentence)) = fds.connections.as_ref().and_then(|told| Some((told, told.sentence()?))) else {
+        return;
+    };
+    page.line(format!("  tcp      {sentence}"));
+    for one in waiting.troubled.iter().take(CONNECTIONS) {
+        page.line(format!("           {}", one.sentence()));
+    }
+    let counts = &waiting.counts;
+    let signs = counts.close_wait.max(counts.stuck_send).max(counts.unread) as usize;
+    if signs > CONNECTIONS {
+        page.line("           and more, with --json");
+    }
 }
 
 /// What is waited on, as a table; threads that share an instance are listed below it.
@@ -217,6 +239,9 @@ fn unseen(page: &mut Page, report: &Report) {
     if report.lost_events > 0 {
         page.line(format!("{} events were lost because a buffer was full.", report.lost_events));
     }
+    for (what, count) in report.probes.iter().flat_map(|probe| &probe.counts).filter(|(_, count)| **count > 0) {
+        page.line(format!("{}: {count}.", what.replace('_', " ")));
+    }
     for probe in report.probes.iter().filter(|probe| probe.tier != Tier::Full) {
         let remedy = if probe.remedy.is_empty() { String::new() } else { format!(" ({})", probe.remedy) };
         page.line(format!("{} is {}: {}{remedy}", probe.name, wire_name(probe.tier), probe.reason));
@@ -226,7 +251,7 @@ fn unseen(page: &mut Page, report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::{fds, incident::tests::sample};
+    use crate::render::{incident::tests::sample, open};
 
     fn empty() -> Report {
         Report {
@@ -240,12 +265,20 @@ mod tests {
             incidents: Vec::new(),
             processes: vec![Process {
                 name: "python3".into(),
-                fds: fds::Record { pid: 4242, live: 9, orphaned: 0, sites: Vec::new() },
+                fds: fds::Record {
+                    pid: 4242,
+                    live: 9,
+                    orphaned: 0,
+                    connections: Some(open::Waiting::from(&open::tests::troubled())),
+                    sites: Vec::new(),
+                },
+                examples: Vec::new(),
                 fds_at_first: Some(7),
                 fds_limit: Some(1024),
                 eta_seconds: None,
                 rss_anon_bytes: Some((1_048_576, 2_097_152)),
                 memory: around::tests::record(),
+                tcp: crate::render::tcp::Record::default(),
                 host: Vec::new(),
                 threads: Some((1, 1)),
                 stalls: 0,
@@ -263,7 +296,14 @@ mod tests {
     #[test]
     fn nothing_found_is_said_with_what_was_looked_at() {
         let text = report(&empty(), false);
-        for part in ["python3 (pid 4242)", "Nothing found.", "9 open of 1024, +2 since the start", "+1.0 MiB"] {
+        for part in [
+            "python3 (pid 4242)",
+            "Nothing found.",
+            "9 open of 1024, +2 since the start",
+            "+1.0 MiB",
+            "tcp      3 connections",
+            "fd 9 10.0.0.1:80 <-> 10.0.0.1:80: the peer closed it",
+        ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
         assert!(!text.contains('\x1b'), "no colour without a terminal");

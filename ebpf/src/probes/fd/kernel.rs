@@ -3,10 +3,13 @@
 
 use crate::{
     kernel::{
-        TARGETS, TaskFile, context, count, current, file_of, load, offset, peek, sampled, stack, storage::TASKS,
-        target, tgid,
+        TARGETS, TaskFile, context, count, current, divisor, file_of, load, offset, peek, sampled, stack,
+        storage::TASKS, target, tgid,
     },
-    wire::{Counter, FdRecord, FileOrigin, SAMPLE_FD, Target, VIA_ACCEPT, VIA_EXISTING, VIA_OPEN},
+    wire::{
+        ConnectionRecord, Counter, FdRecord, FileOrigin, SAMPLE_CONNECTIONS, SAMPLE_FD, Target, VIA_ACCEPT,
+        VIA_EXISTING, VIA_OPEN,
+    },
 };
 use aya_ebpf::{
     EbpfContext,
@@ -16,6 +19,9 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, TracePointContext},
 };
 use core::{ffi::c_void, ptr::read_volatile};
+
+#[path = "sockets.rs"]
+mod sockets;
 
 /// Origins by `struct file`. The iterator looks every open file up, so the ones evicted are closed ones.
 #[map]
@@ -169,10 +175,13 @@ pub fn fd_signalled(ctx: TracePointContext) -> u32 {
     0
 }
 
-const S_IFMT: u32 = 0o170_000;
-const S_IFSOCK: u32 = 0o140_000;
-const S_IFIFO: u32 = 0o010_000;
+pub const S_IFMT: u16 = 0o170_000;
+pub const S_IFSOCK: u16 = 0o140_000;
+const S_IFIFO: u16 = 0o010_000;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
+const TCP_LISTEN: u16 = 10;
 
 /// Every open descriptor of one process (the host passes its pid when it opens the iterator).
 #[unsafe(no_mangle)]
@@ -196,7 +205,7 @@ pub extern "C" fn fd_list(ctx: *const TaskFile) -> i32 {
             ino: load(inode, offset!(inode_i_ino)),
             sb: load(inode, offset!(inode_i_sb)),
             fd: read_volatile(&raw const (*ctx).fd),
-            mode: load::<u16>(inode, offset!(inode_i_mode)) as u32,
+            mode: load(inode, offset!(inode_i_mode)),
             ..FdRecord::default()
         };
         if let Some(origin) = FILES.get(record.file)
@@ -205,6 +214,7 @@ pub extern "C" fn fd_list(ctx: *const TaskFile) -> i32 {
             record.origin = *origin;
         }
         let private: u64 = load(file, offset!(file_private_data));
+        let mut internet = 0;
         if record.mode & S_IFMT == S_IFIFO {
             let written: u32 = peek(private + offset!(pipe_head) as u64);
             let read: u32 = peek(private + offset!(pipe_tail) as u64);
@@ -224,9 +234,19 @@ pub extern "C" fn fd_list(ctx: *const TaskFile) -> i32 {
                 let sent: u64 = peek(sk + offset!(tcp_bytes_sent) as u64);
                 record.bytes = received.wrapping_add(sent);
             }
+            if (family == AF_INET || family == AF_INET6) && divisor(SAMPLE_CONNECTIONS) <= 1 {
+                internet = sk;
+                record.tail = size_of::<ConnectionRecord>() as u16;
+            }
         }
         let seq: *mut c_void = load(read_volatile(&raw const (*ctx).meta), 0);
         bpf_seq_write(seq.cast(), (&raw const record).cast(), size_of::<FdRecord>() as u32);
+        if internet != 0 {
+            // Should the buffer be full now, the kernel takes both back and comes again.
+            // Of multipath TCP the parts know, to which nothing leads from here; who listens has no connection.
+            let [family, protocol, state, _] = record.socket;
+            sockets::write_connection(seq, internet, family, protocol == IPPROTO_TCP && state != TCP_LISTEN);
+        }
     }
     0
 }

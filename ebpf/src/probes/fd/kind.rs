@@ -84,7 +84,7 @@ impl Kinds {
         // The iterator tells only targets; this process is one for a moment.
         if kernel.set_target(host, Target::default()).is_ok() {
             if kernel.look("fd_list", Of::Process(pid), &mut buffer).is_ok() {
-                for record in iterator::records::<FdRecord>(&buffer) {
+                for (record, _) in super::connections::records(&buffer) {
                     match own.iter().find(|(_, fd)| fd.as_raw_fd().unsigned_abs() == record.fd) {
                         // Its operations are those of every file in memory.
                         Some((HoldingKind::Memfd, _)) => kinds.memfds = Some(record.sb),
@@ -106,7 +106,7 @@ impl Kinds {
         if self.memfds == Some(record.sb) {
             return HoldingKind::Memfd;
         }
-        match record.mode & libc::S_IFMT {
+        match u32::from(record.mode) & libc::S_IFMT {
             libc::S_IFREG => HoldingKind::File,
             libc::S_IFDIR => HoldingKind::Directory,
             libc::S_IFCHR | libc::S_IFBLK => HoldingKind::Device,

@@ -6,10 +6,14 @@
 //! Limits: descriptors that were open before the probe, or came by a way that is not hooked (ioctl, io_uring,
 //! SCM_RIGHTS from a process that is not watched), are listed without owner, age and place. Should such a file get
 //! the address of a closed one and be of the same inode (the same path opened again), it reads as that one. An
-//! io_uring's direct descriptors are in no descriptor table and are not listed.
+//! io_uring's direct descriptors are in no descriptor table: they are counted by ring (`/proc/PID/fdinfo`), without
+//! age, owner and place. Of multipath TCP connections only the addresses are known.
 
+mod connections;
 mod kind;
+mod open;
 mod procfs;
 mod user;
 
+pub use open::{DirectFds, OpenFd};
 pub(super) use user::Fd;

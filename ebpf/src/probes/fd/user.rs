@@ -1,6 +1,12 @@
 //! Attaching the ways in, and a snapshot of every target once a second.
 
-use super::{kind, kind::Kinds, procfs};
+use super::{
+    connections::{self, Watch},
+    kind,
+    kind::Kinds,
+    open::{self, OpenFd},
+    procfs,
+};
 use crate::{
     host::{
         iterator::{self, Of},
@@ -9,9 +15,11 @@ use crate::{
     },
     probes::{Look, Probe},
     session::Shed,
-    wire::{Counter, FdRecord, JOIN_INHERITED, JOIN_THREAD, SAMPLE_FD, StackRecord},
+    wire::{Counter, FdRecord, JOIN_INHERITED, JOIN_THREAD, SAMPLE_CONNECTIONS, SAMPLE_FD, StackRecord, UnixRecord},
 };
-use snowshed_engine::model::{Holding, Holdings, Join, Nanos, Observation, Owner, Pid, Resource, SiteId, TraceId};
+use snowshed_engine::model::{
+    Holding, HoldingKind, Holdings, Join, Nanos, Observation, Owner, Pid, Resource, SiteId, TraceId,
+};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     time::Duration,
@@ -48,16 +56,22 @@ const OPENING: &[&str] = &[
 /// Sites by file that are kept; the ones of closed files go with each snapshot.
 const MOST_STACKS: usize = 65_536;
 
+/// What is read without any hook.
+const LISTED: &str = "the kernel's list of descriptors, without owner, age and stack";
+
 /// A file: its address and when it came in.
 type FileKey = (u64, Nanos);
 
 #[derive(Default)]
 pub(crate) struct Fd {
     kinds: Kinds,
+    watch: Watch,
     sites: HashMap<FileKey, SiteId>,
     ports: BTreeSet<u16>,
     /// What this kernel cannot tell.
     lacks: Option<String>,
+    /// Why Unix sockets have no names.
+    nameless: Option<String>,
     /// Origins from before are of files that may be closed by now: the hooks were off.
     trusted: Nanos,
 }
@@ -77,25 +91,37 @@ impl Probe for Fd {
 
     fn attach(&mut self, kernel: &mut Kernel) -> Result<(), AttachError> {
         kernel.iterator("fd_list", "task_file")?;
+        // Should it be refused, Unix sockets only stay without names.
+        self.nameless = kernel.iterator("unix_list", "task_file").err().map(|error| error.to_string());
         kernel.iterator("thread_list", "task")?;
-        kernel.syscalls("fd_opened", OPENING)?;
-        kernel.syscalls("fd_signalled", &["sys_exit_signalfd4", "sys_exit_signalfd"])?;
-        kernel.syscalls("fd_accepted", &["sys_exit_accept4", "sys_exit_accept"])?;
-        kernel.syscalls("fd_piped", &["sys_exit_pipe2", "sys_exit_pipe"])?;
-        kernel.syscalls("fd_socketpair", &["sys_exit_socketpair"])?;
-        // Since 6.3. Without it files still have a time, a context and a stack.
-        let received = kernel.tracepoint("fd_received", "sock_recv_length");
-        self.lacks = received.err().map(|error| format!("no file is known by its connection: {error}"));
         self.kinds = Kinds::learn(kernel);
+        // The list needs no tracepoint, and so no tracefs; nor may anybody close it, as /proc/PID/fd can be.
+        let hooks = match hook(kernel) {
+            Ok(lacks) => lacks,
+            Err(error) => {
+                kernel.unhook(self.programs());
+                Some(format!("{error}; serving {LISTED}"))
+            }
+        };
+        let lacks = kernel.lacks(&["tcp_sock", "inet_connection_sock"]);
+        let lacks = lacks.map(|lacks| format!("what connections wait for is partly unknown: {lacks}"));
+        self.lacks = hooks.into_iter().chain(lacks).reduce(|one, other| format!("{one}; {other}"));
         Ok(())
     }
 
     fn lacks(&self) -> Option<String> {
-        self.lacks.clone()
+        let nameless = self.nameless.as_ref().map(|error| format!("Unix sockets have no names: {error}"));
+        // A part of the whole each: both are told.
+        let all: Vec<String> = self.lacks.iter().cloned().chain(nameless).collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     fn fallback(&self) -> Option<&'static str> {
         Some("descriptors and kinds from /proc, without owner, age and stack")
+    }
+
+    fn without_hooks(&self) -> Option<&'static str> {
+        Some(LISTED)
     }
 
     fn period(&self) -> Option<Duration> {
@@ -106,11 +132,23 @@ impl Probe for Fd {
         let pids = look.targets.pids();
         let mut listening = BTreeSet::new();
         let mut live = HashSet::new();
+        let detailed = self.watch.is_due(look.now);
+        if detailed {
+            self.watch.begin(look.now);
+        } else if let Some(kernel) = look.kernel.as_deref_mut() {
+            kernel.set_sampling(SAMPLE_CONNECTIONS, 2);
+        }
         for pid in &pids {
             let limit = targets::file_limit(*pid);
             let items = match look.kernel.as_deref_mut() {
                 Some(kernel) => match kernel.look("fd_list", Of::Process(*pid), look.buffer) {
-                    Ok(()) => Some(self.items(look.buffer, &mut listening, &mut live)),
+                    Ok(()) => {
+                        if detailed && !look.buffer.is_empty() {
+                            let told = self.watch.look(*pid, look.now, look.buffer);
+                            out.push(Observation::Connections(told));
+                        }
+                        Some(self.items(look.buffer, &mut listening, &mut live))
+                    }
                     Err(_) => None,
                 },
                 None => procfs::list(*pid),
@@ -120,6 +158,12 @@ impl Probe for Fd {
             if let Some(items) = items.filter(|items| !items.is_empty()) {
                 out.push(Observation::Holdings(Holdings { pid: *pid, at, resource: Resource::Fds, limit, items }));
             }
+        }
+        if detailed {
+            self.watch.end();
+        } else if let Some(kernel) = look.kernel.as_deref_mut() {
+            // Whoever looks in between wants to know all.
+            kernel.set_sampling(SAMPLE_CONNECTIONS, 1);
         }
         self.sites.retain(|key, _| live.contains(key));
         if let Some(kernel) = look.kernel.as_deref_mut()
@@ -138,6 +182,11 @@ impl Probe for Fd {
         Some(SAMPLE_FD)
     }
 
+    fn unhooked(&mut self) {
+        // A closed file's place may be another's by now, and nobody tells.
+        self.trusted = Nanos::MAX;
+    }
+
     fn hooked(&mut self, since: Nanos) {
         self.trusted = since;
     }
@@ -153,6 +202,37 @@ impl Probe for Fd {
         Some(Holdings { pid, at: look.now, resource: Resource::Fds, limit: targets::file_limit(pid), items })
     }
 
+    fn open(&mut self, look: &mut Look<'_>, pid: Pid, wanted: &[i32]) -> Option<Vec<OpenFd>> {
+        let wanted: HashSet<i32> = wanted.iter().copied().collect();
+        let items = self.holdings(look, pid)?.items.into_iter().filter(|item| wanted.contains(&item.number));
+        let mut all: Vec<OpenFd> = items.map(OpenFd::new).collect();
+        let places: HashMap<i32, usize> = all.iter().enumerate().map(|(at, one)| (one.item.number, at)).collect();
+        let place = |fd: u32| places.get(&i32::try_from(fd).unwrap_or(i32::MAX)).copied();
+        if let Some(kernel) = look.kernel.as_deref_mut() {
+            if kernel.look("fd_list", Of::Process(pid), look.buffer).is_ok() {
+                for (record, connection) in connections::records(look.buffer) {
+                    if let (Some(connection), Some(at)) = (connection, place(record.fd)) {
+                        all[at].connects(&record, &connection, self.watch.connection(&record, &connection));
+                    }
+                }
+            }
+            let unix = all.iter().any(|one| one.item.kind == HoldingKind::Unix) && self.nameless.is_none();
+            if unix && kernel.look("unix_list", Of::Process(pid), look.buffer).is_ok() {
+                for record in iterator::records::<UnixRecord>(look.buffer) {
+                    if let Some(at) = place(record.fd) {
+                        all[at].binds(&record);
+                    }
+                }
+            }
+        }
+        all.iter_mut().for_each(|one| open::look_up(pid, one));
+        // A number that was closed and given out again meanwhile would carry another file's name.
+        let after = self.holdings(look, pid)?.items;
+        let still: HashSet<(i32, u64)> = after.iter().map(|item| (item.number, item.key)).collect();
+        all.retain(|one| still.contains(&(one.item.number, one.item.key)));
+        Some(all)
+    }
+
     fn stack(&mut self, record: &StackRecord, site: SiteId) {
         if record.file != 0 && self.sites.len() < MOST_STACKS {
             self.sites.insert((record.file, record.made), site);
@@ -160,10 +240,22 @@ impl Probe for Fd {
     }
 }
 
+/// Hooks the ways in; answers what is left out.
+fn hook(kernel: &mut Kernel) -> Result<Option<String>, AttachError> {
+    kernel.syscalls("fd_opened", OPENING)?;
+    kernel.syscalls("fd_signalled", &["sys_exit_signalfd4", "sys_exit_signalfd"])?;
+    kernel.syscalls("fd_accepted", &["sys_exit_accept4", "sys_exit_accept"])?;
+    kernel.syscalls("fd_piped", &["sys_exit_pipe2", "sys_exit_pipe"])?;
+    kernel.syscalls("fd_socketpair", &["sys_exit_socketpair"])?;
+    // Since 6.3. Without it files still have a time, a context and a stack.
+    let received = kernel.tracepoint("fd_received", "sock_recv_length");
+    Ok(received.err().map(|error| format!("no file is known by its connection: {error}")))
+}
+
 impl Fd {
     fn items(&self, buffer: &[u8], listening: &mut BTreeSet<u16>, live: &mut HashSet<FileKey>) -> Vec<Holding> {
         let mut items = Vec::with_capacity(buffer.len() / size_of::<FdRecord>());
-        for mut record in iterator::records::<FdRecord>(buffer) {
+        for (mut record, _) in connections::records(buffer) {
             if record.origin.made < self.trusted {
                 record.origin = Default::default();
             }

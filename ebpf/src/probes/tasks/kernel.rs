@@ -43,7 +43,8 @@ pub extern "C" fn task_look(ctx: *const Task) -> i32 {
         record.host = [load(base, offset!(task_pid)), load(base, offset!(task_tgid))];
         (record.level, record.numbers) = lifecycle::numbers(base);
         record.state = load(base, offset!(task_state));
-        record.on_cpu = load(base, offset!(task_on_cpu));
+        // A byte of what was four until Linux 7: the lowest, on the machines that we are built for.
+        record.on_cpu = load::<u8>(base, offset!(task_on_cpu)) as u32;
         record.comm = load(base, offset!(task_comm));
         record.started = load(base, offset!(task_start_time));
         record.runtime = load(base, offset!(task_runtime));

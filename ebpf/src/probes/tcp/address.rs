@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 const AF_INET6: u16 = 10;
 
 /// IPv4 (also mapped into IPv6) and IPv6.
-pub(super) fn address(family: u16, bytes: &[u8; 16], port: u16) -> SocketAddr {
+pub(in crate::probes) fn address(family: u16, bytes: &[u8; 16], port: u16) -> SocketAddr {
     let ip = if family == AF_INET6 {
         IpAddr::V6(Ipv6Addr::from(*bytes)).to_canonical()
     } else {

@@ -1,6 +1,7 @@
 //! Segments sent again, and whose bytes they were. Retransmits run in foreign contexts, so the socket is
 //! stamped when bytes are written and the stamps are looked up here; the current thread says nothing.
 
+mod sockets;
 mod stamps;
 
 use crate::{
@@ -93,20 +94,23 @@ pub fn tcp_retransmitted(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: socket and packet are trusted arguments.
     unsafe {
         let sk: *mut c_void = ctx.arg::<*const c_void>(0).cast_mut();
-        if let Some(connection) = CONNECTIONS.get(sk, false) {
-            // Nothing was sent again, and the kernel will try once more. Older kernels tell only of success.
-            if is_there(offset!(retransmit_error)) && ctx.arg::<i32>(2) != 0 {
-                count(Counter::RetransmitsFailed);
-                return 0;
-            }
-            tell(connection, sk, ctx.arg(1));
+        let connection = CONNECTIONS.get(sk, false);
+        let host_tgid = sockets::owner(sk);
+        if connection.is_none() && host_tgid == 0 {
+            return 0;
         }
+        // Nothing was sent again, and the kernel will try once more. Older kernels tell only of success.
+        if is_there(offset!(retransmit_error)) && ctx.arg::<i32>(2) != 0 {
+            count(Counter::RetransmitsFailed);
+            return 0;
+        }
+        tell(connection, host_tgid, sk, ctx.arg(1));
     }
     0
 }
 
 #[inline(always)]
-unsafe fn tell(connection: &mut Connection, sk: *mut c_void, skb: *const c_void) {
+unsafe fn tell(connection: Option<&mut Connection>, host_tgid: u32, sk: *mut c_void, skb: *const c_void) {
     count(Counter::Retransmits);
     let Some(mut entry) = RETRANSMITS.reserve::<RetransmitRecord>(0) else {
         count(Counter::RetransmitsLost);
@@ -118,7 +122,7 @@ unsafe fn tell(connection: &mut Connection, sk: *mut c_void, skb: *const c_void)
         let record = &mut *entry.as_mut_ptr();
         record.at = bpf_ktime_get_ns();
         record.socket = sk as u64;
-        record.host_tgid = connection.host_tgid;
+        record.host_tgid = host_tgid;
         let flags: u8 = load(skb, offset!(skb_cb) + offset!(cb_tcp_flags));
         // SYN and FIN take a sequence number each, and nobody wrote them.
         let seq = load::<u32>(skb, offset!(skb_cb) + offset!(cb_seq)).wrapping_add((flags & FLAG_SYN != 0) as u32);
@@ -127,11 +131,18 @@ unsafe fn tell(connection: &mut Connection, sk: *mut c_void, skb: *const c_void)
         let segments: u16 = load(skb, offset!(skb_cb) + offset!(cb_gso_segs));
         record.segments = segments.max(1) as u32;
         address(record, sk);
-        if connection.take() {
-            writers(record, connection, sk);
-            connection.release();
-        } else {
-            record.flags = WRITER_UNSURE;
+        match connection {
+            Some(connection) => {
+                record.host_tgid = connection.host_tgid;
+                if connection.take() {
+                    writers(record, connection, sk);
+                    connection.release();
+                } else {
+                    record.flags = WRITER_UNSURE;
+                }
+            }
+            // No send of this socket was stamped.
+            None => record.flags = WRITER_FORGOTTEN,
         }
     }
     entry.submit(0);

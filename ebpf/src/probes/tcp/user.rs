@@ -1,20 +1,37 @@
 //! Attaching, and turning records into observations.
 
-use super::writers::Writers;
+use super::{connections::Connections, diag::Diag, namespace, writers::Writers};
 use crate::{
-    host::kernel::{AttachError, Kernel},
+    host::{
+        iterator::{self, Of},
+        kernel::{AttachError, Kernel},
+    },
     probes::{Look, Probe},
-    wire::Counter,
+    wire::{Counter, SocketRecord},
 };
-use snowshed_engine::model::Observation;
-use std::time::Duration;
+use snowshed_engine::model::{Nanos, Observation, Pid};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-/// Retransmits taken per look, so that one flood cannot keep the agent from looking.
+/// Records taken per look, so that one flood cannot keep the agent from looking.
 const MOST_PER_LOOK: usize = 4096;
+/// How often the sockets are looked at: each look goes over all descriptors of the targets.
+const LOOK: Nanos = 2_000_000_000;
 
 #[derive(Default)]
 pub(crate) struct Tcp {
     writers: Writers,
+    diag: Diag,
+    connections: Connections,
+    due: Nanos,
+    /// What happened to sockets since the last look.
+    news: Vec<(Pid, SocketRecord)>,
+    /// Zero windows and window probes of a process's network namespace, at the last look.
+    windows: BTreeMap<Pid, (u64, u64)>,
+    /// What this kernel does not let be seen.
+    missing: Vec<String>,
 }
 
 impl Probe for Tcp {
@@ -23,20 +40,47 @@ impl Probe for Tcp {
     }
 
     fn programs(&self) -> &'static [&'static str] {
-        &["tcp_sent", "tcp_retransmitted"]
+        &["tcp_sent", "tcp_retransmitted", "tcp_changed", "tcp_reset_sent", "tcp_reset_received"]
     }
 
     fn counters(&self) -> (&'static [Counter], &'static [Counter]) {
-        (&[Counter::Retransmits], &[Counter::RetransmitsLost, Counter::StampsLost])
+        (
+            &[Counter::Retransmits, Counter::Sockets],
+            &[Counter::RetransmitsLost, Counter::StampsLost, Counter::SocketsLost],
+        )
+    }
+
+    fn counts(&self) -> &'static [(&'static str, Counter)] {
+        &[("retransmits_failed_inside_this_host", Counter::RetransmitsFailed)]
     }
 
     fn attach(&mut self, kernel: &mut Kernel) -> Result<(), AttachError> {
-        kernel.tracepoint("tcp_sent", "sock_send_length")?;
-        kernel.tracepoint("tcp_retransmitted", "tcp_retransmit_skb")
+        kernel.tracepoint("tcp_retransmitted", "tcp_retransmit_skb")?;
+        kernel.iterator("tcp_list", "task_file")?;
+        kernel.tracepoint("tcp_changed", "inet_sock_set_state")?;
+        let mut without = |attached: Result<(), AttachError>, what: &str| {
+            if let Err(error) = attached {
+                self.missing.push(format!("{what}: {error}"));
+            }
+        };
+        without(kernel.tracepoint("tcp_reset_sent", "tcp_send_reset"), "resets that are sent are not counted");
+        without(
+            kernel.tracepoint("tcp_reset_received", "tcp_receive_reset"),
+            "resets that are received are not counted",
+        );
+        without(
+            kernel.tracepoint("tcp_sent", "sock_send_length"),
+            "retransmits are told without who wrote their bytes",
+        );
+        Ok(())
+    }
+
+    fn lacks(&self) -> Option<String> {
+        (!self.missing.is_empty()).then(|| self.missing.join("; "))
     }
 
     fn fallback(&self) -> Option<&'static str> {
-        None
+        self.diag.serves()
     }
 
     fn period(&self) -> Option<Duration> {
@@ -44,7 +88,9 @@ impl Probe for Tcp {
     }
 
     fn sample(&mut self, look: &mut Look<'_>, out: &mut Vec<Observation>) {
-        let Some(kernel) = look.kernel.as_deref_mut() else { return };
+        let Some(kernel) = look.kernel.as_deref_mut() else {
+            return self.diag.look(&look.targets.pids(), look.now, out);
+        };
         let mut told = Vec::new();
         kernel.retransmits(MOST_PER_LOOK, |record| {
             let pid = look.targets.inner(record.host_tgid);
@@ -52,5 +98,56 @@ impl Probe for Tcp {
         });
         self.writers.rest(look.now, &mut told);
         out.extend(told.into_iter().map(Observation::Retransmit));
+        if look.now >= self.due {
+            self.due = look.now + LOOK;
+            self.look(look, out);
+        } else {
+            self.news(look);
+            // Short-lived connections must not pile up until the next look.
+            self.connections.take(&mut std::mem::take(&mut self.news));
+        }
+    }
+
+    fn forget(&mut self, pid: Pid) {
+        self.connections.forget(pid);
+        self.windows.remove(&pid);
+    }
+}
+
+impl Tcp {
+    fn news(&mut self, look: &mut Look<'_>) {
+        let Some(kernel) = look.kernel.as_deref_mut() else { return };
+        kernel.sockets(MOST_PER_LOOK, |record| {
+            if let Some(pid) = look.targets.inner(record.host_tgid) {
+                self.news.push((pid, record));
+            }
+        });
+    }
+
+    fn look(&mut self, look: &mut Look<'_>, out: &mut Vec<Observation>) {
+        let pids = look.targets.pids();
+        let mut seen = BTreeSet::new();
+        for pid in &pids {
+            let Some(kernel) = look.kernel.as_deref_mut() else { return };
+            // One that has ended, or whose files cannot be listed, has nothing open.
+            if kernel.look("tcp_list", Of::Process(*pid), look.buffer).is_err() {
+                continue;
+            }
+            let own = iterator::records::<SocketRecord>(look.buffer);
+            // A duplicated descriptor shows its socket again.
+            seen.clear();
+            self.news.extend(own.filter(|record| seen.insert(record.socket)).map(|record| (*pid, record)));
+        }
+        // After the look, so that what closed during it is known to have.
+        self.news(look);
+        self.connections.take(&mut std::mem::take(&mut self.news));
+        for mut told in self.connections.tell(&pids, look.now) {
+            if let Some(now) = namespace::windows(told.pid) {
+                let before = self.windows.insert(told.pid, now).unwrap_or(now);
+                told.zero_windows = Some(now.0.saturating_sub(before.0));
+                told.window_probes = Some(now.1.saturating_sub(before.1));
+            }
+            out.push(Observation::Tcp(told));
+        }
     }
 }

@@ -1,0 +1,273 @@
+//! From sockets as the kernel tells them to gains by peer.
+//!
+//! A socket's counters only grow, and its last values come when it closes; so the sum of the gains is exact, however
+//! rarely one looks. What was sent before the process was looked at first is not counted.
+//! Invariant: bounded by [`MOST`]; a connection over it is counted in [`Connections::untold`], not guessed.
+
+use super::address::address;
+use crate::wire::{
+    SOCKET_CLOSED, SOCKET_FAILED, SOCKET_MULTIPATH, SOCKET_OPEN, SOCKET_OWN_ZERO, SOCKET_PEER_ZERO,
+    SOCKET_RESET_RECEIVED, SOCKET_RESET_SENT, SocketRecord,
+};
+use snowshed_engine::model::{Nanos, Peer, Pid, TcpListener, TcpLook, TcpPeer};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Connections that are remembered between looks.
+const MOST: usize = 32_768;
+/// Peers of a process between two looks that are told apart.
+const MOST_PEERS: usize = 1024;
+/// Looks for which a connection that nobody has open is remembered: it may still be closing.
+const LINGERS: u64 = 450;
+const TCP_LISTEN: u32 = 10;
+
+#[derive(Debug)]
+struct Known {
+    pid: Pid,
+    last: SocketRecord,
+    /// The look that saw it last.
+    look: u64,
+}
+
+/// All targets' connections.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    known: HashMap<u64, Known>,
+    gains: BTreeMap<Pid, BTreeMap<Option<Peer>, TcpPeer>>,
+    listeners: BTreeMap<Pid, Vec<TcpListener>>,
+    /// Ports on which a target listens or listened.
+    ports: BTreeSet<u16>,
+    /// Processes that were looked at before: what is new of them began since then.
+    looked: BTreeSet<Pid>,
+    look: u64,
+    /// Connections that there was no room for.
+    pub(super) untold: u64,
+}
+
+impl Connections {
+    /// A look begins; `records` are what is open, and what happened meanwhile.
+    pub(super) fn take(&mut self, records: &mut [(Pid, SocketRecord)]) {
+        records.sort_by_key(|(_, record)| record.at);
+        for (_, record) in records.iter().filter(|(_, record)| record.state == TCP_LISTEN) {
+            if self.ports.len() < MOST_PEERS {
+                self.ports.insert(record.ports[0]);
+            }
+        }
+        for (pid, record) in records.iter() {
+            match record.kind {
+                SOCKET_OPEN if record.state == TCP_LISTEN => self.listens(*pid, record),
+                SOCKET_OPEN => self.open(*pid, record),
+                SOCKET_CLOSED | SOCKET_FAILED => self.closed(*pid, record),
+                SOCKET_RESET_SENT => self.gain(*pid, record).resets_sent += 1,
+                SOCKET_RESET_RECEIVED => self.gain(*pid, record).resets_received += 1,
+                _ => {}
+            }
+        }
+    }
+
+    fn peer(&self, record: &SocketRecord) -> Option<Peer> {
+        let peer = address(record.family, &record.peer, record.ports[1]);
+        let accepted = self.ports.contains(&record.ports[0]);
+        let port = (!accepted).then_some(peer.port());
+        (!peer.ip().is_unspecified()).then_some(Peer { address: peer.ip(), port })
+    }
+
+    fn gain(&mut self, pid: Pid, record: &SocketRecord) -> &mut TcpPeer {
+        let peer = self.peer(record);
+        let gains = self.gains.entry(pid).or_default();
+        let peer = peer.filter(|_| gains.len() < MOST_PEERS || gains.contains_key(&peer));
+        gains.entry(peer).or_insert_with(|| TcpPeer { peer, ..TcpPeer::default() })
+    }
+
+    fn listens(&mut self, pid: Pid, record: &SocketRecord) {
+        let listeners = self.listeners.entry(pid).or_default();
+        let listener = TcpListener {
+            address: address(record.family, &record.local, record.ports[0]),
+            multipath: record.flags & SOCKET_MULTIPATH != 0,
+            queue: record.queue,
+            limit: record.limit,
+            dropped: record.drops.into(),
+        };
+        // A descriptor that was duplicated shows the same socket twice.
+        if !listeners.contains(&listener) {
+            listeners.push(listener);
+        }
+    }
+
+    fn add(&mut self, pid: Pid, record: &SocketRecord, before: &SocketRecord) {
+        let gain = self.gain(pid, record);
+        gain.segments += u64::from(record.segments.wrapping_sub(before.segments));
+        gain.data_segments += u64::from(record.data_segments.wrapping_sub(before.data_segments));
+        gain.resent += u64::from(record.resent.wrapping_sub(before.resent));
+    }
+
+    fn open(&mut self, pid: Pid, record: &SocketRecord) {
+        let look = self.look;
+        if let Some(known) = self.known.get_mut(&record.socket)
+            && same(&known.last, record)
+        {
+            let before = std::mem::replace(&mut known.last, *record);
+            known.look = look;
+            // Of a socket that parent and child hold only one is counted; it changes hands when one of them ends.
+            if !self.looked.contains(&known.pid) {
+                known.pid = pid;
+            }
+            let pid = known.pid;
+            self.add(pid, record, &before);
+            return;
+        }
+        let before = if self.looked.contains(&pid) { SocketRecord::default() } else { *record };
+        self.add(pid, record, &before);
+        if self.known.len() < MOST || self.known.contains_key(&record.socket) {
+            self.known.insert(record.socket, Known { pid, last: *record, look });
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    fn closed(&mut self, pid: Pid, record: &SocketRecord) {
+        if record.state == TCP_LISTEN {
+            return;
+        }
+        match self.known.remove(&record.socket) {
+            Some(known) if same(&known.last, record) => self.add(known.pid, record, &known.last),
+            // It began and ended between two looks.
+            _ if self.looked.contains(&pid) => self.add(pid, record, &SocketRecord::default()),
+            _ => {}
+        }
+        if record.kind == SOCKET_FAILED {
+            let failures = &mut self.gain(pid, record).failures;
+            match failures.iter_mut().find(|(error, _)| *error == record.error) {
+                Some((_, count)) => *count += 1,
+                None => failures.push((record.error, 1)),
+            }
+        }
+    }
+
+    /// The look ends: what was added since the last one, and how it is now.
+    pub(super) fn tell(&mut self, pids: &[Pid], now: Nanos) -> Vec<TcpLook> {
+        let look = self.look;
+        let open = self.known.values().filter(|known| known.look == look);
+        for (pid, record) in open.map(|known| (known.pid, known.last)).collect::<Vec<_>>() {
+            let rtt = (record.srtt != 0).then_some(record.srtt / 8);
+            let least = (record.least_rtt != u32::MAX && record.srtt != 0).then_some(record.least_rtt);
+            let gain = self.gain(pid, &record);
+            gain.connections += 1;
+            gain.multipath += u32::from(record.flags & SOCKET_MULTIPATH != 0);
+            gain.peer_zero += u32::from(record.flags & SOCKET_PEER_ZERO != 0);
+            gain.own_zero += u32::from(record.flags & SOCKET_OWN_ZERO != 0);
+            gain.probes += record.probes;
+            gain.rtt_us = gain.rtt_us.max(rtt);
+            gain.least_rtt_us = match (gain.least_rtt_us, least) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        }
+        self.known.retain(|_, known| look - known.look <= LINGERS);
+        self.look += 1;
+        let mut gains = std::mem::take(&mut self.gains);
+        let mut listeners = std::mem::take(&mut self.listeners);
+        self.looked.extend(pids);
+        let told = |pid: &Pid| TcpLook {
+            pid: *pid,
+            at: now,
+            peers: gains.remove(pid).unwrap_or_default().into_values().collect(),
+            listeners: listeners.remove(pid).unwrap_or_default(),
+            ..TcpLook::default()
+        };
+        pids.iter().map(told).collect()
+    }
+
+    pub(super) fn forget(&mut self, pid: Pid) {
+        self.looked.remove(&pid);
+        self.gains.remove(&pid);
+    }
+}
+
+/// Whether two records are of one connection: addresses of sockets are used again.
+fn same(before: &SocketRecord, now: &SocketRecord) -> bool {
+    // The own port is the one that stays; a record of a later moment never has sent less.
+    before.ports == now.ports && before.peer == now.peer && now.segments.wrapping_sub(before.segments) < 1 << 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: u32, at: u64, socket: u64, segments: u32) -> SocketRecord {
+        let mut peer = [0; 16];
+        peer[..4].copy_from_slice(&[10, 0, 0, 9]);
+        let state = if kind == SOCKET_OPEN { 1 } else { 7 };
+        let ports = [40_000, 443];
+        SocketRecord {
+            kind,
+            at,
+            socket,
+            segments,
+            resent: segments / 10,
+            peer,
+            ports,
+            family: 2,
+            state,
+            ..SocketRecord::default()
+        }
+    }
+
+    fn sum(looks: &[TcpLook]) -> (u64, u64, u32) {
+        looks
+            .iter()
+            .flat_map(|look| &look.peers)
+            .fold((0, 0, 0), |sum, one| (sum.0 + one.segments, sum.1 + one.resent, sum.2 + one.connections))
+    }
+
+    #[test]
+    fn gains_add_up_over_looks_closings_and_addresses_used_again() {
+        let mut all = Connections::default();
+        // What was sent before the first look is not counted.
+        all.take(&mut [(7, record(SOCKET_OPEN, 1, 1, 1000))]);
+        assert_eq!(sum(&all.tell(&[7], 1)), (0, 0, 1));
+        all.take(&mut [(7, record(SOCKET_OPEN, 2, 1, 1100)), (7, record(SOCKET_OPEN, 2, 2, 50))]);
+        assert_eq!(sum(&all.tell(&[7], 2)), (150, 15, 2));
+        // Told out of order: the first closes, and its address serves another.
+        all.take(&mut [
+            (7, record(SOCKET_OPEN, 5, 1, 20)),
+            (7, record(SOCKET_CLOSED, 4, 1, 1110)),
+            (7, record(SOCKET_CLOSED, 4, 9, 30)),
+        ]);
+        assert_eq!(sum(&all.tell(&[7], 5)), (10 + 20 + 30, 1 + 2 + 3, 1));
+        assert_eq!(sum(&all.tell(&[7], 6)), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_socket_of_two_processes_counts_once_and_is_handed_on() {
+        let mut all = Connections::default();
+        all.tell(&[7, 8], 0);
+        all.take(&mut [(7, record(SOCKET_OPEN, 1, 1, 10)), (8, record(SOCKET_OPEN, 1, 1, 10))]);
+        assert_eq!(sum(&all.tell(&[7, 8], 1)), (10, 1, 1));
+        all.forget(7);
+        all.take(&mut [(8, record(SOCKET_OPEN, 2, 1, 30))]);
+        let looks = all.tell(&[8], 2);
+        assert_eq!((looks[0].pid, sum(&looks)), (8, (20, 2, 1)));
+    }
+
+    #[test]
+    fn failures_resets_and_listeners_are_told() {
+        let mut all = Connections::default();
+        all.tell(&[7], 0);
+        let failed = SocketRecord { error: 111, state: 2, ..record(SOCKET_FAILED, 1, 1, 1) };
+        let listening = SocketRecord {
+            state: TCP_LISTEN,
+            queue: 3,
+            limit: 2,
+            drops: 4,
+            ports: [80, 0],
+            ..record(SOCKET_OPEN, 1, 2, 0)
+        };
+        let accepted = SocketRecord { ports: [80, 5000], ..record(SOCKET_RESET_SENT, 2, 3, 0) };
+        all.take(&mut [(7, failed), (7, failed), (7, accepted), (7, listening), (7, listening)]);
+        let look = all.tell(&[7], 1).remove(0);
+        assert_eq!((look.listeners.len(), look.listeners[0].queue, look.listeners[0].dropped), (1, 3, 4));
+        let ports: Vec<Option<u16>> = look.peers.iter().map(|one| one.peer.and_then(|peer| peer.port)).collect();
+        assert_eq!(ports, [None, Some(443)]);
+        assert_eq!((look.peers[0].resets_sent, look.peers[1].failures.as_slice()), (1, [(111, 2)].as_slice()));
+    }
+}

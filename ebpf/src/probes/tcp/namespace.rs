@@ -1,0 +1,32 @@
+//! What a network namespace counts of windows; the kernel keeps no such counter of a connection.
+//!
+//! Format: `/proc/net/netstat` of net/ipv4/proc.c of the Linux sources. What cannot be parsed is unknown.
+
+use snowshed_engine::model::Pid;
+
+/// Windows that went to zero, and window probes that were sent.
+pub(super) fn windows(pid: Pid) -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/net/netstat")).ok()?;
+    Some((value(&text, "TCPToZeroWindowAdv")?, value(&text, "TCPWinProbe")?))
+}
+
+/// A value of `TcpExt`: a line of names, then a line of values.
+fn value(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let at = names.split_whitespace().position(|found| found == name)?;
+    values.split_whitespace().nth(at)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_values_by_name_and_guesses_none() {
+        let text = "TcpExt: A TCPWinProbe\nTcpExt: 1 20\nIpExt: B\nIpExt: 9\n";
+        assert_eq!((value(text, "TCPWinProbe"), value(text, "B"), value("", "A")), (Some(20), None, None));
+        assert!(windows(std::process::id()).is_some());
+        assert_eq!(windows(0), None);
+    }
+}

@@ -1,0 +1,227 @@
+//! How the targets' connections and listeners get on: read from their sockets, once a second and when they close.
+//!
+//! A socket knows its process by its storage, which the iterator, `connect`, `listen` and `close` fill in, and
+//! which a connection inherits from its listener: so one that lives between two looks has its owner too.
+//! Cost: a look-up per change of state of any TCP socket of the machine; nothing per segment.
+
+use super::stamps::CONNECTIONS;
+use crate::{
+    kernel::{TARGETS, TaskFile, count, load, offset, peek, storage::InheritedStorage, target, tgid},
+    wire::{
+        Counter, SOCKET_CLOSED, SOCKET_FAILED, SOCKET_MULTIPATH, SOCKET_OWN_ZERO, SOCKET_PEER_ZERO,
+        SOCKET_RESET_RECEIVED, SOCKET_RESET_SENT, SocketRecord,
+    },
+};
+use aya_ebpf::{
+    helpers::{
+        bpf_ktime_get_ns,
+        generated::{bpf_seq_write, bpf_sock_from_file},
+    },
+    macros::{btf_tracepoint, map},
+    maps::RingBuf,
+    programs::BtfTracePointContext,
+};
+use core::{ffi::c_void, ptr::read_volatile};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
+const IPPROTO_MPTCP: u16 = 262;
+const ESTABLISHED: u32 = 1;
+const SYN_SENT: u32 = 2;
+const FIN_WAIT1: u32 = 4;
+const CLOSED: u32 = 7;
+const CLOSE_WAIT: u32 = 8;
+const LAST_ACK: u32 = 9;
+const LISTEN: u32 = 10;
+
+/// Whose a socket is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Holder {
+    host_tgid: u32,
+    _pad: u32,
+}
+
+#[unsafe(link_section = ".maps")]
+#[unsafe(no_mangle)]
+pub static HOLDERS: InheritedStorage<Holder> = InheritedStorage::new();
+
+/// What happened to sockets, some four thousand: the host takes them ten times a second. Over 38,000 closings and
+/// resets a second some are lost, and counted as such.
+#[map]
+static SOCKETS: RingBuf = RingBuf::with_byte_size(512 << 10, 0);
+
+/// The process that has the socket, initial namespace; 0: not one that is watched.
+///
+/// # Safety
+/// `sk` must be a pointer that the verifier trusts.
+#[inline(always)]
+pub unsafe fn owner(sk: *mut c_void) -> u32 {
+    // SAFETY: the caller's promise.
+    unsafe { HOLDERS.get(sk, false).map_or(0, |holder| holder.host_tgid) }
+}
+
+/// What its socket says.
+#[inline(always)]
+fn fill(record: &mut SocketRecord, sk: u64) {
+    record.family = peek(sk + offset!(sk_family) as u64);
+    let own: u16 = peek(sk + offset!(inet_sport) as u64);
+    let peer: u16 = peek(sk + offset!(sk_dport) as u64);
+    record.ports = [u16::from_be(own), u16::from_be(peer)];
+    if record.family == AF_INET6 {
+        record.local = peek(sk + offset!(sk_v6_rcv_saddr) as u64);
+        record.peer = peek(sk + offset!(sk_v6_daddr) as u64);
+    } else {
+        let local: [u8; 4] = peek(sk + offset!(sk_rcv_saddr) as u64);
+        let peer: [u8; 4] = peek(sk + offset!(sk_daddr) as u64);
+        record.local[..4].copy_from_slice(&local);
+        record.peer[..4].copy_from_slice(&peer);
+    }
+    if record.state == LISTEN {
+        record.queue = peek(sk + offset!(sk_backlog) as u64);
+        record.limit = peek(sk + offset!(sk_max_backlog) as u64);
+        record.drops = peek(sk + offset!(sk_drops) as u64);
+        return;
+    }
+    record.segments = peek(sk + offset!(tcp_segs_out) as u64);
+    record.data_segments = peek(sk + offset!(tcp_data_segs_out) as u64);
+    record.resent = peek(sk + offset!(tcp_total_retrans) as u64);
+    record.srtt = peek(sk + offset!(tcp_srtt) as u64);
+    record.least_rtt = peek(sk + offset!(tcp_rtt_min) as u64);
+    if record.state == ESTABLISHED || record.state == CLOSE_WAIT {
+        let theirs: u32 = peek(sk + offset!(tcp_snd_wnd) as u64);
+        let own: u32 = peek(sk + offset!(tcp_rcv_wnd) as u64);
+        record.probes = peek::<u8>(sk + offset!(csk_probes_out) as u64) as u32;
+        record.flags |= if theirs == 0 { SOCKET_PEER_ZERO } else { 0 };
+        record.flags |= if own == 0 { SOCKET_OWN_ZERO } else { 0 };
+    }
+}
+
+/// Every TCP socket that a process has open.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub extern "C" fn tcp_list(ctx: *const TaskFile) -> i32 {
+    // SAFETY: the context and what it points to are trusted; null marks the end.
+    unsafe {
+        let task = read_volatile(&raw const (*ctx).task);
+        let file = read_volatile(&raw const (*ctx).file);
+        if task.is_null() || file.is_null() {
+            return 0;
+        }
+        let host_tgid: u32 = load(task, offset!(task_tgid));
+        if TARGETS.get(host_tgid).is_none() {
+            return 0;
+        }
+        let socket: *const c_void = bpf_sock_from_file(file.cast_mut().cast()).cast();
+        if socket.is_null() {
+            return 0;
+        }
+        let sk: *mut c_void = load(socket, offset!(socket_sk));
+        if sk.is_null() {
+            return 0;
+        }
+        let protocol: u16 = load(sk, offset!(sk_protocol));
+        let family: u16 = load(sk, offset!(sk_family));
+        if protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP || family != AF_INET && family != AF_INET6 {
+            return 0;
+        }
+        let mut address = sk as u64;
+        let mut record = SocketRecord { host_tgid, ..SocketRecord::default() };
+        if protocol == IPPROTO_MPTCP {
+            address = peek(address + offset!(mptcp_first) as u64);
+            record.flags = SOCKET_MULTIPATH;
+        } else if let Some(holder) = HOLDERS.get(sk, true)
+            && holder.host_tgid == 0
+        {
+            holder.host_tgid = host_tgid;
+        }
+        record.at = bpf_ktime_get_ns();
+        record.socket = address;
+        record.state = peek::<u8>(address + offset!(sk_state) as u64) as u32;
+        if record.state == 0 || record.state == CLOSED {
+            return 0;
+        }
+        fill(&mut record, address);
+        let seq: *mut c_void = load(read_volatile(&raw const (*ctx).meta), 0);
+        bpf_seq_write(seq.cast(), (&raw const record).cast(), size_of::<SocketRecord>() as u32);
+    }
+    0
+}
+
+/// A socket changes its state. `connect`, `listen` and `close` do so in their own process.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn tcp_changed(ctx: BtfTracePointContext) -> i32 {
+    let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    let (old, new) = (old as u32, new as u32);
+    // SAFETY: the socket is a trusted argument.
+    unsafe {
+        let sk: *mut c_void = ctx.arg::<*const c_void>(0).cast_mut();
+        if load::<u16>(sk, offset!(sk_protocol)) != IPPROTO_TCP {
+            return 0;
+        }
+        match new {
+            CLOSED => {
+                let failed = old == SYN_SENT;
+                tell(sk, if failed { SOCKET_FAILED } else { SOCKET_CLOSED }, old);
+            }
+            SYN_SENT | FIN_WAIT1 | LAST_ACK | LISTEN => {
+                if target().is_some()
+                    && let Some(holder) = HOLDERS.get(sk, true)
+                {
+                    holder.host_tgid = tgid();
+                }
+            }
+            _ => {}
+        }
+    }
+    0
+}
+
+/// Also for packets that no connection expects; those have no socket of a process.
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub fn tcp_reset_sent(ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: the socket is a trusted argument or null.
+    unsafe {
+        let sk: *mut c_void = ctx.arg::<*const c_void>(0).cast_mut();
+        if !sk.is_null() {
+            tell(sk, SOCKET_RESET_SENT, 0);
+        }
+    }
+    0
+}
+
+#[btf_tracepoint(function = "tcp_receive_reset")]
+pub fn tcp_reset_received(ctx: BtfTracePointContext) -> i32 {
+    // SAFETY: the socket is a trusted argument.
+    unsafe { tell(ctx.arg::<*const c_void>(0).cast_mut(), SOCKET_RESET_RECEIVED, 0) };
+    0
+}
+
+/// Tells what happened to a socket, if it is one of a target.
+#[inline(always)]
+unsafe fn tell(sk: *mut c_void, kind: u32, state: u32) {
+    // SAFETY: the socket is trusted, which also are those that have no storage.
+    unsafe {
+        let mut host_tgid = owner(sk);
+        // Whoever wrote last knows better than the listener.
+        if let Some(connection) = CONNECTIONS.get(sk, false) {
+            host_tgid = connection.host_tgid;
+        }
+        if host_tgid == 0 {
+            return;
+        }
+        count(Counter::Sockets);
+        let Some(mut entry) = SOCKETS.reserve::<SocketRecord>(0) else {
+            count(Counter::SocketsLost);
+            return;
+        };
+        let mut record = SocketRecord { kind, host_tgid, state, ..SocketRecord::default() };
+        record.at = bpf_ktime_get_ns();
+        record.socket = sk as u64;
+        record.error = peek(sk as u64 + offset!(sk_err) as u64);
+        fill(&mut record, sk as u64);
+        entry.write(record);
+        entry.submit(0);
+    }
+}
