@@ -8,7 +8,13 @@ mod victim;
 use seen::wait;
 use snowshed_ebpf::{Options, Session, SessionError, Tier};
 use snowshed_engine::model::{HoldingKind, Holdings, Join, Observation, Pid, Resource, SiteId};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 use victim::Victim;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,6 +29,45 @@ fn session() -> Session {
         assert_eq!(probe.tier, Tier::Full, "{}: {} ({})", probe.name, probe.reason, probe.remedy);
     }
     session
+}
+
+/// Keeps all processors busy while this value lives.
+struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    fn start() -> Self {
+        let on = Arc::new(AtomicBool::new(true));
+        for _ in 0..2 * std::thread::available_parallelism().map_or(2, usize::from) {
+            let on = on.clone();
+            std::thread::spawn(move || while on.load(Ordering::Relaxed) {});
+        }
+        Self(on)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn measuring_its_own_cost_leaves_nothing_that_could_be_taken_for_a_targets() {
+    // Packets then wait so long for their answer that they are sent again.
+    let _busy = Busy::start();
+    for _ in 0..3 {
+        let mut session = session();
+        let mut seen = Vec::new();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(300) {
+            session.poll(Duration::from_millis(50), &mut seen);
+        }
+        let told = seen.iter().find(|one| matches!(one, Observation::Retransmit(_) | Observation::Lost(_)));
+        assert!(told.is_none(), "{told:?}");
+        for probe in session.status() {
+            assert_eq!((probe.events, probe.lost), (0, 0), "{}", probe.name);
+        }
+    }
 }
 
 fn fds(observation: &Observation, pid: Pid) -> Option<&Holdings> {

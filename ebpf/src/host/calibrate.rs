@@ -199,6 +199,13 @@ fn connection() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let from = TcpStream::connect(listener.local_addr()?)?;
     from.set_nodelay(true)?;
+    let reset = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: the option's own structure and its size. It ends by a reset, so that nothing is sent on it, or again,
+    // after the calibration; where that is refused it ends as usual.
+    unsafe {
+        let (value, size) = ((&raw const reset).cast(), size_of::<libc::linger>() as libc::socklen_t);
+        libc::setsockopt(from.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, value, size);
+    }
     Ok((from, listener.accept()?.0))
 }
 

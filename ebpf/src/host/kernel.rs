@@ -236,9 +236,13 @@ impl Kernel {
         (!all.is_empty()).then(|| all.join(", "))
     }
 
-    /// Nothing more will be attached: gives the types' memory back.
+    /// Nothing more will be attached: gives the types' memory back, and forgets what the calibration told of itself.
     pub(crate) fn settle(&mut self) {
         self.btf = None;
+        let rings = [&mut self.events, &mut self.stacks, &mut self.growths, &mut self.retransmits, &mut self.sockets];
+        for ring in rings {
+            while ring.next().is_some() {}
+        }
         // SAFETY: only returns free pages to the system. Parsing types and object left tens of megabytes of them.
         unsafe { libc::malloc_trim(0) };
     }

@@ -67,8 +67,8 @@ struct Unit {
     trouble: Option<String>,
     /// Its hooks are on.
     hooked: bool,
-    /// Events that it counted while it was calibrated.
-    calibrated: u64,
+    /// Events that it counted and lost while it was calibrated.
+    calibrated: (u64, u64),
     due: Nanos,
     lost: u64,
 }
@@ -110,7 +110,7 @@ impl Session {
         let now = clock::now();
         let mut units: Vec<Unit> = probes::all()
             .into_iter()
-            .map(|probe| Unit { probe, trouble: None, hooked: true, calibrated: 0, due: now, lost: 0 })
+            .map(|probe| Unit { probe, trouble: None, hooked: true, calibrated: (0, 0), due: now, lost: 0 })
             .collect();
         let loaded = if options.no_bpf {
             Err("switched off".to_owned())
@@ -171,7 +171,9 @@ impl Session {
             slower: 1,
         };
         for index in 0..session.units.len() {
-            session.units[index].calibrated = session.events(index);
+            let counted = session.counted(index);
+            let unit = &mut session.units[index];
+            (unit.calibrated, unit.lost) = (counted, counted.1);
         }
         let own = session.kernel.as_mut().and_then(own_thread);
         session.level = own.map_or(0, |thread| (thread.level as usize).min(LEVELS - 1));

@@ -37,7 +37,7 @@ impl Session {
         let elapsed = now.saturating_sub(self.watch.looked);
         self.watch.due = now + EVERY;
         self.watch.looked = now;
-        let events: Vec<u64> = (0..self.units.len()).map(|index| self.events(index)).collect();
+        let events: Vec<u64> = (0..self.units.len()).map(|index| self.counted(index).0).collect();
         let before = std::mem::replace(&mut self.watch.events, events);
         if before.len() == self.units.len() && elapsed > 0 {
             self.watch.cores = (0..self.units.len()).map(|index| self.core(index, before[index], elapsed)).collect();

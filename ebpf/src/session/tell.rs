@@ -23,21 +23,22 @@ impl Session {
         }
     }
 
-    /// What a probe has delivered, what it counted of the calibration included.
-    pub(super) fn events(&self, index: usize) -> u64 {
-        let Some(kernel) = &self.kernel else { return 0 };
-        self.units[index].probe.counters().0.iter().map(|counter| kernel.count(*counter)).sum()
+    /// What a probe has delivered and lost, what it counted of the calibration included.
+    pub(super) fn counted(&self, index: usize) -> (u64, u64) {
+        let (delivered, lost) = self.units[index].probe.counters();
+        (self.sum(delivered), self.sum(lost))
+    }
+
+    fn sum(&self, counters: &[Counter]) -> u64 {
+        self.kernel.as_ref().map_or(0, |kernel| counters.iter().map(|counter| kernel.count(*counter)).sum())
     }
 
     /// State and cost of each probe.
     #[must_use]
     pub fn status(&self) -> Vec<ProbeStatus> {
-        let count = |counters: &[Counter]| {
-            self.kernel.as_ref().map_or(0, |kernel| counters.iter().map(|counter| kernel.count(*counter)).sum())
-        };
         let privilege = Privilege::now();
         let row = |(index, unit): (usize, &Unit)| {
-            let (events, lost) = unit.probe.counters();
+            let ((events, lost), before) = (self.counted(index), unit.calibrated);
             let lacks = unit.probe.lacks();
             let (shed, price) = (self.shed(index), self.cost.price(index));
             let over = || format!("over the budget of {} of a core", self.budget.targets_core_share);
@@ -66,9 +67,9 @@ impl Session {
                     None => lacks.map(|lacks| privilege.remedy(&lacks)).unwrap_or_default(),
                 },
                 reason,
-                events: count(events).saturating_sub(unit.calibrated),
-                lost: count(lost),
-                counts: unit.probe.counts().iter().map(|(what, counter)| (*what, count(&[*counter]))).collect(),
+                events: events.saturating_sub(before.0),
+                lost: lost.saturating_sub(before.1),
+                counts: unit.probe.counts().iter().map(|(what, counter)| (*what, self.sum(&[*counter]))).collect(),
                 ns_per_event: price.per_run,
                 ns_dispatch: price.dispatch,
                 ns_for_targets: price.watched,

@@ -51,12 +51,14 @@ pub struct Connection {
     run_end: u32,
     /// and so many of the bytes are of sends that have not returned.
     pub unclaimed: u32,
-    /// A retransmit waits for the stamp of a send that has not returned,
+    /// A retransmit waits for the stamp of a send that has not returned; so many more stamps are told to it,
     waiting: u32,
     /// whose bytes reach to here.
     waiting_end: u32,
 }
 
+/// Stamps told to a retransmit that waits: its own is among the next few, or was never made.
+const TOLD: u32 = 32;
 pub const RECENT: usize = 64;
 pub const OLD: usize = 192;
 
@@ -113,17 +115,18 @@ impl Connection {
         if self.waiting == 0 || before(self.waiting_end, end) {
             self.waiting_end = end;
         }
-        self.waiting = 1;
+        self.waiting = TOLD;
     }
 
     /// Whether a retransmit waits for a stamp; the last one that it waited for ends that.
     #[inline(always)]
     pub fn is_awaited(&mut self) -> bool {
-        let awaited = self.waiting != 0;
-        if awaited && self.unclaimed == 0 && !before(self.end, self.waiting_end) {
-            self.waiting = 0;
+        if self.waiting == 0 {
+            return false;
         }
-        awaited
+        let is_last = self.unclaimed == 0 && !before(self.end, self.waiting_end);
+        self.waiting = if is_last { 0 } else { self.waiting - 1 };
+        true
     }
 
     /// A send of `length` bytes has returned; `end` is `write_seq`, `acked` `snd_una`. Returns where the
