@@ -83,6 +83,8 @@ metrics! {
     TARGET_TCP_SEGMENTS = Counter "snowshed_target_tcp_segments_sent_total" ["pid", "name", "peer"] "TCP segments that a target sent since it is watched, those sent again included. A peer that gives way to another goes on in others.";
     TARGET_TCP_RESENT = Counter "snowshed_target_tcp_segments_retransmitted_total" ["pid", "name", "peer"] "Of these, segments sent again, by the sockets' own counters.";
     TARGET_TCP_RTT = Gauge "snowshed_target_tcp_rtt_seconds" ["pid", "name", "peer", "kind"] "Round trip: smoothed, of the slowest open connection, or least of late, of all.";
+    TARGET_TCP_READS = Counter "snowshed_target_tcp_reads_total" ["pid", "name", "peer"] "Receives of a target that brought bytes of a TCP connection.";
+    TARGET_TCP_READ_DELAY = Counter "snowshed_target_tcp_read_delay_seconds_total" ["pid", "name", "peer"] "How long these bytes had lain there unread, to within a tick of the kernel's clock each; divided by the reads, the delay from ready to read.";
     TARGET_TCP_ZERO = Gauge "snowshed_target_tcp_zero_windows" ["pid", "name", "peer", "side"] "Connections on which nothing can be sent because the peer does not read, or the target itself (own).";
     TARGET_TCP_RESETS = Counter "snowshed_target_tcp_resets_total" ["pid", "name", "peer", "direction"] "Resets, sent or received.";
     TARGET_TCP_FAILURES = Counter "snowshed_target_tcp_connect_failures_total" ["pid", "name", "peer", "error"] "Connects that failed, by errno; given_up: no answer was waited for, or this host refused.";

@@ -136,6 +136,43 @@ sys.stdin.readline()
     assert_eq!((of("127.0.0.1"), of("::1")), (400, 200), "{:?}", watched.peers);
 }
 
+/// One that reads late, and one that reads at once.
+#[test]
+fn bytes_that_lie_unread_are_told_with_their_time() {
+    let mut watched = Watched::python(
+        "
+import socket, sys, time
+late = socket.create_server(('127.0.0.1', 0))
+soon = socket.create_server(('::1', 0), family=socket.AF_INET6)
+pairs = []
+for one in (late, soon):
+    client = socket.create_connection(one.getsockname()[:2]); pairs.append((client, one.accept()[0]))
+print('ready', flush=True)
+sys.stdin.readline()
+for client, server in pairs:
+    for i in range(10):
+        client.sendall(b'x')
+        if client is pairs[0][0]: time.sleep(0.02)
+        server.recv(1)
+print('read', flush=True)
+sys.stdin.readline()
+",
+    );
+    watched.go_on();
+    watched.until("all that was read", |seen| seen.sum(|one| one.reads) >= 20);
+    let of = |address: &str| {
+        let is = |one: &&TcpPeer| one.peer.is_some_and(|peer| peer.address.to_string() == address);
+        let of = |value: fn(&TcpPeer) -> u64| watched.peers.iter().filter(is).map(value);
+        let sum = |value| of(value).sum::<u64>();
+        (sum(|one| one.reads), sum(|one| one.read_delay_us), of(|one| one.slowest_read_us.into()).max())
+    };
+    let (late, soon) = (of("127.0.0.1"), of("::1"));
+    assert_eq!((late.0, soon.0), (10, 10));
+    // Less than was waited where an acknowledgement left meanwhile.
+    assert!(late.1 >= 60_000 && late.2 >= Some(15_000), "{late:?}");
+    assert!(soon.1 < late.1 / 2, "{soon:?} of one that reads at once, {late:?} of one that waits");
+}
+
 #[test]
 fn failed_connects_and_resets_are_counted_with_their_errno() {
     let mut watched = Watched::python(

@@ -90,6 +90,9 @@ fn add(sum: &mut TcpPeer, more: &TcpPeer) {
     sum.segments = sum.segments.saturating_add(more.segments);
     sum.data_segments = sum.data_segments.saturating_add(more.data_segments);
     sum.resent = sum.resent.saturating_add(more.resent);
+    sum.reads = sum.reads.saturating_add(more.reads);
+    sum.read_delay_us = sum.read_delay_us.saturating_add(more.read_delay_us);
+    sum.slowest_read_us = sum.slowest_read_us.max(more.slowest_read_us);
     sum.resets_sent = sum.resets_sent.saturating_add(more.resets_sent);
     sum.resets_received = sum.resets_received.saturating_add(more.resets_received);
     sum.rtt_us = more.rtt_us.or(sum.rtt_us);

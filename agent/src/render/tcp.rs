@@ -35,6 +35,12 @@ pub(crate) struct Peer {
     pub(crate) rtt_seconds: Option<f64>,
     /// The kernel's least round trip of late, the least of all connections.
     pub(crate) least_rtt_seconds: Option<f64>,
+    pub(crate) reads_total: u64,
+    /// How long received bytes lay unread until the target took them, to within a tick of the kernel's clock: of all
+    /// reads, added up.
+    pub(crate) read_delay_seconds_total: f64,
+    /// The longest of these; `null`: nothing was read.
+    pub(crate) slowest_read_seconds: Option<f64>,
     /// Connections whose peer takes nothing now.
     pub(crate) peer_zero_windows: u32,
     /// Connections that the target itself does not read now.
@@ -86,6 +92,9 @@ impl From<&TcpPeer> for Peer {
             retransmitted_ratio: ratio(one.resent, one.segments),
             rtt_seconds: time(one.rtt_us),
             least_rtt_seconds: time(one.least_rtt_us),
+            reads_total: one.reads,
+            read_delay_seconds_total: one.read_delay_us as f64 / 1e6,
+            slowest_read_seconds: time((one.reads > 0).then_some(one.slowest_read_us)),
             peer_zero_windows: one.peer_zero,
             own_zero_windows: one.own_zero,
             window_probes_unanswered: one.probes,
@@ -161,6 +170,9 @@ pub(crate) mod tests {
             resent: 5,
             rtt_us: Some(1500),
             least_rtt_us: Some(900),
+            reads: 4,
+            read_delay_us: 20_000,
+            slowest_read_us: 12_000,
             peer_zero: 1,
             probes: 3,
             resets_received: 4,
@@ -182,6 +194,8 @@ pub(crate) mod tests {
             (peer.name(), peer.retransmitted_ratio, peer.rtt_seconds),
             ("10.0.0.9:443", Some(0.025), Some(0.0015))
         );
+        assert_eq!((peer.read_delay_seconds_total, peer.slowest_read_seconds), (0.02, Some(0.012)));
+        assert_eq!(record.peers[1].slowest_read_seconds, None, "nothing was read");
         let failures: Vec<(&str, u64)> = peer.connect_failures_total.iter().map(|(k, v)| (k.as_ref(), *v)).collect();
         assert_eq!(failures, [("ECONNREFUSED", 2), ("errno_7", 1), ("given_up", 1)]);
         assert_eq!((record.peers[1].name(), record.listeners[0].protocol()), ("others", "mptcp"));

@@ -3,6 +3,7 @@
 //! Cost: an unwatched process pays one hash look-up per hooked event and nothing else.
 
 pub mod context;
+pub mod holder;
 pub mod lifecycle;
 pub mod origin;
 pub mod stack;

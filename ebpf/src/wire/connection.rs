@@ -11,8 +11,6 @@ pub struct ConnectionRecord {
     pub peer: [u8; 16],
     /// The kernel's monotonic clock, nanoseconds.
     pub now: u64,
-    /// Its jiffies at the same moment: together they tell how long a jiffy is.
-    pub jiffies: u64,
     /// First byte that the peer has not acknowledged.
     pub acknowledged: u32,
     /// Bytes written and not acknowledged.

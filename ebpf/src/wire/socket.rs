@@ -54,6 +54,12 @@ pub struct SocketRecord {
     pub drops: u32,
     /// Window probes that have no answer.
     pub probes: u32,
+    /// Receives that brought bytes, since the socket is watched.
+    pub reads: u32,
+    /// The longest time since the last packet with data when bytes were received, since the last look, ticks.
+    pub slowest_read: u32,
+    /// That time of all receives, added up, ticks.
+    pub read_delay: u64,
     /// Own address (IPv4 in the first four bytes).
     pub local: [u8; 16],
     /// Peer's address.

@@ -64,6 +64,16 @@ pub struct TcpPeer {
     pub own_zero: u32,
     /// Window probes without an answer.
     pub probes: u32,
+    /// Receives that brought bytes.
+    #[serde(default)]
+    pub reads: u64,
+    /// How long the bytes had lain there, to within a tick of the kernel's clock, microseconds, all of these receives
+    /// added up. Of bytes that came in several packets it is the time since the last one.
+    #[serde(default)]
+    pub read_delay_us: u64,
+    /// The longest of these times, microseconds.
+    #[serde(default)]
+    pub slowest_read_us: u32,
     /// Resets sent.
     pub resets_sent: u64,
     /// Resets received.

@@ -10,6 +10,9 @@ const WELL: usize = 3;
 /// Peers and listeners shown that are not.
 const ILL: usize = 8;
 
+/// Bytes that wait for their reader no longer than this are not told, seconds.
+const WORTH_TELLING: f64 = 0.01;
+
 /// The lines of a process; none if it has no TCP at all.
 pub(super) fn lines(tcp: &Record) -> Vec<String> {
     let mut lines = Vec::new();
@@ -58,6 +61,10 @@ fn peer_line(peer: &Peer) -> String {
     if let Some(rtt) = peer.rtt_seconds {
         let least = peer.least_rtt_seconds.map_or_else(String::new, |least| format!(" (at least {})", short(least)));
         say(true, format!("round trip {}{least}", short(rtt)));
+    }
+    if let Some(slowest) = peer.slowest_read_seconds.filter(|slowest| *slowest >= WORTH_TELLING) {
+        let mean = peer.read_delay_seconds_total / peer.reads_total as f64;
+        say(true, format!("read {} after it came (at most {})", short(mean), short(slowest)));
     }
     let share = peer.retransmitted_ratio.unwrap_or(0.0) * 100.0;
     let (sent, again) = (peer.segments_sent_total, peer.segments_retransmitted_total);
@@ -110,7 +117,7 @@ mod tests {
         let text = lines(&Record::from(&view())).join("\n");
         for part in [
             "250 segments sent, 5 again (2.00 %); its network namespace: windows shut 1 times",
-            "10.0.0.9:443           2 open, round trip 1.5 ms (at least 900 µs)",
+            "10.0.0.9:443           2 open, round trip 1.5 ms (at least 900 µs), read 5.0 ms after it came (at most 12.0 ms)",
             "5 of 200 segments sent again (2.5 %), 1 blocked: the peer does not read (3 probes without an answer), 4 resets received",
             "2 connects failed: ECONNREFUSED",
             "connects failed: given up",

@@ -6,7 +6,7 @@
 //! Cost: some 0.5 µs in the kernel for each internet socket and look, one look in five where they are many; a hash entry for each connection with a queue or closed by its peer; none for those at rest.
 
 use crate::{
-    host::iterator,
+    host::{clock, iterator},
     probes::tcp::address::address,
     wire::{ConnectionRecord, FdRecord},
 };
@@ -26,10 +26,6 @@ const MANY: u64 = 2_000;
 const SELDOM: Nanos = 5_000_000_000;
 /// Troubled ones that are told of a process.
 const TOLD: usize = 16;
-/// How often a kernel counts its jiffies in a second: what kernels are built with.
-const TICKS: [u64; 9] = [24, 48, 100, 128, 200, 250, 256, 300, 1000];
-/// Jiffies begin so many seconds before their 32 bits overflow.
-const BEFORE_OVERFLOW: u64 = 300;
 
 /// The descriptors in a buffer, each with its connection where it has one.
 pub(super) fn records(mut buffer: &[u8]) -> impl Iterator<Item = (FdRecord, Option<ConnectionRecord>)> + '_ {
@@ -62,15 +58,27 @@ struct Stood {
 }
 
 /// All connections of all targets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Watch {
+    /// How long a jiffy is.
+    tick: Nanos,
     stood: HashMap<(u64, u64), Stood>,
     round: u64,
     /// When the last look began, and how many connections it saw.
     looked: Option<(Nanos, u64)>,
 }
 
+impl Default for Watch {
+    fn default() -> Self {
+        Self::new(clock::tick())
+    }
+}
+
 impl Watch {
+    fn new(tick: Nanos) -> Self {
+        Self { tick, stood: HashMap::new(), round: 0, looked: None }
+    }
+
     /// Whether this look is to be one at connections too.
     pub(super) fn is_due(&self, now: Nanos) -> bool {
         self.looked.is_none_or(|(at, count)| count <= MANY || now.saturating_sub(at) >= SELDOM)
@@ -127,8 +135,7 @@ impl Watch {
         let peer = peer?;
         // Without the time there are no figures: this kernel lacks one of them.
         let now = Some(connection.now).filter(|now| *now > 0)?;
-        let tick = 1_000_000_000 / ticks(now, connection.jiffies);
-        let ago = |jiffies: u32| Nanos::from(jiffies) * tick;
+        let ago = |jiffies: u32| Nanos::from(jiffies) * self.tick;
         let stood = self.stood.get(&(record.file, record.ino));
         let since = |then: Option<Nanos>| then.map_or(0, |then| now.saturating_sub(then));
         let half_closed =
@@ -202,13 +209,6 @@ impl Watch {
 fn keep_worst(troubled: &mut Vec<ConnectionSeen>) {
     troubled.sort_by_key(|seen| std::cmp::Reverse(seen.trouble()));
     troubled.truncate(TOLD);
-}
-
-/// Jiffies in a second: the kernel tells both clocks at one moment, and where the jiffies began.
-fn ticks(now: Nanos, jiffies: u64) -> u64 {
-    let expected = |ticks: u64| (i128::from(now) - i128::from(BEFORE_OVERFLOW) * 1_000_000_000) * i128::from(ticks);
-    let told = (i128::from(jiffies) - (1_i128 << 32)) * 1_000_000_000;
-    TICKS.into_iter().min_by_key(|ticks| (expected(*ticks) - told).unsigned_abs()).unwrap_or(250)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use crate::{
     kernel::{
-        TARGETS, TaskFile, context, count, current, divisor, file_of, load, offset, peek, sampled, stack,
+        TARGETS, TaskFile, context, count, current, divisor, file_of, holder, load, offset, peek, sampled, stack,
         storage::TASKS, target, tgid,
     },
     wire::{
@@ -130,6 +130,7 @@ pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the socket is a trusted argument; the loads go through typed pointers.
     unsafe {
         let sk: *const c_void = ctx.arg(0);
+        holder::took(sk.cast_mut());
         let socket: *const c_void = load(sk, offset!(sk_socket));
         if socket.is_null() {
             return 0;

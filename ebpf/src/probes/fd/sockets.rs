@@ -52,10 +52,13 @@ pub unsafe fn write_connection(seq: *mut c_void, sk: u64, family: u16, is_tcp: b
     if is_tcp && times.iter().chain(&numbers).all(|offset| is_there(*offset)) {
         let number = |offset: usize| -> u32 { peek(sk + offset as u64) };
         // SAFETY: no arguments, always valid.
-        (record.now, record.jiffies) = unsafe { (bpf_ktime_get_ns(), bpf_jiffies64()) };
-        record.since_sent = (record.jiffies as u32).wrapping_sub(number(offset!(tcp_lsndtime)));
-        record.since_received = (record.jiffies as u32).wrapping_sub(number(offset!(icsk_lrcvtime)));
-        record.since_heard = (record.jiffies as u32).wrapping_sub(number(offset!(tcp_rcv_tstamp)));
+        let jiffies = unsafe {
+            record.now = bpf_ktime_get_ns();
+            bpf_jiffies64() as u32
+        };
+        record.since_sent = jiffies.wrapping_sub(number(offset!(tcp_lsndtime)));
+        record.since_received = jiffies.wrapping_sub(number(offset!(icsk_lrcvtime)));
+        record.since_heard = jiffies.wrapping_sub(number(offset!(tcp_rcv_tstamp)));
         record.acknowledged = number(offset!(tcp_snd_una));
         record.unsent = number(offset!(tcp_write_seq)).wrapping_sub(record.acknowledged);
         record.copied = number(offset!(tcp_copied_seq));

@@ -5,9 +5,12 @@
 //! Invariant: bounded by [`MOST`]; a connection over it is counted in [`Connections::untold`], not guessed.
 
 use super::address::address;
-use crate::wire::{
-    SOCKET_CLOSED, SOCKET_FAILED, SOCKET_MULTIPATH, SOCKET_OPEN, SOCKET_OWN_ZERO, SOCKET_PEER_ZERO,
-    SOCKET_RESET_RECEIVED, SOCKET_RESET_SENT, SocketRecord,
+use crate::{
+    host::clock,
+    wire::{
+        SOCKET_CLOSED, SOCKET_FAILED, SOCKET_MULTIPATH, SOCKET_OPEN, SOCKET_OWN_ZERO, SOCKET_PEER_ZERO,
+        SOCKET_RESET_RECEIVED, SOCKET_RESET_SENT, SocketRecord,
+    },
 };
 use snowshed_engine::model::{Nanos, Peer, Pid, TcpListener, TcpLook, TcpPeer};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -29,7 +32,7 @@ struct Known {
 }
 
 /// All targets' connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Connections {
     known: HashMap<u64, Known>,
     gains: BTreeMap<Pid, BTreeMap<Option<Peer>, TcpPeer>>,
@@ -39,8 +42,25 @@ pub(super) struct Connections {
     /// Processes that were looked at before: what is new of them began since then.
     looked: BTreeSet<Pid>,
     look: u64,
+    /// How long a jiffy is.
+    tick: Nanos,
     /// Connections that there was no room for.
     pub(super) untold: u64,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            known: HashMap::new(),
+            gains: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            ports: BTreeSet::new(),
+            looked: BTreeSet::new(),
+            look: 0,
+            tick: clock::tick(),
+            untold: 0,
+        }
+    }
 }
 
 impl Connections {
@@ -94,10 +114,16 @@ impl Connections {
     }
 
     fn add(&mut self, pid: Pid, record: &SocketRecord, before: &SocketRecord) {
+        let tick = self.tick;
         let gain = self.gain(pid, record);
         gain.segments += u64::from(record.segments.wrapping_sub(before.segments));
         gain.data_segments += u64::from(record.data_segments.wrapping_sub(before.data_segments));
         gain.resent += u64::from(record.resent.wrapping_sub(before.resent));
+        gain.reads += u64::from(record.reads.wrapping_sub(before.reads));
+        let micros = |ticks: u64| ticks.saturating_mul(tick) / 1000;
+        gain.read_delay_us += micros(record.read_delay.wrapping_sub(before.read_delay));
+        let slowest = u32::try_from(micros(record.slowest_read.into())).unwrap_or(u32::MAX);
+        gain.slowest_read_us = gain.slowest_read_us.max(slowest);
     }
 
     fn open(&mut self, pid: Pid, record: &SocketRecord) {

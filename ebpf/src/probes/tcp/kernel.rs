@@ -5,7 +5,7 @@ mod sockets;
 mod stamps;
 
 use crate::{
-    kernel::{context, count, is_there, load, offset, peek, target, tgid},
+    kernel::{context, count, holder, is_there, load, offset, peek, target, tgid},
     wire::{Counter, RetransmitRecord, WRITER_FORGOTTEN, WRITER_LATE, WRITER_OPEN, WRITER_UNSURE, WRITERS_NAMED},
 };
 use aya_ebpf::{
@@ -95,7 +95,7 @@ pub fn tcp_retransmitted(ctx: BtfTracePointContext) -> i32 {
     unsafe {
         let sk: *mut c_void = ctx.arg::<*const c_void>(0).cast_mut();
         let connection = CONNECTIONS.get(sk, false);
-        let host_tgid = sockets::owner(sk);
+        let host_tgid = holder::owner(sk);
         if connection.is_none() && host_tgid == 0 {
             return 0;
         }

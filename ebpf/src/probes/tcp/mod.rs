@@ -15,6 +15,8 @@
 //! over multipath TCP: its parts number their bytes by themselves, and the kernel shows these programs no way from
 //! a part to the whole. Of such a connection the first part's counters are read, the others' are not. A plain client
 //! of a multipath listener (Go's default) is an ordinary connection, and is seen.
+//! How long bytes lay unread is told to within a jiffy (4 ms here), and only while the hooks of `fd` are on, which see
+//! the receives.
 //! Zero windows of a connection are seen if they last until a look; shorter ones only in the counters of the
 //! network namespace. A connect that is refused before a packet leaves (no route) changes no state and is not told.
 //! A reset that answers a packet for which there is no connection has no process.

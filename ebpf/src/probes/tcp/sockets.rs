@@ -6,7 +6,11 @@
 
 use super::stamps::CONNECTIONS;
 use crate::{
-    kernel::{TARGETS, TaskFile, count, load, offset, peek, storage::InheritedStorage, target, tgid},
+    kernel::{
+        TARGETS, TaskFile, count,
+        holder::{HOLDERS, Holder},
+        load, offset, peek, target, tgid,
+    },
     wire::{
         Counter, SOCKET_CLOSED, SOCKET_FAILED, SOCKET_MULTIPATH, SOCKET_OWN_ZERO, SOCKET_PEER_ZERO,
         SOCKET_RESET_RECEIVED, SOCKET_RESET_SENT, SocketRecord,
@@ -35,31 +39,16 @@ const CLOSE_WAIT: u32 = 8;
 const LAST_ACK: u32 = 9;
 const LISTEN: u32 = 10;
 
-/// Whose a socket is.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Holder {
-    host_tgid: u32,
-    _pad: u32,
-}
-
-#[unsafe(link_section = ".maps")]
-#[unsafe(no_mangle)]
-pub static HOLDERS: InheritedStorage<Holder> = InheritedStorage::new();
-
 /// What happened to sockets, some four thousand: the host takes them ten times a second. Over 38,000 closings and
 /// resets a second some are lost, and counted as such.
 #[map]
 static SOCKETS: RingBuf = RingBuf::with_byte_size(512 << 10, 0);
 
-/// The process that has the socket, initial namespace; 0: not one that is watched.
-///
-/// # Safety
-/// `sk` must be a pointer that the verifier trusts.
+/// How soon it is read; the longest time begins anew.
 #[inline(always)]
-pub unsafe fn owner(sk: *mut c_void) -> u32 {
-    // SAFETY: the caller's promise.
-    unsafe { HOLDERS.get(sk, false).map_or(0, |holder| holder.host_tgid) }
+fn fill_reads(record: &mut SocketRecord, holder: &mut Holder) {
+    (record.reads, record.read_delay, record.slowest_read) = (holder.reads, holder.delay, holder.slowest);
+    holder.slowest = 0;
 }
 
 /// What its socket says.
@@ -131,10 +120,11 @@ pub extern "C" fn tcp_list(ctx: *const TaskFile) -> i32 {
         if protocol == IPPROTO_MPTCP {
             address = peek(address + offset!(mptcp_first) as u64);
             record.flags = SOCKET_MULTIPATH;
-        } else if let Some(holder) = HOLDERS.get(sk, true)
-            && holder.host_tgid == 0
-        {
-            holder.host_tgid = host_tgid;
+        } else if let Some(holder) = HOLDERS.get(sk, true) {
+            if holder.host_tgid == 0 {
+                holder.host_tgid = host_tgid;
+            }
+            fill_reads(&mut record, holder);
         }
         record.at = bpf_ktime_get_ns();
         record.socket = address;
@@ -203,7 +193,8 @@ pub fn tcp_reset_received(ctx: BtfTracePointContext) -> i32 {
 unsafe fn tell(sk: *mut c_void, kind: u32, state: u32) {
     // SAFETY: the socket is trusted, which also are those that have no storage.
     unsafe {
-        let mut host_tgid = owner(sk);
+        let holder = HOLDERS.get(sk, false);
+        let mut host_tgid = holder.as_ref().map_or(0, |holder| holder.host_tgid);
         // Whoever wrote last knows better than the listener.
         if let Some(connection) = CONNECTIONS.get(sk, false) {
             host_tgid = connection.host_tgid;
@@ -221,6 +212,9 @@ unsafe fn tell(sk: *mut c_void, kind: u32, state: u32) {
         record.socket = sk as u64;
         record.error = peek(sk as u64 + offset!(sk_err) as u64);
         fill(&mut record, sk as u64);
+        if let Some(holder) = holder {
+            fill_reads(&mut record, holder);
+        }
         entry.write(record);
         entry.submit(0);
     }
