@@ -151,7 +151,7 @@ fn of_a_library_that_is_loaded_after_many() {
     for dialect in ["gnu", "gnu2"] {
         let flag = format!("-mtls-dialect={dialect}");
         // More modules than a thread's table has room for at first, and no room beside the thread pointer.
-        let mut libraries = built.fillers("cc", 40, &flag);
+        let mut libraries = built.fillers("cc", 80, &flag);
         libraries.push(built.library("cc", "publisher", &[&flag]));
         exact(&program, &libraries, |status| status.dynamic);
     }
@@ -308,4 +308,23 @@ fn a_process_is_called_what_it_calls_itself() {
         child.is_some()
     });
     assert!(child.is_some_and(|(name, instance)| name.starts_with("python3") && instance.is_none()));
+}
+
+#[test]
+fn a_process_that_holds_up_whoever_reads_it_holds_up_nobody_else() {
+    let built = Built::new();
+    let silent = Victim::run(&mut Command::new(built.program("cc", "silent.c", &[])));
+    silent.expect("ready");
+    let mut session = session();
+    session.add_target(silent.pid()).unwrap();
+    let victim = Victim::start(PROCESS_CONTEXT);
+    victim.expect("ready");
+    session.add_target(victim.pid()).unwrap();
+    victim.go_on();
+    until(&mut session, "the other one's name, and that this one is silent", |session, _| {
+        let contexts = session.contexts();
+        contexts.named == 1 && contexts.reasons.iter().any(|reason| reason.contains("has not answered"))
+    });
+    // What needs no memory of it goes on.
+    assert!(session.holdings(silent.pid()).is_some_and(|view| !view.items.is_empty()));
 }

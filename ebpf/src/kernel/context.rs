@@ -37,6 +37,7 @@ struct Record {
 const RECORD: usize = 28;
 
 /// What the other observer's map is like: thread to ids.
+#[allow(dead_code, reason = "only its type is used: it describes a map")]
 #[repr(C)]
 pub struct Threads {
     r#type: *const [i32; BPF_MAP_TYPE_LRU_HASH as usize],

@@ -19,7 +19,7 @@ use crate::{
         iterator::{self, Of},
         kernel::Kernel,
         observer::Observer,
-        publish::Publisher,
+        publish::{Away, Followed},
         sites::{Frame, Sites},
         targets::Targets,
     },
@@ -82,7 +82,9 @@ pub struct Session {
     units: Vec<Unit>,
     targets: Targets,
     /// What each of them publishes of itself.
-    publishers: BTreeMap<Pid, Publisher>,
+    publishers: BTreeMap<Pid, Followed>,
+    /// Looks that wait for a target's memory.
+    away: Away,
     /// What another observer knows of their threads.
     observer: Observer,
     sites: Sites,
@@ -163,6 +165,7 @@ impl Session {
             units,
             targets: Targets::default(),
             publishers: BTreeMap::new(),
+            away: Away::default(),
             observer: Observer::default(),
             sites: Sites::default(),
             cost,

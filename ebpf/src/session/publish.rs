@@ -7,7 +7,7 @@ use crate::{
         clock,
         kernel::Kernel,
         observer::{News, Observer},
-        publish::{Publisher, Way},
+        publish::{Followed, Publisher, Way},
         targets::Watched,
     },
     status::ContextStatus,
@@ -25,27 +25,26 @@ impl Session {
     /// Looks for the map of OBI's contexts there instead of in `/sys/fs/bpf/otel`.
     pub fn set_observer_map(&mut self, path: &Path) {
         self.observer = Observer::at(path);
+        if let Some(kernel) = &self.kernel {
+            kernel.drop_observer();
+        }
+        self.replace_all();
         self.observe(clock::now());
     }
 
     /// Begins to follow what a process publishes, with a look now. A name of its own replaces the kernel's.
     pub(super) fn publish(&mut self, watched: &mut Watched, parent: Option<Pid>) {
-        let now = clock::now();
         let publisher = match parent.and_then(|parent| self.publishers.get(&parent)) {
-            Some(parent) => parent.forked(now),
-            None => {
-                let mut publisher = Publisher::new(now);
-                publisher.look(watched.pid, now);
-                publisher
-            }
+            Some(parent) => parent.forked(watched.pid),
+            None => Followed::begin(watched.pid, &self.away),
         };
-        identify(watched, &publisher);
+        identify(watched, publisher.known());
         self.publishers.insert(watched.pid, publisher);
     }
 
     /// Tells the kernel side where the threads of a process publish.
     pub(super) fn place(&self, kernel: &mut Kernel, watched: &Watched) -> Result<(), String> {
-        let place = self.publishers.get(&watched.pid).map(Publisher::place).unwrap_or_default();
+        let place = self.publishers.get(&watched.pid).map(|publisher| publisher.known().place()).unwrap_or_default();
         let inherited = kernel.target(watched.host).map_or([0; 2], |old| old.inherited);
         kernel.set_target(watched.host, Target { place, inherited, observer: u64::from(self.observer.is_read()) })
     }
@@ -57,11 +56,11 @@ impl Session {
         let due: Vec<Pid> = due.map(|(pid, _)| *pid).take(MOST_LOOKS).collect();
         for pid in due {
             let Some(publisher) = self.publishers.get_mut(&pid) else { continue };
-            if !publisher.look(pid, now) {
+            if !publisher.follow(now, &self.away) {
                 continue;
             }
             let Some(watched) = self.targets.get_mut(pid) else { continue };
-            let renamed = identify(watched, publisher);
+            let renamed = identify(watched, publisher.known());
             let watched = watched.clone();
             if renamed {
                 out.push(super::follow::seen(&watched));
@@ -93,6 +92,10 @@ impl Session {
             Some(map) => self.observer.taken(kernel.set_observer(&map)),
             None => kernel.drop_observer(),
         }
+        self.replace_all();
+    }
+
+    fn replace_all(&mut self) {
         let all: Vec<Watched> = self.targets.iter().cloned().collect();
         all.iter().for_each(|watched| self.replace(watched));
     }
@@ -102,14 +105,14 @@ impl Session {
     pub fn contexts(&self) -> ContextStatus {
         let mut status = ContextStatus::default();
         for (pid, publisher) in &self.publishers {
-            let count = match publisher.way() {
+            let count = match publisher.known().way() {
                 Some(Way::Program) => &mut status.program,
                 Some(Way::Library) => &mut status.library,
                 Some(Way::Dynamic | Way::Descriptor) => &mut status.dynamic,
                 None => &mut status.none,
             };
             *count += 1;
-            status.named += u32::from(publisher.name().0.is_some());
+            status.named += u32::from(publisher.known().name().0.is_some());
             if let Some(trouble) = publisher.trouble().filter(|_| status.reasons.len() < MOST_REASONS) {
                 status.reasons.push(format!("pid {pid}: {trouble}"));
             }

@@ -62,7 +62,7 @@ impl Built {
     /// Libraries with thread-local storage and nothing else.
     pub(crate) fn fillers(&self, compiler: &str, count: usize, flag: &str) -> Vec<PathBuf> {
         let source = self.source("filler.c");
-        let arguments = ["-shared", "-fPIC", "-DSIZE=96", source.to_str().unwrap(), flag];
+        let arguments = ["-shared", "-fPIC", "-DSIZE=8", source.to_str().unwrap(), flag];
         let first = self.run(compiler, "libfiller0.so", &arguments);
         let copy = |number| {
             let name = self.folder.path().join(format!("libfiller{number}.so"));

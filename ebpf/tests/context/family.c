@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 void publish(void *record);
@@ -24,6 +25,13 @@ static void make(const char *name, const char *who) {
     char path[512];
     snprintf(path, sizeof path, "%s/%s-%s", folder, name, who);
     if (open(path, O_CREAT | O_WRONLY, 0600) < 0) { perror(path); exit(5); }
+}
+
+/* No child outlives the test. */
+static pid_t child(void) {
+    pid_t pid = fork();
+    if (pid == 0) prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return pid;
 }
 
 static void fill(uint8_t *record, uint8_t byte) {
@@ -48,7 +56,7 @@ int main(int argc, char **argv) {
     if (argc > 2) {
         /* What the child executes; it publishes nothing. */
         make("01010101010101010101010101010101", "executed");
-        if (fork() == 0) { make("01010101010101010101010101010101", "grandchild"); pause(); }
+        if (child() == 0) { make("01010101010101010101010101010101", "grandchild"); pause(); }
         pause();
     }
     say("ready");
@@ -59,17 +67,17 @@ int main(int argc, char **argv) {
     publish(first);
     pthread_t thread;
     pthread_create(&thread, NULL, pool, NULL);
-    if (fork() == 0) {
+    if (child() == 0) {
         /* Its memory holds what the parent published. */
         make("01010101010101010101010101010101", "copy");
         publish(NULL);
         make("01010101010101010101010101010101", "child");
-        if (fork() == 0) execl("/proc/self/exe", "codec", folder, "child", NULL);
+        if (child() == 0) execl("/proc/self/exe", "codec", folder, "child", NULL);
         pause();
     }
     publish(NULL);
     /* After the request: what is forked now is nobody's. */
-    if (fork() == 0) { make("none", "later"); pause(); }
+    if (child() == 0) { make("none", "later"); pause(); }
     pthread_barrier_wait(&barrier);
     say("done");
     wait_for_test();

@@ -21,7 +21,7 @@ void publish(void *record);
 static void (*tell)(void *) = publish;
 #else
 static void (*tell)(void *);
-static char (*touch[64])(void);
+static char (*touch[128])(void);
 #endif
 
 static const char *folder;

@@ -8,6 +8,7 @@
 mod image;
 mod maps;
 mod memory;
+mod patience;
 mod place;
 mod process;
 
@@ -18,6 +19,7 @@ use super::{clock, elf, targets};
 use crate::wire::Place;
 use maps::{Maps, Object};
 use memory::{Memory, Process};
+pub(crate) use patience::{Away, Followed};
 use place::Found;
 pub(crate) use place::Way;
 use process::{Reading, Said};
@@ -57,12 +59,12 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// One that is looked at for the first time, now.
-    pub(crate) fn new(now: Nanos) -> Self {
+    fn new(now: Nanos) -> Self {
         Self { born: now, ..Self::default() }
     }
 
     /// As the process that forked it: it has the same memory, save the context, which is not inherited.
-    pub(crate) fn forked(&self, now: Nanos) -> Self {
+    fn forked(&self, now: Nanos) -> Self {
         let mut child = self.clone();
         (child.born, child.due, child.size) = (now, now + SOONEST, None);
         (child.contexts, child.context) = (Vec::new(), None);
@@ -71,7 +73,7 @@ impl Publisher {
     }
 
     /// When it wants to be looked at.
-    pub(crate) fn due(&self) -> Nanos {
+    fn due(&self) -> Nanos {
         self.due
     }
 
@@ -97,7 +99,7 @@ impl Publisher {
     }
 
     /// Why it publishes something that is not read.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    fn trouble(&self) -> Option<String> {
         if let Some(schema) = self.said.schema.as_ref().filter(|_| !self.said.is_by_symbol()) {
             return Some(format!("threads publish as `{schema}`, which this version does not read"));
         }
@@ -107,14 +109,17 @@ impl Publisher {
         }
     }
 
-    /// Looks; true: what its threads publish, or its name, is news.
-    pub(crate) fn look(&mut self, pid: Pid, now: Nanos) -> bool {
-        let before = (self.place(), self.said.clone());
+    /// Another look has other news: where its threads publish, or its name.
+    fn differs(&self, after: &Self) -> bool {
+        self.place() != after.place() || self.said != after.said
+    }
+
+    /// Looks.
+    fn look(&mut self, pid: Pid, now: Nanos) {
         let begun = clock::now();
         self.look_now(pid);
         let rest = (now.saturating_sub(self.born) / 2).clamp(SOONEST, LATEST);
-        self.due = now + rest.max((clock::now() - begun).saturating_mul(SHARE));
-        before != (self.place(), self.said.clone())
+        self.due = now + rest.max(clock::now().saturating_sub(begun).saturating_mul(SHARE));
     }
 
     fn look_now(&mut self, pid: Pid) {
