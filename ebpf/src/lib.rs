@@ -16,4 +16,4 @@ mod wire;
 pub use host::sites::Frame;
 pub use probes::fd::{DirectFds, OpenFd};
 pub use session::{Budget, Options, Session, SessionError, Shed};
-pub use status::{Overhead, ProbeStatus, Tier};
+pub use status::{ContextStatus, Overhead, ProbeStatus, Tier};

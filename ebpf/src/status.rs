@@ -73,3 +73,24 @@ pub struct Overhead {
     /// What it may cost.
     pub budget: Budget,
 }
+
+/// How the trace of a thread is known: how many targets publish it, and in which way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ContextStatus {
+    /// Their program has the thread-local symbol.
+    pub program: u32,
+    /// A library has it, at a fixed distance from the thread pointer.
+    pub library: u32,
+    /// A library has it in a block that each thread makes when it first uses it.
+    pub dynamic: u32,
+    /// They publish none.
+    pub none: u32,
+    /// They publish their service's name (the process context).
+    pub named: u32,
+    /// What is published and cannot be read, by process; bounded.
+    pub reasons: Vec<String>,
+    /// The map of OBI's contexts is read where a process publishes none.
+    pub observer: bool,
+    /// Why not; empty if it is.
+    pub observer_reason: String,
+}

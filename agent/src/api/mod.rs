@@ -33,7 +33,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use snowshed_ebpf::{Overhead, ProbeStatus};
+use snowshed_ebpf::{ContextStatus, Overhead, ProbeStatus};
 use snowshed_engine::model::Nanos;
 use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::watch;
@@ -49,6 +49,8 @@ pub(crate) struct Sources {
     pub(crate) probes: watch::Receiver<Arc<Vec<ProbeStatus>>>,
     /// What observing costs, and what it may cost.
     pub(crate) overhead: watch::Receiver<Option<Overhead>>,
+    /// How the traces of threads are known.
+    pub(crate) contexts: watch::Receiver<Arc<ContextStatus>>,
     /// Looks at a target's descriptors.
     pub(crate) open: fds::Opener,
     /// The event stream.

@@ -10,7 +10,7 @@ use crate::{
 };
 use axum::{Json, extract::State};
 use serde::Serialize;
-use snowshed_ebpf::{Overhead, ProbeStatus};
+use snowshed_ebpf::{ContextStatus, Overhead, ProbeStatus};
 use snowshed_engine::model::Pid;
 
 /// The answer.
@@ -27,6 +27,8 @@ pub(super) struct Status {
     probes: Vec<ProbeStatus>,
     /// What observing costs in all, and what it may cost; `null` until the probes are attached.
     overhead: Option<Overhead>,
+    /// How the traces of threads are known.
+    contexts: ContextStatus,
     agent: Agent,
 }
 
@@ -84,6 +86,7 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
         host: picture.view.host.iter().map(Shortage::from).collect(),
         probes: probes.to_vec(),
         overhead: *sources.overhead.borrow(),
+        contexts: (**sources.contexts.borrow()).clone(),
         agent: Agent::now(),
     })
 }

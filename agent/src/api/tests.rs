@@ -125,6 +125,7 @@ fn fake() -> Fake {
         sites: names_seen,
         probes: probes_seen,
         overhead: overhead_seen,
+        contexts: watch::channel(Arc::default()).1,
         open: Arc::new(|_, after, most| {
             let (reply, answer) = tokio::sync::oneshot::channel();
             let number = after.map_or(3, |after| after + 1);

@@ -77,6 +77,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         sites: kernel.sites.clone(),
         probes: kernel.probes.clone(),
         overhead: kernel.overhead.clone(),
+        contexts: kernel.contexts.clone(),
         open: opener(&kernel),
         hub: Arc::new(Hub::new()),
         clock: clock.clone(),

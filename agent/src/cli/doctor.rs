@@ -8,9 +8,9 @@ use super::{print, print_json};
 use crate::{failure::Failure, render::wire_name};
 use procfs::process::{LimitValue, Process};
 use serde::Serialize;
-use snowshed_ebpf::{Options, ProbeStatus, Session, Tier};
+use snowshed_ebpf::{ContextStatus, Options, ProbeStatus, Session, Tier};
 use snowshed_engine::model::Pid;
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 /// Capabilities that the full tier uses, with what each is for.
 const CAPABILITIES: &[(caps::Capability, &str)] = &[
@@ -45,6 +45,8 @@ struct Report {
     tracefs: bool,
     capabilities: Vec<Capability>,
     probes: Vec<ProbeStatus>,
+    /// How the traces of threads are known: of the process that is named, and by others' means.
+    contexts: ContextStatus,
     process: Option<Limits>,
 }
 
@@ -73,7 +75,14 @@ struct Limits {
 /// Exit 1 if something works only in part, 2 if nothing does.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let process = args.pid.map(limits).transpose().map_err(Failure::usage)?;
-    let session = Session::start(Options::default());
+    let mut session = Session::start(Options::default());
+    session.poll(Duration::ZERO, &mut Vec::new());
+    // What it publishes is part of what is seen of it; should it be gone by now, the limits were its last word.
+    if let Some(pid) = args.pid
+        && let Err(error) = session.add_target(pid)
+    {
+        tracing::warn!("{error}");
+    }
     let report = Report {
         schema: 1,
         kernel: first_line("/proc/sys/kernel/osrelease"),
@@ -84,6 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             .any(|path| Path::new(path).exists()),
         capabilities: CAPABILITIES.iter().map(|&(which, purpose)| capability(which, purpose)).collect(),
         probes: session.status(),
+        contexts: session.contexts(),
         process,
     };
     drop(session);
@@ -189,6 +199,8 @@ fn text(report: &Report) -> String {
             lines.push(format!("{:<10} {:<8} to do: {}", "", "", probe.remedy));
         }
     }
+    let observer = if report.contexts.observer { "read" } else { &report.contexts.observer_reason };
+    lines.push(format!("{:<10} {:<8} {observer}", "traces", "OBI"));
     if let Some(process) = &report.process {
         let limit = |value: Option<u64>| value.map_or_else(|| "unlimited".to_owned(), |value| value.to_string());
         let open = process.open_fds.map_or_else(|| "?".to_owned(), |open| open.to_string());
@@ -200,6 +212,7 @@ fn text(report: &Report) -> String {
             limit(process.nofile_hard)
         ));
         lines.push(format!("  threads      {}, limit {}", process.threads, limit(process.nproc_soft)));
+        lines.push(format!("  publishes    {}", published(&report.contexts)));
         lines.extend(process.advice.iter().map(|advice| format!("  advice       {advice}")));
     }
     lines.push(String::new());
@@ -212,6 +225,19 @@ fn text(report: &Report) -> String {
         .to_owned(),
     );
     lines.join("\n") + "\n"
+}
+
+/// What a process publishes of itself.
+fn published(contexts: &ContextStatus) -> String {
+    let traces = match contexts {
+        ContextStatus { program: 1.., .. } => "the trace of each thread, by its program",
+        ContextStatus { library: 1.., .. } => "the trace of each thread, by a library",
+        ContextStatus { dynamic: 1.., .. } => "the trace of each thread, by a library in a block of its own",
+        _ => "no trace of its threads",
+    };
+    let name = if contexts.named > 0 { "; its service's name" } else { "" };
+    let trouble: String = contexts.reasons.iter().map(|reason| format!("; {reason}")).collect();
+    format!("{traces}{name}{trouble}")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use super::Intake;
 use crate::render::Sites;
-use snowshed_ebpf::{Budget, OpenFd, Options, Overhead, ProbeStatus, Session, SessionError};
+use snowshed_ebpf::{Budget, ContextStatus, OpenFd, Options, Overhead, ProbeStatus, Session, SessionError};
 use snowshed_engine::model::{Ask, Pid, SiteId};
 use std::{
     collections::VecDeque,
@@ -57,6 +57,8 @@ pub(crate) struct Kernel {
     pub(crate) probes: watch::Receiver<Arc<Vec<ProbeStatus>>>,
     /// What observing costs; `None` until the probes are attached.
     pub(crate) overhead: watch::Receiver<Option<Overhead>>,
+    /// How the traces of threads are known.
+    pub(crate) contexts: watch::Receiver<Arc<ContextStatus>>,
     /// The processes watched now.
     pub(crate) targets: watch::Receiver<Arc<Vec<Pid>>>,
 }
@@ -72,6 +74,7 @@ impl Kernel {
         let (probes, probes_seen) = watch::channel(Arc::default());
         let (targets, targets_seen) = watch::channel(Arc::default());
         let (overhead, overhead_seen) = watch::channel(None);
+        let (contexts, contexts_seen) = watch::channel(Arc::default());
         let handle = std::thread::Builder::new().name("kernel".to_owned()).spawn(move || {
             let mut session = Session::start(options);
             session.set_budget(budget);
@@ -82,6 +85,7 @@ impl Kernel {
                 sites,
                 probes,
                 overhead,
+                contexts,
                 targets,
                 known: Known::default(),
                 waiting: VecDeque::new(),
@@ -89,7 +93,14 @@ impl Kernel {
             .run();
         })?;
         Ok((
-            Self { commands, sites: sites_seen, probes: probes_seen, overhead: overhead_seen, targets: targets_seen },
+            Self {
+                commands,
+                sites: sites_seen,
+                probes: probes_seen,
+                overhead: overhead_seen,
+                contexts: contexts_seen,
+                targets: targets_seen,
+            },
             handle,
         ))
     }
@@ -139,6 +150,7 @@ struct Thread {
     sites: watch::Sender<Arc<Sites>>,
     probes: watch::Sender<Arc<Vec<ProbeStatus>>>,
     overhead: watch::Sender<Option<Overhead>>,
+    contexts: watch::Sender<Arc<ContextStatus>>,
     targets: watch::Sender<Arc<Vec<Pid>>>,
     known: Known,
     waiting: VecDeque<SiteId>,
@@ -220,6 +232,7 @@ impl Thread {
     fn publish(&self) {
         self.probes.send_replace(Arc::new(self.session.status()));
         self.overhead.send_replace(Some(self.session.overhead()));
+        self.contexts.send_replace(Arc::new(self.session.contexts()));
         self.targets.send_replace(Arc::new(self.session.targets()));
     }
 }

@@ -1,25 +1,22 @@
-//! Where a program's threads publish their trace context: the thread-local symbol `otel_thread_ctx_v1`.
-//!
-//! This version knows the executable's own static TLS block on x86-64 (variant II of the ELF TLS ABI:
-//! the block ends at the thread pointer). Shared libraries' blocks read as "publishes none".
+//! What only a program's file tells, not its memory: symbols that it does not show, and who made it.
 
 use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SymbolKind, elf};
 use std::{fs::File, path::Path};
 
-/// Name of the symbol that the standard prescribes.
-const SYMBOL: &str = "otel_thread_ctx_v1";
-
-/// Offset of the context pointer from the thread pointer (negative), or `None` if there is none.
-pub(crate) fn context_offset(executable: &Path) -> Option<i64> {
+/// Offset of a thread-local symbol from the thread pointer (negative), where the program has it in its symbol table
+/// only. The ABI's variant II: the block ends at the thread pointer.
+pub(crate) fn hidden_symbol(executable: &Path, name: &str) -> Option<i64> {
+    if !cfg!(target_arch = "x86_64") {
+        return None;
+    }
     let file = File::open(executable).ok()?;
     // SAFETY: a running executable cannot be written or shortened (ETXTBSY); the parser checks every offset.
     let map = unsafe { memmap2::Mmap::map(&file) }.ok()?;
     let elf = object::File::parse(&map[..]).ok()?;
-    let symbol = elf
-        .dynamic_symbols()
-        .chain(elf.symbols())
-        .find(|symbol| symbol.name() == Ok(SYMBOL) && symbol.kind() == SymbolKind::Tls && !symbol.is_undefined())?;
     let (size, align) = tls_block(&elf)?;
+    let symbol = elf
+        .symbols()
+        .find(|symbol| symbol.kind() == SymbolKind::Tls && !symbol.is_undefined() && symbol.name() == Ok(name))?;
     let block = i64::try_from(size.checked_next_multiple_of(align)?).ok()?;
     let offset = i64::try_from(symbol.address()).ok()? - block;
     (-(1 << 24)..0).contains(&offset).then_some(offset)
@@ -54,9 +51,9 @@ mod tests {
 
     #[test]
     fn a_program_without_the_symbol_publishes_none() {
-        assert_eq!(context_offset(Path::new("/proc/self/exe")), None);
-        assert_eq!(context_offset(Path::new("/nonexistent")), None);
-        assert_eq!(context_offset(Path::new("/etc/passwd")), None);
+        for program in ["/proc/self/exe", "/nonexistent", "/etc/passwd"] {
+            assert_eq!(hidden_symbol(Path::new(program), "otel_thread_ctx_v1"), None, "{program}");
+        }
         assert!(!is_go(Path::new("/proc/self/exe")) && !is_go(Path::new("/nonexistent")));
     }
 }

@@ -6,7 +6,7 @@ use super::{
     btf::{Btf, BtfError},
     hooks::{self, Hook},
     iterator::{self, Of},
-    tracefs,
+    observer, tracefs,
 };
 use crate::wire::{
     COUNTERS, Counter, Event, Offsets, PageAllowance, PageCount, RetransmitRecord, SocketRecord, StackRecord, Target,
@@ -133,6 +133,7 @@ pub(crate) struct Kernel {
     ports: HashMap<MapData, u32, u32>,
     tokens: HashMap<MapData, u32, u32>,
     sampling: Array<MapData, u32>,
+    observers: MapData,
     counts: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
     stacks: RingBuf<MapData>,
@@ -166,6 +167,10 @@ impl Kernel {
             ports: take(&mut ebpf, "PORTS")?,
             tokens: take(&mut ebpf, "STACK_TOKENS")?,
             sampling: take(&mut ebpf, "SAMPLING")?,
+            observers: match ebpf.take_map("OBSERVERS") {
+                Some(aya::maps::Map::ArrayOfMaps(map)) => map,
+                _ => return Err(KernelError::Map("OBSERVERS", "not in the object".to_owned())),
+            },
             counts: take(&mut ebpf, "COUNTS")?,
             events: take(&mut ebpf, "EVENTS")?,
             stacks: take(&mut ebpf, "STACKS")?,
@@ -291,6 +296,17 @@ impl Kernel {
     pub(crate) fn set_sampling(&mut self, slot: u32, one_in: u32) {
         // Refused only for a row that does not exist.
         drop(self.sampling.set(slot, one_in, 0));
+    }
+
+    /// Has threads looked up in another observer's map from now on.
+    pub(crate) fn set_observer(&mut self, map: &MapData) -> Result<(), String> {
+        observer::put(&self.observers, Some(map)).map_err(|error| chain(&error))
+    }
+
+    /// Lets go of that map, so that nothing of it outlives its owner.
+    pub(crate) fn drop_observer(&self) {
+        // Nothing there is as good.
+        drop(observer::put(&self.observers, None));
     }
 
     /// Delivered and lost since the start.

@@ -2,7 +2,7 @@
 //! that it cannot go stale. `SNOWSHED_WRITE=1 cargo test -p snowshed-ebpf layout` writes it anew.
 
 use crate::wire::{
-    ConnectionRecord, Context, Event, FdRecord, FileOrigin, GrowthRecord, PageAllowance, PageCount, Registers,
+    ConnectionRecord, Context, Event, FdRecord, FileOrigin, GrowthRecord, PageAllowance, PageCount, Place, Registers,
     RetransmitRecord, SocketRecord, StackRecord, Target, TaskOrigin, TaskRecord, TaskState, ThreadRecord, UnixRecord,
     UnreadRecord,
 };
@@ -24,7 +24,8 @@ fn document() -> String {
                     `SNOWSHED_WRITE=1 cargo test -p snowshed-ebpf layout`; the fields are described in \
                     `ebpf/src/wire/`.\n"
         .to_owned();
-    table!(text, Target { tls, inherited });
+    table!(text, Place { offset, entry, generation, module, table, count });
+    table!(text, Target { place, inherited, observer });
     table!(text, Context { trace, span });
     table!(text, FileOrigin { ino, made, context, connection, connection_made, join, via });
     table!(text, FdRecord { file, f_op, position, ino, bytes, sb, mark, origin, fd, mode, tail, socket });

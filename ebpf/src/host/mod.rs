@@ -14,7 +14,9 @@ pub(crate) mod kernel;
 #[cfg(test)]
 mod layout;
 pub(crate) mod naming;
+pub(crate) mod observer;
 pub(crate) mod privilege;
+pub(crate) mod publish;
 pub(crate) mod sampler;
 pub(crate) mod sites;
 pub(crate) mod targets;

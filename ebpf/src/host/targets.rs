@@ -3,8 +3,6 @@
 //! Kernel records carry ids of the initial pid namespace; everything that leaves this crate carries the
 //! agent's own. This table is where the two meet. Bounded by [`MOST`].
 
-use super::{elf, kernel::Kernel};
-use crate::wire::Target;
 use snowshed_engine::model::{Nanos, Pid};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,10 +20,12 @@ pub(crate) struct Watched {
     pub(crate) pid: Pid,
     /// In the initial one; 0 without kernel programs.
     pub(crate) host: u32,
-    /// `comm` of its first thread.
+    /// What it calls itself, else `comm` of its first thread.
     pub(crate) name: String,
     /// When it started.
     pub(crate) started: Nanos,
+    /// `service.instance.id`, where it publishes one.
+    pub(crate) instance: Option<String>,
     /// Who forked it, if that one is watched.
     pub(crate) parent: Option<Pid>,
 }
@@ -111,13 +111,6 @@ pub(crate) fn file_limit(pid: Pid) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Tells the kernel side (again) what it must know of a process: where its threads publish their context.
-pub(crate) fn refresh(kernel: &mut Kernel, watched: &Watched) -> Result<(), String> {
-    let tls = elf::context_offset(&executable(watched.pid)).unwrap_or(0);
-    let inherited = kernel.target(watched.host).map_or([0; 2], |old| old.inherited);
-    kernel.set_target(watched.host, Target { tls, inherited })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,7 +128,7 @@ mod tests {
     #[test]
     fn numbers_meet_both_ways() {
         let mut targets = Targets::default();
-        let watched = Watched { pid: 7, host: 4007, name: "x".into(), started: 1, parent: None };
+        let watched = Watched { pid: 7, host: 4007, name: "x".into(), started: 1, instance: None, parent: None };
         targets.insert(watched);
         assert_eq!(targets.inner(4007), Some(7));
         assert!(targets.remove(7).is_some());

@@ -43,7 +43,8 @@ pub fn process_forked(ctx: BtfTracePointContext) -> i32 {
             return 0;
         }
         let (context, _) = context::of_current(target);
-        let inherited = Target { tls: target.tls, inherited: context.trace };
+        // The same image: its threads publish where the parent's do.
+        let inherited = Target { inherited: context.trace, ..*target };
         if TARGETS.insert(host, inherited, 0).is_err() {
             count(Counter::LifecycleLost);
             return 0;
@@ -64,7 +65,7 @@ pub fn process_executed(_ctx: BtfTracePointContext) -> i32 {
     unsafe {
         let Some(target) = TARGETS.get(host) else { return 0 };
         // Another image: where it publishes is not known until the host has looked.
-        let replaced = Target { tls: 0, inherited: target.inherited };
+        let replaced = Target { place: Default::default(), ..*target };
         if TARGETS.insert(host, replaced, 0).is_err() {
             count(Counter::LifecycleLost);
         }

@@ -16,9 +16,9 @@ use crate::{
         targets::Targets,
     },
     session::Shed,
-    wire::{Counter, Event, StackRecord, ThreadRecord},
+    wire::{Counter, Event, JOIN_INHERITED, JOIN_OBSERVER, JOIN_THREAD, StackRecord, ThreadRecord},
 };
-use snowshed_engine::model::{Holdings, Nanos, Observation, Pid, SiteId};
+use snowshed_engine::model::{Holdings, Join, Nanos, Observation, Pid, SiteId};
 use std::time::Duration;
 
 /// A signal: how it is attached, when it is looked at, what serves where the kernel refuses.
@@ -87,6 +87,17 @@ pub(crate) fn all() -> Vec<Box<dyn Probe>> {
         Box::new(tasks::Tasks::default()),
         Box::<host::Host>::default(),
     ]
+}
+
+/// How a trace was found (`JOIN_*`). What another observer says follows from what it saw on sockets, and may be late by a
+/// hand-over between threads: it is no more exact than that.
+pub(crate) fn join(found: u32) -> Join {
+    match found {
+        JOIN_THREAD => Join::ThreadContext,
+        JOIN_INHERITED => Join::Inherited,
+        JOIN_OBSERVER => Join::Socket,
+        _ => Join::None,
+    }
 }
 
 /// What a probe may look at.

@@ -64,10 +64,16 @@ impl Session {
         } else {
             0
         };
-        let watched = Watched { pid, host, name, started, parent };
-        if let Some(kernel) = &mut self.kernel {
-            targets::refresh(kernel, &watched).map_err(|error| SessionError::NotPermitted(pid, error))?;
+        let mut watched = Watched { pid, host, name, started, instance: None, parent };
+        self.publish(&mut watched, None);
+        if let Some(mut kernel) = self.kernel.take() {
+            let placed = self.place(&mut kernel, &watched);
             kernel.set_tokens(host, self.stack_rate);
+            self.kernel = Some(kernel);
+            if let Err(error) = placed {
+                self.publishers.remove(&pid);
+                return Err(SessionError::NotPermitted(pid, error));
+            }
         }
         self.pending.push(seen(&watched));
         self.targets.insert(watched);
@@ -93,6 +99,7 @@ impl Session {
         self.sites.forget(pid);
         self.rates.remove(&pid);
         self.executed.remove(&pid);
+        self.publishers.remove(&pid);
         for unit in &mut self.units {
             unit.probe.forget(pid);
         }
@@ -104,11 +111,12 @@ impl Session {
                 let Some(parent) = self.targets.inner(event.host_tgid) else { return };
                 let pid = event.numbers[self.level];
                 let name = targets::name(pid).or_else(|| self.targets.get(parent).map(|parent| parent.name.clone()));
-                let watched = Watched {
+                let mut watched = Watched {
                     pid,
                     host: event.child,
                     name: name.unwrap_or_default(),
                     started: event.at,
+                    instance: None,
                     parent: Some(parent),
                 };
                 if pid == 0 || self.targets.is_full() {
@@ -117,6 +125,8 @@ impl Session {
                     return;
                 }
                 kernel.set_tokens(event.child, self.stack_rate);
+                // Where its threads publish the kernel has from its parent.
+                self.publish(&mut watched, Some(parent));
                 out.push(seen(&watched));
                 self.targets.insert(watched);
             }
@@ -124,12 +134,14 @@ impl Session {
                 let Some(pid) = self.targets.inner(event.host_tgid) else { return };
                 self.sites.forget(pid);
                 self.executed.insert(pid, event.at);
-                if let Some(watched) = self.targets.get_mut(pid) {
-                    watched.name = targets::name(pid).unwrap_or_else(|| watched.name.clone());
-                    let watched = watched.clone();
+                if let Some(mut watched) = self.targets.get(pid).cloned() {
+                    watched.name = targets::name(pid).unwrap_or(watched.name);
+                    watched.instance = None;
+                    self.publish(&mut watched, None);
                     // It may be gone already; its exit follows on the ring.
-                    drop(targets::refresh(kernel, &watched));
+                    drop(self.place(kernel, &watched));
                     out.push(seen(&watched));
+                    self.targets.insert(watched);
                 }
             }
             EVENT_EXIT => {
@@ -177,12 +189,12 @@ fn unfollowed(at: Nanos) -> Observation {
     Observation::Lost(Lost { probe: "targets".to_owned(), events: 1, at })
 }
 
-fn seen(watched: &Watched) -> Observation {
+pub(super) fn seen(watched: &Watched) -> Observation {
     Observation::Process(ProcessSeen {
         pid: watched.pid,
         name: watched.name.clone(),
         started: watched.started,
         parent: watched.parent,
-        instance: None,
+        instance: watched.instance.clone(),
     })
 }

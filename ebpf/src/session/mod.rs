@@ -6,6 +6,7 @@
 
 mod budget;
 mod follow;
+mod publish;
 mod shed;
 mod tell;
 
@@ -17,6 +18,8 @@ use crate::{
         cost::Cost,
         iterator::{self, Of},
         kernel::Kernel,
+        observer::Observer,
+        publish::{Away, Followed},
         sites::{Frame, Sites},
         targets::Targets,
     },
@@ -78,6 +81,12 @@ pub struct Session {
     kernel: Option<Kernel>,
     units: Vec<Unit>,
     targets: Targets,
+    /// What each of them publishes of itself.
+    publishers: BTreeMap<Pid, Followed>,
+    /// Looks that wait for a target's memory.
+    away: Away,
+    /// What another observer knows of their threads.
+    observer: Observer,
     sites: Sites,
     cost: Cost,
     buffer: Vec<u8>,
@@ -155,6 +164,9 @@ impl Session {
             kernel,
             units,
             targets: Targets::default(),
+            publishers: BTreeMap::new(),
+            away: Away::default(),
+            observer: Observer::default(),
             sites: Sites::default(),
             cost,
             buffer: Vec::new(),
@@ -203,6 +215,7 @@ impl Session {
         out.append(&mut self.pending);
         let now = clock::now();
         self.reap(now, out);
+        self.follow_publishers(now, out);
         self.refill(now);
         if now >= self.cost.due() {
             self.cost.turn(self.kernel.as_ref(), now);

@@ -4,6 +4,7 @@
 //! Invariant: a change here changes both sides at once, because both compile these files.
 
 mod connection;
+mod context;
 mod event;
 mod fd;
 mod growth;
@@ -15,6 +16,7 @@ mod tcp;
 mod thread;
 
 pub use connection::*;
+pub use context::*;
 pub use event::*;
 pub use fd::*;
 pub use growth::*;
@@ -24,33 +26,6 @@ pub use stack::*;
 pub use tasks::*;
 pub use tcp::*;
 pub use thread::*;
-
-/// A watched process, by its tgid in the initial pid namespace.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Target {
-    /// Where the thread's context pointer lies, relative to the thread pointer; 0: it publishes none.
-    pub tls: i64,
-    /// The trace in which the process was forked; zero: none.
-    pub inherited: [u64; 2],
-}
-
-/// What a thread published: the first 24 bytes of the standard's record.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Context {
-    /// W3C trace id, as bytes in memory order.
-    pub trace: [u64; 2],
-    /// W3C span id.
-    pub span: u64,
-}
-
-/// [`FileOrigin::join`]: nothing is known.
-pub const JOIN_NONE: u32 = 0;
-/// The thread had published the context.
-pub const JOIN_THREAD: u32 = 1;
-/// Inherited by the process.
-pub const JOIN_INHERITED: u32 = 2;
 
 /// Depth of pid namespaces that are told; deeper ones are rare and read as unknown.
 pub const LEVELS: usize = 4;

@@ -78,6 +78,9 @@ const WEB: &[Need] = &[program("node", "nodejs"), program("npm", "npm"), Need::N
 /// Real servers whose event loops are looked at.
 const LOOPS: &[Need] = &[Need::Package("nginx-light"), program("node", "nodejs"), program("python3", "python3")];
 
+/// To build programs that publish their threads' trace contexts in each way there is.
+const CONTEXT: &[Need] = &[program("musl-gcc", "musl-tools"), program("strip", "binutils")];
+
 /// To look at the workbench as a user does.
 const BROWSER: &[Need] = &[program("chromium", "chromium")];
 
@@ -133,8 +136,9 @@ pub const EBPF: &[&[Need]] = &[BPF];
 pub const VM: &[&[Need]] = &[BUILD, MACHINE];
 
 /// What `cargo xtask test` needs: everything.
-pub const TEST: &[&[Need]] =
-    &[BUILD, VIDEO, ALERTS, METRICS, CLIENTS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY, MACHINE, LOOPS];
+pub const TEST: &[&[Need]] = &[
+    BUILD, VIDEO, ALERTS, METRICS, CLIENTS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY, MACHINE, LOOPS, CONTEXT,
+];
 
 /// The needs of several lists, each once, in their order.
 #[must_use]

@@ -13,9 +13,9 @@ use crate::{
         kernel::{AttachError, Kernel},
         targets,
     },
-    probes::{Look, Probe},
+    probes::{self, Look, Probe},
     session::Shed,
-    wire::{Counter, FdRecord, JOIN_INHERITED, JOIN_THREAD, SAMPLE_CONNECTIONS, SAMPLE_FD, StackRecord, UnixRecord},
+    wire::{Counter, FdRecord, SAMPLE_CONNECTIONS, SAMPLE_FD, StackRecord, UnixRecord},
 };
 use snowshed_engine::model::{
     Holding, HoldingKind, Holdings, Join, Nanos, Observation, Owner, Pid, Resource, SiteId, TraceId,
@@ -297,9 +297,8 @@ fn owner(record: &FdRecord) -> Owner {
     let [high, low] = origin.context.trace.map(u64::to_ne_bytes);
     let trace = TraceId::from_bytes(&[high, low].concat());
     let connection = (origin.connection != 0).then(|| (identity(origin.connection, origin.connection_made), 0));
-    let join = match origin.join {
-        JOIN_THREAD if trace.is_some() => Join::ThreadContext,
-        JOIN_INHERITED if trace.is_some() => Join::Inherited,
+    let join = match probes::join(origin.join) {
+        join if trace.is_some() && join != Join::None => join,
         _ if connection.is_some() => Join::Socket,
         _ => Join::None,
     };

@@ -119,9 +119,9 @@ pub extern "C" fn thread_list(ctx: *const Task) -> i32 {
             }
             if state.waits != 0
                 && let Some(target) = TARGETS.get(record.host[1])
-                && target.tls != 0
+                && !target.place.is_none()
             {
-                record.context = context::of_task(task, target.tls).unwrap_or_default();
+                record.context = context::of_task(task, &target.place).unwrap_or_default();
             }
         }
         let seq: *mut c_void = load(read_volatile(&raw const (*ctx).meta), 0);

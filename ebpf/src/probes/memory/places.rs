@@ -4,8 +4,8 @@
 //! for stay without a place. Cost: one map look-up per process and period, one unwound stack per sample.
 
 use crate::{
-    probes::Look,
-    wire::{GrowthRecord, JOIN_INHERITED, JOIN_THREAD, PAGES_ANON, PAGES_SHMEM},
+    probes::{self, Look},
+    wire::{GrowthRecord, PAGES_ANON, PAGES_SHMEM},
 };
 use snowshed_engine::model::{Join, Nanos, Observation, PageKind, Pages, PagesAt, Pid, SiteId, TraceId};
 use std::collections::{BTreeMap, HashMap};
@@ -119,11 +119,7 @@ impl Counted {
         let key = if full { (key.0, SiteId(0)) } else { key };
         let [high, low] = record.context.trace.map(u64::to_ne_bytes);
         let trace = TraceId::from_bytes(&[high, low].concat());
-        let join = match record.join {
-            JOIN_THREAD if trace.is_some() => Join::ThreadContext,
-            JOIN_INHERITED if trace.is_some() => Join::Inherited,
-            _ => Join::None,
-        };
+        let join = if trace.is_some() { probes::join(record.join) } else { Join::None };
         let at = self.places.entry(key).or_insert(At { pages: 0, trace, join });
         at.pages = at.pages.saturating_add(record.pages);
         if trace.is_some() {

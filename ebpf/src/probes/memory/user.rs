@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn a_victim_is_found_by_process_or_by_first_thread() {
         let mut targets = Targets::default();
-        targets.insert(Watched { pid: 7, host: 4007, name: "x".into(), started: 1, parent: None });
+        targets.insert(Watched { pid: 7, host: 4007, name: "x".into(), started: 1, instance: None, parent: None });
         let told = |host_tgid, child| {
             let mut out = Vec::new();
             let event = Event { kind: EVENT_OOM, host_tgid, child, at: 5, ..Event::default() };

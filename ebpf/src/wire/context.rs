@@ -1,0 +1,59 @@
+//! Whose work a thread does: where it publishes that, and what was found.
+
+/// Where the threads of a process keep the pointer to their trace context. The host finds it out, the programs follow it
+/// in at most five reads. All zero: nowhere.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Static: from the thread pointer. In a module's block: from the block's start.
+    pub offset: i64,
+    /// The module's entry in the thread's table of blocks (DTV), bytes from the table's start; 0: static.
+    pub entry: u64,
+    /// The least generation of a thread's table whose entry is this module's; 0: every one's.
+    pub generation: u64,
+    /// Number of the module; a table that is shorter has no entry.
+    pub module: u32,
+    /// Where the thread keeps the address of its table, from the thread pointer.
+    pub table: i16,
+    /// Where the table keeps how many entries it has, from its start.
+    pub count: i16,
+}
+
+impl Place {
+    /// Threads publish nothing.
+    #[inline(always)]
+    pub const fn is_none(&self) -> bool {
+        self.offset == 0 && self.entry == 0
+    }
+}
+
+/// A watched process, by its tgid in the initial pid namespace.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Target {
+    /// Where its threads publish.
+    pub place: Place,
+    /// The trace in which the process was forked; zero: none.
+    pub inherited: [u64; 2],
+    /// Not 0: threads that publish nothing are looked up in the map that another observer fills ([`JOIN_OBSERVER`]).
+    pub observer: u64,
+}
+
+/// What a thread published: the first 24 bytes of the standard's record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// W3C trace id, as bytes in memory order.
+    pub trace: [u64; 2],
+    /// W3C span id.
+    pub span: u64,
+}
+
+/// [`FileOrigin::join`](super::FileOrigin::join): nothing is known.
+pub const JOIN_NONE: u32 = 0;
+/// The thread had published the context.
+pub const JOIN_THREAD: u32 = 1;
+/// Inherited by the process.
+pub const JOIN_INHERITED: u32 = 2;
+/// Another observer (OBI) says that the thread served this request's connection.
+pub const JOIN_OBSERVER: u32 = 3;
