@@ -6,7 +6,7 @@
 
 use super::stamps::CONNECTIONS;
 use crate::{
-    kernel::{TARGETS, TaskFile, count, load, offset, peek, storage::InheritedStorage, target, tgid},
+    kernel::{TARGETS, TaskFile, count, load, offset, peek, storage::InheritedStorage, watched},
     wire::{
         Counter, SOCKET_CLOSED, SOCKET_FAILED, SOCKET_MULTIPATH, SOCKET_OWN_ZERO, SOCKET_PEER_ZERO,
         SOCKET_RESET_RECEIVED, SOCKET_RESET_SENT, SocketRecord,
@@ -166,10 +166,10 @@ pub fn tcp_changed(ctx: BtfTracePointContext) -> i32 {
                 tell(sk, if failed { SOCKET_FAILED } else { SOCKET_CLOSED }, old);
             }
             SYN_SENT | FIN_WAIT1 | LAST_ACK | LISTEN => {
-                if target().is_some()
+                if let Some(thread) = watched()
                     && let Some(holder) = HOLDERS.get(sk, true)
                 {
-                    holder.host_tgid = tgid();
+                    holder.host_tgid = thread.tgid;
                 }
             }
             _ => {}

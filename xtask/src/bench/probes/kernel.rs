@@ -77,9 +77,24 @@ fn known(unit: &str) -> anyhow::Result<&'static str> {
     }
 }
 
-/// What a figure must keep to.
-fn target(_what: &str) -> Target {
-    Target::None
+/// What a figure must keep to: the first of these whose beginning and end it has.
+const TARGETS: &[(&str, &str, Target)] = &[
+    ("watched: open+close", "", Target::AtMost(650.0)),
+    ("watched: epoll", "", Target::AtMost(500.0)),
+    ("watched: send", "", Target::AtMost(300.0)),
+    ("ratio", "", Target::SurelyAtMost(0.6)),
+    ("unwatched, 1 agent:", "unhooked system call", Target::AtMost(60.0)),
+    ("unwatched, 1 agent:", "", Target::AtMost(210.0)),
+    ("a stack", "in the kernel", Target::AtMost(2.0)),
+    ("a stack", "on the host before naming", Target::AtMost(10.0)),
+    ("200 in flight", "named right", Target::SurelyAtLeast(0.9)),
+    ("", "in flight: named right", Target::AtLeast(0.98)),
+    ("", "in flight: wrong", Target::AtMost(0.0)),
+];
+
+fn target(what: &str) -> Target {
+    let fits = |(begin, end, _): &&(&str, &str, Target)| what.starts_with(begin) && what.ends_with(end);
+    TARGETS.iter().find(fits).map_or(Target::None, |(.., target)| *target)
 }
 
 #[cfg(test)]
@@ -93,5 +108,14 @@ mod tests {
         let share = row(r#"{"what":"right","of":49,"all":50}"#).unwrap();
         assert!((share.figure.value - 0.98).abs() < 1e-9);
         assert!(row(r#"{"what":"a call","unit":"furlongs","values":[]}"#).is_err());
+    }
+
+    #[test]
+    fn figures_find_their_targets() {
+        assert_eq!(target("unwatched, 1 agent: unhooked system call"), Target::AtMost(60.0));
+        assert_eq!(target("unwatched, 1 agent: epoll_wait, per tracepoint"), Target::AtMost(210.0));
+        assert_eq!(target("unwatched, 20 agents: epoll_wait, per tracepoint"), Target::None);
+        assert_eq!(target("200 in flight: named right"), Target::SurelyAtLeast(0.9));
+        assert_eq!(target("64 in flight: named right"), Target::AtLeast(0.98));
     }
 }
