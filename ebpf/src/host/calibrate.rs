@@ -199,19 +199,36 @@ fn connection() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let from = TcpStream::connect(listener.local_addr()?)?;
     from.set_nodelay(true)?;
-    let reset = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: the option's own structure and its size. It ends by a reset, so that nothing is sent on it, or again,
-    // after the calibration; where that is refused it ends as usual.
-    unsafe {
-        let (value, size) = ((&raw const reset).cast(), size_of::<libc::linger>() as libc::socklen_t);
-        libc::setsockopt(from.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, value, size);
-    }
-    Ok((from, listener.accept()?.0))
+    let to = listener.accept()?.0;
+    close_at_once(&from)?;
+    close_at_once(&to)?;
+    Ok((from, to))
+}
+
+/// Its end leaves nothing behind that the kernel would send again: that would be told of a process nobody watches.
+fn close_at_once(connection: &TcpStream) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let length = libc::socklen_t::try_from(size_of_val(&linger)).map_err(io::Error::other)?;
+    let fd = connection.as_raw_fd();
+    // SAFETY: a valid option of the size told.
+    let done = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), length) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_with_bytes_that_nobody_read_leaves_nothing_behind() {
+        let (from, to) = connection().unwrap();
+        send(from.as_raw_fd());
+        let ports = [&from, &to].map(|end| format!(":{:04X} ", end.local_addr().unwrap().port()));
+        let sockets = || std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+        assert!(ports.iter().all(|port| sockets().contains(port)), "{ports:?}");
+        drop((from, to));
+        assert!(!ports.iter().any(|port| sockets().contains(port)), "{ports:?} in {}", sockets());
+    }
 
     #[test]
     fn every_action_takes_time_and_hooks_are_found_by_their_tracepoint() {

@@ -124,7 +124,7 @@ fn document() -> String {
     table!(text, PageCount { pages, since, left, every, period, _pad });
     table!(text, PageAllowance { resident, tokens, period });
     table!(text, GrowthRecord { pages, kind, join, context, stack });
-    table!(text, StackRecord { host_tgid, pages, file, made, registers, stack });
+    table!(text, StackRecord { host_tgid, bytes, file, made, registers, stack });
     table!(
         text,
         RetransmitRecord {

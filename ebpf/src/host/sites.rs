@@ -4,7 +4,7 @@
 //! Invariant: stacks are unwound and dropped here; only code addresses remain. Bounded by the constants.
 
 use super::{clock, naming, unwind::Unwinder};
-use crate::wire::{PAGE, Registers, StackRecord};
+use crate::wire::{PAGE, RED_ZONE, Registers, StackRecord};
 use blazesym::{
     Pid as SymPid,
     symbolize::{
@@ -65,9 +65,7 @@ impl Sites {
     /// The site of a copied stack; 0 if nothing could be unwound.
     pub(crate) fn site(&mut self, pid: Pid, record: &StackRecord, now: Nanos) -> SiteId {
         let Some(tables) = tables(&mut self.tables, pid, record.registers.ip, now) else { return SiteId(0) };
-        let base = record.registers.sp & !(PAGE as u64 - 1);
-        let pages = (record.pages as usize).min(record.stack.len());
-        let stack = record.stack[..pages].as_flattened();
+        let (base, stack) = copied(record);
         let registers =
             if record.is_of_new_thread() { caller(record.registers, base, stack) } else { record.registers };
         let addresses = tables.unwinder.unwind(registers, base, stack);
@@ -116,6 +114,15 @@ impl Sites {
         site.frames = Some(frames.clone());
         frames
     }
+}
+
+/// What was copied of a stack, and where that begins.
+fn copied(record: &StackRecord) -> (u64, &[u8]) {
+    let sp = record.registers.sp;
+    let page = sp & !(PAGE as u64 - 1);
+    let base = sp.saturating_sub(RED_ZONE).max(page);
+    let (from, to) = ((base - page) as usize, (record.bytes as usize).min(size_of_val(&record.stack)));
+    (base, record.stack.as_flattened().get(from..to).unwrap_or_default())
 }
 
 /// Where the function that made a thread was called. C libraries end their unwind tables before the system call of

@@ -121,8 +121,8 @@ pub fn count(counter: Counter) {
 pub fn sampled(slot: u32) -> bool {
     match SAMPLING.get(slot) {
         // SAFETY: no arguments, always valid. A mask, because a division brings its check for zero along.
-        Some(divisor) => (unsafe { bpf_get_prandom_u32() }) & divisor.saturating_sub(1) == 0,
-        None => true,
+        Some(divisor) if *divisor > 1 => (unsafe { bpf_get_prandom_u32() }) & (divisor - 1) == 0,
+        _ => true,
     }
 }
 
@@ -137,11 +137,25 @@ pub fn tgid() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
-/// The current process's entry, if it is watched.
+/// The current thread, of a process that is watched.
+#[derive(Clone, Copy)]
+pub struct Watched {
+    pub task: *mut task_struct,
+    pub tgid: u32,
+    pub target: &'static Target,
+}
+
+/// The current thread, if its process is watched. Its task is asked for first and its process read from that: whoever
+/// goes on needs the task, and calls are what costs here.
 #[inline(always)]
-pub fn target() -> Option<&'static Target> {
-    // SAFETY: entries are only replaced whole; a stale read costs one wrong context offset, which is checked.
-    unsafe { TARGETS.get(tgid()) }
+pub fn watched() -> Option<Watched> {
+    let task = current();
+    // SAFETY: the current task is trusted. Entries are only replaced whole; a stale read costs one wrong context
+    // offset, which is checked.
+    unsafe {
+        let tgid: u32 = load(task.cast(), offset!(task_tgid));
+        Some(Watched { task, tgid, target: TARGETS.get(tgid)? })
+    }
 }
 
 #[inline(always)]

@@ -1,16 +1,17 @@
 //! Copies of user stacks, for unwinding on the host: frame pointers are mostly missing in user space.
 //!
-//! Cost: four pages a copy, the dearest thing here, so a token bucket per process (filled by the host) bounds them.
-//! Whole pages are read: each read has a constant size, and the first unmapped page is the stack's end.
+//! Cost: the stack's bytes, at most four pages, the dearest thing here, so a token bucket per process (filled by the
+//! host) bounds them. A copy ends where the stack does; page by page, because the first that is not mapped is an end too.
 
 use super::{count, current, load, offset};
-use crate::wire::{Counter, PAGE, Registers, STACK_PAGES, StackRecord};
+use crate::wire::{Counter, PAGE, RED_ZONE, Registers, STACK_PAGES, StackRecord};
 use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::generated::{bpf_probe_read_user, bpf_task_pt_regs},
     macros::map,
     maps::{HashMap, RingBuf},
 };
-use core::ffi::c_void;
+use core::{cmp::min, ffi::c_void, ptr::read_volatile};
 
 /// Stacks that may still be copied, per process; the host fills it up.
 #[map]
@@ -18,7 +19,14 @@ static STACK_TOKENS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
 
 /// Copied stacks.
 #[map]
-static STACKS: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
+static STACKS: RingBuf = RingBuf::with_byte_size(RING, 0);
+
+const RING: u32 = 2 << 20;
+/// The host comes ten times a second. To wake it costs more than a copy, so that is done only by the copy with which the
+/// ring gets this full.
+const MUCH: u64 = RING as u64 / 4;
+/// A copy in the ring, with the ring's own word before it.
+const ENTRY: u64 = size_of::<StackRecord>() as u64 + 8;
 
 /// The user registers of the current thread at its entry into the kernel.
 #[inline(always)]
@@ -65,8 +73,27 @@ fn push(host_tgid: u32, file: u64, made: u64, taken: Counter, lost: Counter) {
     let Some(mut entry) = STACKS.reserve::<StackRecord>(0) else { return count(lost) };
     // SAFETY: the entry is as large as the record.
     unsafe { fill(entry.as_mut_ptr(), host_tgid, file, made) };
-    entry.submit(0);
+    let above = STACKS.query(BPF_RB_AVAIL_DATA as u64).wrapping_sub(MUCH);
+    let wakes = above < ENTRY;
+    entry.submit(if wakes { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP } as u64);
     count(taken);
+}
+
+const IN_PAGE: u64 = PAGE as u64 - 1;
+
+/// Where the current thread's stack ends, or `most` if that comes first. The first thread's lies below the arguments, and
+/// the C libraries put a thread's own block, to which `fsbase` points, above its stack; no stack goes on over either.
+/// One that lies elsewhere (Go, coroutines) is copied up to `most`.
+#[inline(always)]
+unsafe fn end(sp: u64, most: u64) -> u64 {
+    // SAFETY: the current task is trusted, and so is what it leads to.
+    unsafe {
+        let task: *const c_void = current().cast();
+        let first: u64 = load(load(task, offset!(task_mm)), offset!(mm_start_stack));
+        let own: u64 = load(task, offset!(task_fsbase));
+        let within = |end: u64| if end > sp { end } else { most };
+        min(most, min(within(first), within(own)))
+    }
 }
 
 /// Fills a record with the current thread's registers and stack.
@@ -75,8 +102,7 @@ fn push(host_tgid: u32, file: u64, made: u64, taken: Counter, lost: Counter) {
 /// `record` must lie in a ring entry that is large enough for it.
 #[inline(always)]
 pub unsafe fn fill(record: *mut StackRecord, host_tgid: u32, file: u64, made: u64) {
-    // SAFETY: the caller's promise; every field is written, except pages that could not be read, which
-    // `pages` excludes.
+    // SAFETY: the caller's promise; every field is written, except what `bytes` excludes and what lies below.
     unsafe {
         let regs = registers();
         let registers = Registers {
@@ -84,18 +110,31 @@ pub unsafe fn fill(record: *mut StackRecord, host_tgid: u32, file: u64, made: u6
             sp: load(regs, offset!(regs_sp)),
             bp: load(regs, offset!(regs_bp)),
         };
-        let base = registers.sp & !(PAGE as u64 - 1);
-        let mut pages = 0;
+        let mut page = registers.sp & !IN_PAGE;
+        let end = end(registers.sp, page + (STACK_PAGES * PAGE) as u64);
+        let mut from = registers.sp.saturating_sub(RED_ZONE).max(page);
+        let mut bytes = 0;
         for index in 0..STACK_PAGES {
-            let page = (&raw mut (*record).stack[index]).cast::<c_void>();
-            let from = (base + (PAGE * index) as u64) as *const c_void;
-            if bpf_probe_read_user(page, PAGE as u32, from) != 0 {
+            // Volatile, or the compiler proves the bound needless and drops it, and the verifier cannot follow.
+            let length = min(page + PAGE as u64, end) - from;
+            let length = read_volatile(&raw const length);
+            if length == 0 || length > PAGE as u64 {
                 break;
             }
-            pages += 1;
+            let to = (&raw mut (*record).stack[index]).cast::<u8>();
+            let to = if index == 0 { to.add((from & IN_PAGE) as usize) } else { to };
+            if bpf_probe_read_user(to.cast(), length as u32, from as *const c_void) != 0 {
+                break;
+            }
+            bytes = (from + length - (registers.sp & !IN_PAGE)) as u32;
+            page += PAGE as u64;
+            from = page;
+            if from >= end {
+                break;
+            }
         }
         (&raw mut (*record).host_tgid).write(host_tgid);
-        (&raw mut (*record).pages).write(pages);
+        (&raw mut (*record).bytes).write(bytes);
         (&raw mut (*record).file).write(file);
         (&raw mut (*record).made).write(made);
         (&raw mut (*record).registers).write(registers);

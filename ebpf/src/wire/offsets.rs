@@ -76,6 +76,8 @@ offsets! {
     mm_rss_swap = "mm_struct"."rss_stat.2.count|rss_stat.count.2";
     /// Of shared memory.
     mm_rss_shmem = "mm_struct"."rss_stat.3.count|rss_stat.count.3";
+    /// Where the first thread's stack begins: above it lie arguments and environment.
+    mm_start_stack = "mm_struct"."start_stack";
     /// Descriptor table.
     files_fdt = "files_struct"."fdt";
     /// Its size.

@@ -4,6 +4,8 @@
 pub const STACK_PAGES: usize = 4;
 /// Size of a page.
 pub const PAGE: usize = 4096;
+/// Below the stack pointer, what a function that calls none may use (System V ABI, x86-64).
+pub const RED_ZONE: u64 = 128;
 
 /// User registers.
 #[repr(C)]
@@ -23,15 +25,15 @@ pub struct Registers {
 pub struct StackRecord {
     /// Process, initial namespace.
     pub host_tgid: u32,
-    /// Pages that could be read.
-    pub pages: u32,
+    /// How far into `stack` it was copied: to the end of the stack, as far as could be read, or all.
+    pub bytes: u32,
     /// For which file, or for which new thread (see [`Self::is_of_new_thread`]); 0: for a thread that is looked at.
     pub file: u64,
     /// When that file came in or that thread was made; for a thread that is looked at, its id in the initial namespace.
     pub made: u64,
     /// Where the thread was.
     pub registers: Registers,
-    /// The pages, starting at `registers.sp` rounded down.
+    /// The pages, starting at `registers.sp` rounded down. What lies before the red zone was not copied.
     pub stack: [[u8; PAGE]; STACK_PAGES],
 }
 

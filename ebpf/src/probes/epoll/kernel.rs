@@ -4,7 +4,7 @@
 //! never waited as a target does not have.
 
 use crate::{
-    kernel::{TaskFile, count, current, is_there, load, offset, peek, stack, storage::TASKS, target},
+    kernel::{TaskFile, Watched, count, current, is_there, load, offset, peek, stack, storage::TASKS, watched},
     wire::{Counter, NO_INSTANCE, UnreadRecord},
 };
 use aya_ebpf::{
@@ -33,10 +33,10 @@ fn polls(call: u32) -> bool {
 
 /// A wait begins: on which instance, for at most how many events, for how many descriptors.
 #[inline(always)]
-fn begin(call: u32, instance: u64, batch: u32, width: u32) {
-    // SAFETY: the current task is trusted.
+fn begin(thread: Watched, call: u32, instance: u64, batch: u32, width: u32) {
+    // SAFETY: the thread's task is trusted.
     unsafe {
-        let Some(task) = TASKS.get(current(), true) else { return count(Counter::WaitsLost) };
+        let Some(task) = TASKS.get(thread.task, true) else { return count(Counter::WaitsLost) };
         // A loop on epoll or io_uring that polls in between waits for one answer and neglects its loop.
         if polls(call) && task.waits != 0 && !polls(task.call) {
             return;
@@ -61,9 +61,9 @@ fn begin(call: u32, instance: u64, batch: u32, width: u32) {
 /// At the entry of epoll_wait, epoll_pwait and epoll_pwait2.
 #[tracepoint]
 pub fn epoll_entered(ctx: TracePointContext) -> u32 {
-    if target().is_some() {
+    if let Some(thread) = watched() {
         // SAFETY: number, descriptor and most events of these calls.
-        unsafe { begin(field(&ctx, 8), field::<u32>(&ctx, 16) as u64, field(&ctx, 32), 0) }
+        unsafe { begin(thread, field(&ctx, 8), field::<u32>(&ctx, 16) as u64, field(&ctx, 32), 0) }
     }
     0
 }
@@ -71,9 +71,9 @@ pub fn epoll_entered(ctx: TracePointContext) -> u32 {
 /// At the entry of poll and ppoll.
 #[tracepoint]
 pub fn poll_entered(ctx: TracePointContext) -> u32 {
-    if target().is_some() {
+    if let Some(thread) = watched() {
         // SAFETY: number and count of descriptors of these calls.
-        unsafe { begin(field(&ctx, 8), NO_INSTANCE, 0, field(&ctx, 24)) }
+        unsafe { begin(thread, field(&ctx, 8), NO_INSTANCE, 0, field(&ctx, 24)) }
     }
     0
 }
@@ -82,9 +82,7 @@ pub fn poll_entered(ctx: TracePointContext) -> u32 {
 /// sets hold.
 #[tracepoint]
 pub fn select_entered(ctx: TracePointContext) -> u32 {
-    if target().is_none() {
-        return 0;
-    }
+    let Some(thread) = watched() else { return 0 };
     // SAFETY: number, highest descriptor and first set; the helper checks the user address.
     unsafe {
         let highest: u64 = field(&ctx, 16);
@@ -98,7 +96,7 @@ pub fn select_entered(ctx: TracePointContext) -> u32 {
                 }
             }
         }
-        begin(field(&ctx, 8), NO_INSTANCE, 0, width);
+        begin(thread, field(&ctx, 8), NO_INSTANCE, 0, width);
     }
     0
 }
@@ -120,15 +118,13 @@ const REGISTERED: u32 = 1 << 4;
 /// At the entry of io_uring_enter.
 #[tracepoint]
 pub fn ring_entered(ctx: TracePointContext) -> u32 {
-    if target().is_none() {
-        return 0;
-    }
+    let Some(thread) = watched() else { return 0 };
     // SAFETY: number, descriptor, completions wanted and flags of this call.
     unsafe {
         let (wanted, flags): (u32, u32) = (field(&ctx, 32), field(&ctx, 40));
         if wanted != 0 && flags & GET_EVENTS != 0 {
             let ring = if flags & REGISTERED != 0 { NO_INSTANCE } else { field::<u32>(&ctx, 16) as u64 };
-            begin(field(&ctx, 8), ring, 0, 0);
+            begin(thread, field(&ctx, 8), ring, 0, 0);
         }
     }
     0

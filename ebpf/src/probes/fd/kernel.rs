@@ -3,12 +3,12 @@
 
 use crate::{
     kernel::{
-        TARGETS, TaskFile, context, count, current, divisor, file_of, holder, load, offset, peek, sampled, stack,
-        storage::TASKS, target, tgid,
+        TARGETS, TaskFile, Watched, context, count, divisor, file_of, holder, load, offset, peek, sampled, stack,
+        storage::TASKS, watched,
     },
     wire::{
-        ConnectionRecord, Counter, FdRecord, FileOrigin, SAMPLE_CONNECTIONS, SAMPLE_FD, Target, VIA_ACCEPT,
-        VIA_EXISTING, VIA_OPEN,
+        ConnectionRecord, Counter, FdRecord, FileOrigin, SAMPLE_CONNECTIONS, SAMPLE_FD, VIA_ACCEPT, VIA_EXISTING,
+        VIA_OPEN,
     },
 };
 use aya_ebpf::{
@@ -25,11 +25,53 @@ mod sockets;
 
 /// Origins by `struct file`. The iterator looks every open file up, so the ones evicted are closed ones.
 #[map]
-static FILES: LruHashMap<u64, FileOrigin> = LruHashMap::with_max_entries(65536, 0);
+static FILES: LruHashMap<u64, Kept> = LruHashMap::with_max_entries(65536, 0);
+
+/// An origin, and of which file; odd in its turn while it is being written.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Kept {
+    of: u64,
+    turn: u64,
+    origin: FileOrigin,
+}
 
 /// Ports on which targets listen: a connection on one of them serves requests.
 #[map]
 static PORTS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
+
+/// Remembers where a file came from. The kernel gives addresses out again and again, so mostly there is an entry for it,
+/// and writing over that costs a third of making a new one. Should the table give the entry to another file in this very
+/// moment, `of` tells that one's readers, who then know nothing of it.
+#[inline(always)]
+fn keep(file: u64, origin: FileOrigin) -> bool {
+    let Some(known) = FILES.get_ptr_mut(file) else {
+        return FILES.insert(file, Kept { of: file, turn: 0, origin }, 0).is_ok();
+    };
+    // SAFETY: the entry stays readable and writable until this program ends; only its own words are touched.
+    unsafe {
+        let turn = (&raw const (*known).turn).read_volatile();
+        (&raw mut (*known).turn).write_volatile(turn | 1);
+        (&raw mut (*known).of).write_volatile(file);
+        (&raw mut (*known).origin).write_volatile(origin);
+        (&raw mut (*known).turn).write_volatile((turn | 1).wrapping_add(1));
+    }
+    true
+}
+
+/// What is remembered of a file; nothing while it is being written.
+#[inline(always)]
+fn kept(file: u64) -> Option<FileOrigin> {
+    let known = FILES.get_ptr(file)?;
+    // SAFETY: as above.
+    unsafe {
+        let before = (&raw const (*known).turn).read_volatile();
+        let origin = (&raw const (*known).origin).read_volatile();
+        let of = (&raw const (*known).of).read_volatile();
+        let after = (&raw const (*known).turn).read_volatile();
+        (before & 1 == 0 && before == after && of == file).then_some(origin)
+    }
+}
 
 /// What the exit of a system call returned.
 #[inline(always)]
@@ -39,12 +81,9 @@ fn returned(ctx: &TracePointContext) -> i64 {
 }
 
 #[inline(always)]
-fn remember(target: &Target, fd: i64, via: u32) {
-    if fd < 0 {
-        return;
-    }
-    // SAFETY: the current task is trusted.
-    let file = unsafe { file_of(current().cast(), fd as u32) };
+fn remember(thread: Watched, fd: i64, via: u32) {
+    // SAFETY: the thread's task is trusted.
+    let file = unsafe { file_of(thread.task.cast(), fd as u32) };
     if file == 0 {
         return;
     }
@@ -57,52 +96,56 @@ fn remember(target: &Target, fd: i64, via: u32) {
     let whole = via == VIA_OPEN && sampled(SAMPLE_FD);
     if whole {
         // A connection belongs to whom it will serve, not to the thread that happened to accept it.
-        (origin.context, origin.join) = context::of_current(target);
-        // SAFETY: the current task is trusted.
-        if let Some(task) = unsafe { TASKS.get(current(), false) } {
+        (origin.context, origin.join) = context::of_current(thread.target);
+        // SAFETY: the thread's task is trusted.
+        if let Some(task) = unsafe { TASKS.get(thread.task, false) } {
             origin.connection = task.connection;
             origin.connection_made = task.connection_made;
         }
     }
-    match FILES.insert(file, origin, 0) {
-        Ok(()) => count(Counter::Files),
-        Err(_) => count(Counter::FilesLost),
-    }
+    count(if keep(file, origin) { Counter::Files } else { Counter::FilesLost });
     if whole {
-        stack::copy(tgid(), file, made);
+        stack::copy(thread.tgid, file, made);
+    }
+}
+
+/// A call has returned a descriptor, or an error.
+#[inline(always)]
+fn came_in(ctx: &TracePointContext, via: u32) {
+    let fd = returned(ctx);
+    if fd >= 0
+        && let Some(thread) = watched()
+    {
+        remember(thread, fd, via);
     }
 }
 
 /// At the exit of every call that returns one new descriptor.
 #[tracepoint]
 pub fn fd_opened(ctx: TracePointContext) -> u32 {
-    if let Some(target) = target() {
-        remember(target, returned(&ctx), VIA_OPEN);
-    }
+    came_in(&ctx, VIA_OPEN);
     0
 }
 
 /// At the exit of accept and accept4.
 #[tracepoint]
 pub fn fd_accepted(ctx: TracePointContext) -> u32 {
-    if let Some(target) = target() {
-        remember(target, returned(&ctx), VIA_ACCEPT);
-    }
+    came_in(&ctx, VIA_ACCEPT);
     0
 }
 
 #[inline(always)]
 fn pair(ctx: &TracePointContext, argument: usize) {
-    let Some(target) = target() else { return };
     if returned(ctx) != 0 {
         return;
     }
+    let Some(thread) = watched() else { return };
     // SAFETY: typed registers; the helper checks the user address.
     unsafe {
         let pointer: u64 = load(stack::registers(), argument);
         let Ok(fds) = bpf_probe_read_user(pointer as *const [i32; 2]) else { return };
-        remember(target, fds[0] as i64, VIA_OPEN);
-        remember(target, fds[1] as i64, VIA_OPEN);
+        remember(thread, fds[0] as i64, VIA_OPEN);
+        remember(thread, fds[1] as i64, VIA_OPEN);
     }
 }
 
@@ -124,9 +167,10 @@ pub fn fd_socketpair(ctx: TracePointContext) -> u32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
     let length: i32 = ctx.arg(1);
-    if length <= 0 || target().is_none() {
+    if length <= 0 {
         return 0;
     }
+    let Some(thread) = watched() else { return 0 };
     // SAFETY: the socket is a trusted argument; the loads go through typed pointers.
     unsafe {
         let sk: *const c_void = ctx.arg(0);
@@ -136,7 +180,7 @@ pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
             return 0;
         }
         let file: u64 = load(socket, offset!(socket_file));
-        let made = match FILES.get(file) {
+        let made = match kept(file) {
             Some(origin) if origin.via == VIA_OPEN => return 0,
             Some(origin) => origin.made,
             None => {
@@ -148,14 +192,14 @@ pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
                 let ino = peek(inode + offset!(inode_i_ino) as u64);
                 let made = bpf_ktime_get_ns();
                 let origin = FileOrigin { ino, made, via: VIA_EXISTING, ..FileOrigin::default() };
-                if FILES.insert(file, origin, 0).is_err() {
+                if !keep(file, origin) {
                     count(Counter::FilesLost);
                     return 0;
                 }
                 made
             }
         };
-        if let Some(task) = TASKS.get(current(), true) {
+        if let Some(task) = TASKS.get(thread.task, true) {
             task.connection = file;
             task.connection_made = made;
         }
@@ -166,12 +210,11 @@ pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
 /// At the exit of signalfd and signalfd4: given a descriptor they change that one, which stays what it was.
 #[tracepoint]
 pub fn fd_signalled(ctx: TracePointContext) -> u32 {
-    if let Some(target) = target() {
-        // SAFETY: typed registers.
-        let given: u64 = unsafe { load(stack::registers(), offset!(regs_di)) };
-        if given as i32 == -1 {
-            remember(target, returned(&ctx), VIA_OPEN);
-        }
+    let Some(thread) = watched() else { return 0 };
+    // SAFETY: typed registers.
+    let given: u64 = unsafe { load(stack::registers(), offset!(regs_di)) };
+    if given as i32 == -1 && returned(&ctx) >= 0 {
+        remember(thread, returned(&ctx), VIA_OPEN);
     }
     0
 }
@@ -209,10 +252,10 @@ pub extern "C" fn fd_list(ctx: *const TaskFile) -> i32 {
             mode: load(inode, offset!(inode_i_mode)),
             ..FdRecord::default()
         };
-        if let Some(origin) = FILES.get(record.file)
+        if let Some(origin) = kept(record.file)
             && origin.ino == record.ino
         {
-            record.origin = *origin;
+            record.origin = origin;
         }
         let private: u64 = load(file, offset!(file_private_data));
         let mut internet = 0;

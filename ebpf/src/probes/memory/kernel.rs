@@ -158,7 +158,7 @@ pub extern "C" fn thread_stack(ctx: *const Task) -> i32 {
             pages += 1;
         }
         (*record).host_tgid = load(task.cast(), offset!(task_tgid));
-        (*record).pages = pages;
+        (*record).bytes = pages * PAGE as u32;
         (*record).registers = registers;
         let seq: *mut c_void = load(read_volatile(&raw const (*ctx).meta), 0);
         bpf_seq_write(seq.cast(), record.cast::<c_void>(), size_of::<StackRecord>() as u32);

@@ -5,7 +5,7 @@ mod sockets;
 mod stamps;
 
 use crate::{
-    kernel::{context, count, holder, is_there, load, offset, peek, target, tgid},
+    kernel::{context, count, holder, is_there, load, offset, peek, watched},
     wire::{Counter, RetransmitRecord, WRITER_FORGOTTEN, WRITER_LATE, WRITER_OPEN, WRITER_UNSURE, WRITERS_NAMED},
 };
 use aya_ebpf::{
@@ -32,7 +32,7 @@ pub fn tcp_sent(ctx: BtfTracePointContext) -> i32 {
     if length <= 0 {
         return 0;
     }
-    let Some(target) = target() else { return 0 };
+    let Some(thread) = watched() else { return 0 };
     // SAFETY: the socket is a trusted argument; loads go through its types.
     unsafe {
         let sk: *mut c_void = ctx.arg::<*const c_void>(0).cast_mut();
@@ -40,7 +40,7 @@ pub fn tcp_sent(ctx: BtfTracePointContext) -> i32 {
         if tcp.is_null() {
             return 0;
         }
-        let (context, _) = context::of_current(target);
+        let (context, _) = context::of_current(thread.target);
         let Some(connection) = CONNECTIONS.get(sk, true) else {
             count(Counter::StampsLost);
             return 0;
@@ -49,7 +49,7 @@ pub fn tcp_sent(ctx: BtfTracePointContext) -> i32 {
             count(Counter::StampsLost);
             return 0;
         }
-        connection.host_tgid = tgid();
+        connection.host_tgid = thread.tgid;
         let end: u32 = load(tcp, offset!(tcp_write_seq));
         let acked: u32 = load(tcp, offset!(tcp_snd_una));
         match connection.stamp(sk, length as u32, end, acked, context.trace) {

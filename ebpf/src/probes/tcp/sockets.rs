@@ -9,7 +9,7 @@ use crate::{
     kernel::{
         TARGETS, TaskFile, count,
         holder::{HOLDERS, Holder},
-        load, offset, peek, target, tgid,
+        load, offset, peek, watched,
     },
     wire::{
         Counter, SOCKET_CLOSED, SOCKET_FAILED, SOCKET_MULTIPATH, SOCKET_OWN_ZERO, SOCKET_PEER_ZERO,
@@ -156,10 +156,10 @@ pub fn tcp_changed(ctx: BtfTracePointContext) -> i32 {
                 tell(sk, if failed { SOCKET_FAILED } else { SOCKET_CLOSED }, old);
             }
             SYN_SENT | FIN_WAIT1 | LAST_ACK | LISTEN => {
-                if target().is_some()
+                if let Some(thread) = watched()
                     && let Some(holder) = HOLDERS.get(sk, true)
                 {
-                    holder.host_tgid = tgid();
+                    holder.host_tgid = thread.tgid;
                 }
             }
             _ => {}
