@@ -130,6 +130,15 @@ pub(crate) fn measure(rounds: u32) {
         eprintln!("round {} of {rounds}", round + 1);
         beside(folder.path(), (&mut one, &mut other), &mut draw, &mut figures);
     }
+    figures.print();
+}
+
+/// What many agents add, for one that watches nothing of the process.
+pub(crate) fn measure_crowds(rounds: u32) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = worker::compile(folder.path());
+    let (one, mut other) = (Worker::start(&program, FRAME), Worker::start(&program, FRAME));
+    let (mut figures, mut draw) = (Figures::default(), Draw::new());
     let rounds = rounds.div_ceil(4);
     for round in 0..rounds {
         eprintln!("crowd {} of {rounds}", round + 1);
