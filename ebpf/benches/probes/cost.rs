@@ -51,7 +51,7 @@ const UNWATCHED: [(&str, Call, f64); 5] = [
 const CROWDS: [usize; 2] = [5, 20];
 
 /// How long another observer is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Of the workers' frames.
 const FRAME: usize = 160;
@@ -84,19 +84,19 @@ fn observers() -> usize {
     aya::programs::loaded_programs().flatten().filter(is_ours).count()
 }
 
-/// Measures while `own` sessions observe this machine and no other: those of somebody else would be in one state and
-/// not in the other. Where they do not go away, it is measured nevertheless, and said.
-fn undisturbed<T>(own: usize, mut measure: impl FnMut() -> T) -> T {
+/// Measures while so many sessions observe this machine: one that somebody else starts or ends would be in one state
+/// and not in the other. Where it stays, it is measured nevertheless, and said.
+fn undisturbed<T>(all: usize, mut measure: impl FnMut() -> T) -> T {
     let begun = Instant::now();
     loop {
         let before = observers();
-        if before == own || begun.elapsed() > PATIENCE {
+        if before == all || begun.elapsed() > PATIENCE {
             let measured = measure();
-            if before == own && observers() == own {
+            if before == all && observers() == all {
                 return measured;
             }
             if begun.elapsed() > PATIENCE {
-                eprintln!("measured while others observe this machine too");
+                eprintln!("others began or ended to observe this machine");
                 return measured;
             }
         }
@@ -130,6 +130,15 @@ pub(crate) fn measure(rounds: u32) {
         eprintln!("round {} of {rounds}", round + 1);
         beside(folder.path(), (&mut one, &mut other), &mut draw, &mut figures);
     }
+    figures.print();
+}
+
+/// What many agents add, for one that watches nothing of the process.
+pub(crate) fn measure_crowds(rounds: u32) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = worker::compile(folder.path());
+    let (one, mut other) = (Worker::start(&program, FRAME), Worker::start(&program, FRAME));
+    let (mut figures, mut draw) = (Figures::default(), Draw::new());
     let rounds = rounds.div_ceil(4);
     for round in 0..rounds {
         eprintln!("crowd {} of {rounds}", round + 1);
@@ -144,17 +153,18 @@ fn beside(folder: &Path, (one, other): (&mut Worker, &mut Worker), draw: &mut Dr
     draw.shuffle(&mut states);
     let (mut base, mut ours, mut theirs) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let others = observers();
     for state in states {
         match state {
-            State::Without => (base, alone) = undisturbed(0, || (watched(one), unwatched(other))),
+            State::Without => (base, alone) = undisturbed(others, || (watched(one), unwatched(other))),
             State::Ours => {
                 let session = session(one);
-                (ours, beside) = undisturbed(1, || (watched(one), unwatched(other)));
+                (ours, beside) = undisturbed(others + 1, || (watched(one), unwatched(other)));
                 check(&session);
             }
             State::Bpftrace { stacks } => {
                 let bpftrace = Bpftrace::start(folder, one, stacks);
-                theirs[usize::from(stacks)] = undisturbed(0, || watched(one));
+                theirs[usize::from(stacks)] = undisturbed(others, || watched(one));
                 bpftrace.end();
             }
         }
@@ -192,11 +202,11 @@ fn crowd((watched, other): (&Worker, &mut Worker), grows: bool, figures: &mut Fi
         sizes.reverse();
     }
     let mut sessions = Vec::new();
-    let mut taken = BTreeMap::new();
+    let (others, mut taken) = (observers(), BTreeMap::new());
     for size in sizes {
         sessions.truncate(size);
         sessions.resize_with(size, || session(watched));
-        taken.insert(size, undisturbed(size, || unwatched(other)));
+        taken.insert(size, undisturbed(others + size, || unwatched(other)));
     }
     for size in CROWDS {
         tell(size, (&taken[&size], &taken[&0]), figures);

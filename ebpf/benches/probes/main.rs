@@ -74,8 +74,9 @@ fn main() {
     let rounds = after("--rounds").map_or(20, |rounds| rounds.parse().expect("a number of rounds"));
     match after("--part") {
         Some("cost") => cost::measure(rounds),
+        Some("crowd") => cost::measure_crowds(rounds),
         Some("stacks") => stacks::measure(rounds),
         Some("retransmits") => retransmits::measure(rounds),
-        other => panic!("--part cost|stacks|retransmits, not {other:?}"),
+        other => panic!("--part cost|crowd|stacks|retransmits, not {other:?}"),
     }
 }

@@ -204,3 +204,32 @@ fn symbolize(symbolizer: &Symbolizer, pid: Pid, addresses: &[u64], places: &[Str
     }
     frames
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::STACK_PAGES;
+
+    #[test]
+    fn of_a_copy_only_what_was_copied_is_looked_at() {
+        let copy = |sp: u64, bytes: u32| {
+            let registers = Registers { ip: 1, sp, bp: 0 };
+            let mut record = Box::new(StackRecord {
+                host_tgid: 1,
+                bytes,
+                file: 0,
+                made: 0,
+                registers,
+                stack: [[0; PAGE]; STACK_PAGES],
+            });
+            record.stack[0][(sp as usize & (PAGE - 1)).saturating_sub(RED_ZONE as usize)] = 7;
+            let (base, stack) = copied(&record);
+            (base, stack.len(), stack.first().copied())
+        };
+        let red = RED_ZONE as usize;
+        assert_eq!(copy(0x7000 + 200, 600), (0x7000 + 200 - RED_ZONE, 600 - (200 - red), Some(7)));
+        assert_eq!(copy(0x7000 + 8, 600), (0x7000, 600, Some(7)), "the page before is not copied");
+        assert_eq!(copy(0x7000 + 200, 0).1, 0, "nothing could be read");
+        assert_eq!(copy(0x7000, u32::MAX).1, PAGE * STACK_PAGES, "whatever the kernel says");
+    }
+}

@@ -47,7 +47,7 @@ pub(crate) struct Part {
 }
 
 /// All of them.
-pub(crate) const ALL: &[Part] = &[kernel::COST, kernel::STACKS, kernel::RETRANSMITS];
+pub(crate) const ALL: &[Part] = &[kernel::COST, kernel::CROWD, kernel::STACKS, kernel::RETRANSMITS];
 
 /// Runs the parts that are wanted.
 ///

@@ -20,6 +20,13 @@ pub(super) const COST: Part = Part {
     run: |setting| measure("cost", setting),
 };
 
+/// What the hooks of many agents add.
+pub(super) const CROWD: Part = Part {
+    name: "crowd",
+    about: "what 5 and 20 agents (sessions of one process) add to calls of a process that none of them watches",
+    run: |setting| measure("crowd", setting),
+};
+
 /// What a copied stack costs.
 pub(super) const STACKS: Part = Part {
     name: "stacks",
