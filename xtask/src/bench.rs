@@ -1,5 +1,5 @@
-//! Measures the transcoder: against the `ffmpeg` command on the same files with the same settings, and against its own
-//! targets.
+//! Measures the transcoder, against the `ffmpeg` command on the same files with the same settings and against its own
+//! targets; and the probes, against theirs.
 //!
 //! Figures are medians of alternating runs, with the smallest and the largest beside them: on a machine that does
 //! other things too, single runs say nothing. A target that is missed is told, and is an error only with `--strict`.
@@ -11,6 +11,7 @@ mod first_byte;
 mod job;
 mod levels;
 mod paired;
+mod probes;
 mod quality;
 mod service;
 mod soak;
@@ -43,6 +44,8 @@ enum What {
     Soak(SoakArgs),
     /// Thousands of requests that their clients give up: nothing stays behind
     Aborts(AbortsArgs),
+    /// What the probes cost a watched process and all others, and how right they are
+    Probes(probes::Args),
 }
 
 #[derive(clap::Args, Debug)]
@@ -123,6 +126,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             let aborting = Aborts { subject: args.subject.clone(), requests: args.requests, settle: SETTLE };
             (&args.subject, aborts(&aborting)?.card())
         }
+        What::Probes(args) => return probes::run(args),
     };
     card.print(subject.json)?;
     let missed = card.missed();

@@ -22,7 +22,7 @@ enum Task {
     Ebpf(xtask::ebpf::Args),
     /// Drive the transcoder with streaming uploads of real video
     Load(xtask::load::Args),
-    /// Measure the transcoder against the ffmpeg command and its own targets
+    /// Measure the transcoder against the ffmpeg command and its own targets, or the probes against theirs
     Bench(xtask::bench::Args),
     /// Each disease of the transcoder alone, without an agent: how it kills, and what that looks like
     Faults(xtask::faults::Args),

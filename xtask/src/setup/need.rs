@@ -88,6 +88,9 @@ const PLAYER: &[Need] =
 /// To make hosts of network namespaces, and to lose their packets.
 const NETWORK: &[Need] = &[program("ip", "iproute2"), program("iptables", "iptables")];
 
+/// The tool that the probes are measured beside.
+const RIVAL: &[Need] = &[program("bpftrace", "bpftrace")];
+
 /// To judge the source.
 const LINT: &[Need] = &[
     Need::Component { command: "fmt", component: "rustfmt" },
@@ -125,6 +128,9 @@ pub const DEMO_SEEN: &[&[Need]] = &[BUILD, VIDEO, ALERTS, WEB, BROWSER];
 
 /// What `cargo xtask faults` needs.
 pub const FAULTS: &[&[Need]] = &[BUILD, VIDEO];
+
+/// What `cargo xtask bench probes` needs.
+pub const PROBES: &[&[Need]] = &[BUILD, NETWORK, RIVAL];
 
 /// What `cargo xtask ebpf` needs.
 pub const EBPF: &[&[Need]] = &[BPF];
