@@ -15,6 +15,8 @@ pub(crate) mod kernel;
 mod layout;
 pub(crate) mod naming;
 pub(crate) mod privilege;
+pub(crate) mod proc_file;
+mod rings;
 pub(crate) mod sampler;
 pub(crate) mod sites;
 pub(crate) mod targets;

@@ -6,7 +6,7 @@ use crate::{
         clock,
         iterator::{self, Of},
         kernel::Kernel,
-        targets::{self, Watched},
+        targets::{self, Activity, Watched},
     },
     wire::{EVENT_EXEC, EVENT_EXIT, EVENT_FORK, Event, ThreadRecord},
 };
@@ -64,13 +64,15 @@ impl Session {
         } else {
             0
         };
-        let watched = Watched { pid, host, name, started, parent };
+        let watched = Watched { pid, host, name, started, parent, activity: Activity::default() };
         if let Some(kernel) = &mut self.kernel {
             targets::refresh(kernel, &watched).map_err(|error| SessionError::NotPermitted(pid, error))?;
             kernel.set_tokens(host, self.stack_rate);
         }
         self.pending.push(seen(&watched));
         self.targets.insert(watched);
+        self.used = true;
+        self.look_soon();
         Ok(())
     }
 
@@ -85,6 +87,7 @@ impl Session {
         let Some(watched) = self.targets.remove(pid) else { return };
         if let Some(kernel) = &mut self.kernel {
             kernel.drop_target(watched.host);
+            kernel.forget(pid);
         }
         self.forget(pid);
     }
@@ -110,6 +113,7 @@ impl Session {
                     name: name.unwrap_or_default(),
                     started: event.at,
                     parent: Some(parent),
+                    activity: Activity::default(),
                 };
                 if pid == 0 || self.targets.is_full() {
                     kernel.drop_target(event.child);
@@ -119,6 +123,8 @@ impl Session {
                 kernel.set_tokens(event.child, self.stack_rate);
                 out.push(seen(&watched));
                 self.targets.insert(watched);
+                self.used = true;
+                self.look_soon();
             }
             EVENT_EXEC => {
                 let Some(pid) = self.targets.inner(event.host_tgid) else { return };
@@ -136,6 +142,7 @@ impl Session {
                 if let Some(pid) = self.targets.inner(event.host_tgid) {
                     self.targets.remove(pid);
                     kernel.drop_target(event.host_tgid);
+                    kernel.forget(pid);
                     self.forget(pid);
                     out.push(Observation::Exit(ProcessExit { pid, at: event.at }));
                 }
@@ -146,9 +153,6 @@ impl Session {
 
     /// Without kernel programs, or if an exit was lost: a process whose `/proc` entry is gone has ended.
     pub(super) fn reap(&mut self, now: Nanos, out: &mut Vec<Observation>) {
-        if self.refill > now {
-            return;
-        }
         for pid in self.targets.pids() {
             if !Path::new(&format!("/proc/{pid}")).exists() {
                 self.remove_target(pid);
