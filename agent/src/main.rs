@@ -22,6 +22,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    own::keep_memory_small();
     let args = cli::Args::parse();
     // Standard output is for answers; what the agent says about itself goes to standard error.
     tracing_subscriber::fmt()

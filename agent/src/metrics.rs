@@ -115,7 +115,7 @@ metrics! {
     PROBE_CORE = Gauge "snowshed_probe_core_ratio" ["probe"] "Share of one core that a probe takes, in targets and all other processes.";
     PROBE_SHED = Gauge "snowshed_probe_shed" ["probe", "what"] "1 for what a probe leaves out because of the budget (stacks, owners, hooks), 0 for what it does not.";
     OVERHEAD_CORE = Gauge "snowshed_overhead_core_ratio" ["of"] "Share of one core that observing takes: targets (all hooks) and agent.";
-    OVERHEAD_BUDGET = Gauge "snowshed_overhead_budget_core_ratio" ["of"] "Share of one core that observing may take: targets (all hooks) and agent.";
+    OVERHEAD_BUDGET = Gauge "snowshed_overhead_budget_core_ratio" ["of"] "Share of one core that observing may take now: targets (all hooks; it follows what the machine does) and agent.";
     OVERHEAD_OTHER_CALL = Gauge "snowshed_overhead_other_call_seconds" [] "What every system call of the machine that no probe hooks costs more; calibrated at the start.";
     AGENT_BPF = Gauge "snowshed_agent_bpf_bytes" [] "Kernel memory of the agent's maps and programs.";
     AGENT_MEMORY_BUDGET = Gauge "snowshed_agent_memory_budget_bytes" [] "What agent and kernel maps may hold together.";

@@ -58,6 +58,12 @@ pub struct ProbeStatus {
 pub struct Overhead {
     /// Share of one core that all hooks take.
     pub targets_core_share: f64,
+    /// Cores that the machine uses, what hooks take of them included, the agent left out.
+    pub machine_cores: f64,
+    /// Cores that the targets use of them.
+    pub targets_cores: f64,
+    /// Share of one core that all hooks may take now, by both shares of the budget.
+    pub targets_core_share_allowed: f64,
     /// Share of one core that the agent itself takes, over the last ten seconds.
     pub agent_core_share: Option<f64>,
     /// Resident memory of the agent.

@@ -33,7 +33,7 @@ fn over_the_budget_a_probe_steps_down_and_says_so() -> anyhow::Result<()> {
     process::require_root("this test")?;
     let folder = tempfile::tempdir().context("test's folder")?;
     let settings = folder.path().join("snowshed.toml");
-    fs::write(&settings, "[overhead]\ntargets_core_share = 0.0005\n")?;
+    fs::write(&settings, "[overhead]\ntargets_core_share = 0.005\n")?;
     let mut busy = Spawn::new("busy", interpreter()).args(["-c", BUSY]).start(folder.path())?;
     let (pid, settings) = (busy.pid().to_string(), settings.display().to_string());
     let mut agent = Agent::start(folder.path(), AgentPorts::free()?, &["--pid", &pid, "--config", &settings])?;
@@ -49,7 +49,15 @@ fn over_the_budget_a_probe_steps_down_and_says_so() -> anyhow::Result<()> {
             ensure!(probe["ns_for_others"].is_f64() && probe["ns_for_targets"].is_f64(), "{probe}");
         }
     }
-    for field in ["targets_core_share", "agent_rss_bytes", "bpf_bytes", "ns_per_other_call"] {
+    for field in [
+        "targets_core_share",
+        "targets_core_share_allowed",
+        "machine_cores",
+        "targets_cores",
+        "agent_rss_bytes",
+        "bpf_bytes",
+        "ns_per_other_call",
+    ] {
         ensure!(status["overhead"][field].is_number(), "{field}: {}", status["overhead"]);
     }
     ensure!(agent.metric("snowshed_probe_shed", "what=\"hooks\"")? >= Some(1.0), "the metrics do not say so");

@@ -5,7 +5,7 @@
 //! increment, because the points of a level that accumulates are not independent and the rank interval
 //! alone is then too narrow. The time also allows for what the increments to come will differ by.
 //! Invariant: a forecast exists only if the slope's lower bound is above zero and its interval is narrow
-//! enough to be of use. Cost: at most 60 points, 1,770 pairs.
+//! enough to be of use. Cost: at most 60 points; where they rise on average, their 1,770 pairs.
 
 use crate::{
     model::{Forecast, Nanos, Resource},
@@ -66,14 +66,18 @@ pub(crate) fn growth(points: &[(f64, f64)]) -> Option<Growth> {
     if points.len() < POINTS.0 {
         return None;
     }
+    // First what is cheap: of a level that does not rise on average no interval lies above zero.
+    let steps = Increments::of(points)?;
+    let half = steps.student * steps.deviation / steps.count.sqrt();
+    if steps.mean - half <= 0.0 {
+        return None;
+    }
     let mut slopes = Vec::with_capacity(points.len() * (points.len() - 1) / 2);
     for (index, (x0, y0)) in points.iter().enumerate() {
         slopes.extend(points[index + 1..].iter().filter(|(x1, _)| x1 > x0).map(|(x1, y1)| (y1 - y0) / (x1 - x0)));
     }
     slopes.sort_by(f64::total_cmp);
     let ranks = rank_interval(&slopes, points.len())?;
-    let steps = Increments::of(points)?;
-    let half = steps.student * steps.deviation / steps.count.sqrt();
     let (low, high) = (ranks.0.min(steps.mean - half), ranks.1.max(steps.mean + half));
     let growth = Growth { low, high, steps };
     (growth.low > 0.0 && growth.high <= WIDEST * growth.low).then_some(growth)

@@ -240,7 +240,7 @@ fn overhead(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
     let Some(overhead) = *sources.overhead.borrow() else { return Ok(()) };
     page.set(&table::OVERHEAD_CORE, &["targets"], overhead.targets_core_share)?;
     page.set_some(&table::OVERHEAD_CORE, &["agent"], overhead.agent_core_share)?;
-    page.set(&table::OVERHEAD_BUDGET, &["targets"], overhead.budget.targets_core_share)?;
+    page.set(&table::OVERHEAD_BUDGET, &["targets"], overhead.targets_core_share_allowed)?;
     page.set(&table::OVERHEAD_BUDGET, &["agent"], overhead.budget.agent_core_share)?;
     page.set_some(&table::OVERHEAD_OTHER_CALL, &[], overhead.ns_per_other_call.map(|ns| ns / 1e9))?;
     page.set_some(&table::AGENT_BPF, &[], overhead.bpf_bytes.map(|bytes| bytes as f64))?;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the session never leaves its thread, and the thread never blocks on anybody: observations
 //! go to a bounded queue, answers to watch channels. Symbols are resolved a few at a time, so that a
-//! large incident does not hold up the events. Cost: one thread, woken at least every 50 ms.
+//! large incident does not hold up the events. Cost: one thread, woken at least every 100 ms.
 
 use super::Intake;
 use crate::render::Sites;
@@ -17,9 +17,9 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 /// How long one poll waits; also the longest that a command waits.
-const POLL: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(100);
 /// How often status and targets are published.
-const PUBLISH: Duration = Duration::from_millis(500);
+const PUBLISH: Duration = Duration::from_secs(1);
 /// Commands waiting for the thread.
 const COMMANDS: usize = 256;
 /// Sites resolved between two polls.

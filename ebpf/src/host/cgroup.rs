@@ -4,8 +4,10 @@
 //! target's root, so a link there leads to nothing of ours. What cannot be reached is unknown, never the
 //! agent's own. Nothing is kept open: a descriptor would pin the target's mounts.
 
+use super::proc_file;
 use snowshed_engine::model::Pid;
 use std::{
+    collections::BTreeMap,
     ffi::CString,
     fs::{self, File},
     io::{self, Read},
@@ -42,11 +44,44 @@ struct Place {
 /// An opened cgroup.
 pub(crate) struct Group(OwnedFd);
 
-/// The process's cgroup and those above it that its mount shows, innermost first; empty if none can be read.
-pub(crate) fn groups(pid: Pid, hierarchy: Hierarchy) -> Vec<Group> {
-    let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}"));
-    let (Ok(groups), Ok(mounts)) = (read("cgroup"), read("mountinfo")) else { return Vec::new() };
-    let Some(place) = place(&groups, &mounts, hierarchy) else { return Vec::new() };
+/// Where the cgroups of processes lie, found out once for each: a list of mounts is long. Who is moved to another cgroup
+/// is looked for anew.
+#[derive(Debug, Default)]
+pub(crate) struct Known(BTreeMap<Pid, Membership>);
+
+/// What a process is a member of, as its file says, and where that lies in the hierarchies that were asked for.
+#[derive(Debug, Default)]
+struct Membership {
+    text: String,
+    places: Vec<(Hierarchy, Option<Place>)>,
+}
+
+impl Known {
+    /// The process's cgroup and those above it that its mount shows, innermost first; empty if none can be read.
+    pub(crate) fn groups(&mut self, pid: Pid, hierarchy: Hierarchy) -> Vec<Group> {
+        self.place(pid, hierarchy).map(|place| opened(pid, hierarchy, place)).unwrap_or_default()
+    }
+
+    fn place(&mut self, pid: Pid, hierarchy: Hierarchy) -> Option<&Place> {
+        let text = proc_file::read(format!("/proc/{pid}/cgroup")).ok()?;
+        let member = self.0.entry(pid).or_default();
+        if member.text != text {
+            *member = Membership { text, places: Vec::new() };
+        }
+        if !member.places.iter().any(|(known, _)| *known == hierarchy) {
+            let mounts = proc_file::read(format!("/proc/{pid}/mountinfo")).ok()?;
+            member.places.push((hierarchy, place(&member.text, &mounts, hierarchy)));
+        }
+        member.places.iter().find(|(known, _)| *known == hierarchy)?.1.as_ref()
+    }
+
+    /// Forgets a process.
+    pub(crate) fn forget(&mut self, pid: Pid) {
+        self.0.remove(&pid);
+    }
+}
+
+fn opened(pid: Pid, hierarchy: Hierarchy, place: &Place) -> Vec<Group> {
     let root = fs::OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
@@ -189,7 +224,7 @@ mod tests {
         assert_eq!(place(GROUPS, longer, Hierarchy::V2), None);
         assert_eq!(place("x", "y - z\n - \n", Hierarchy::V2), None);
         assert_eq!(unescape("a\\9b\\"), "a9b");
-        assert!(groups(0, Hierarchy::V2).is_empty());
+        assert!(Known::default().groups(0, Hierarchy::V2).is_empty());
     }
 
     #[test]

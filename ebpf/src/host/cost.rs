@@ -15,6 +15,8 @@ use std::os::fd::OwnedFd;
 
 const EVERY: Nanos = 10_000_000_000;
 const FOR: Nanos = 250_000_000;
+/// Over at least so long this process's own share is taken.
+const OWN: Nanos = 5_000_000_000;
 
 /// One probe's programs and what was last measured.
 #[derive(Debug, Default)]
@@ -120,8 +122,10 @@ impl Cost {
         if now < self.next {
             return;
         }
-        let (since, before) = std::mem::replace(&mut self.used, (now, footprint::processor_time()));
-        if now > since {
+        let (since, before) = self.used;
+        // Of a short stretch a single look would be the most.
+        if now >= since + OWN {
+            self.used = (now, footprint::processor_time());
             self.own = Some((self.used.1 - before) as f64 / (now - since) as f64);
         }
         let Some(kernel) = kernel else {
@@ -158,8 +162,11 @@ impl Cost {
         }
     }
 
-    /// What was measured of the probe in this position says nothing about now.
-    pub(crate) fn stale(&mut self, index: usize) {
+    /// What was measured of the probe in this position says nothing about now: it is measured soon.
+    pub(crate) fn stale(&mut self, index: usize, now: Nanos) {
+        if self.on.is_none() {
+            self.next = self.next.min(now);
+        }
         if let Some(row) = self.rows.get_mut(index) {
             (row.price.core, row.price.runs) = (None, None);
         }

@@ -77,10 +77,14 @@ impl Kernel {
         self.hooks.retain(|hook| hook.program != name || hook.tracepoint != tracepoint);
     }
 
-    /// Takes the hooks of these programs off.
+    /// Takes the hooks of these programs off, a moment later: with many hooks their grace periods come to a second, in
+    /// which the rings must be read on.
     pub(crate) fn unhook(&mut self, programs: &[&str]) {
-        for hook in self.hooks.iter_mut().filter(|hook| programs.contains(&hook.program.as_str())) {
-            hook.link = None;
+        let off = self.hooks.iter_mut().filter(|hook| programs.contains(&hook.program.as_str()));
+        let links: Vec<Link> = off.filter_map(|hook| hook.link.take()).collect();
+        if !links.is_empty() {
+            // Without a thread they are dropped here and now.
+            drop(std::thread::Builder::new().name("unhook".to_owned()).spawn(move || drop(links)));
         }
     }
 

@@ -5,22 +5,16 @@
 use super::{
     btf::{Btf, BtfError},
     hooks::{self, Hook},
-    iterator::{self, Of},
+    iterator::{self, Links, Of},
     observer, tracefs,
 };
-use crate::wire::{
-    COUNTERS, Counter, Event, Offsets, PageAllowance, PageCount, RetransmitRecord, SocketRecord, StackRecord, Target,
-};
+use crate::wire::{COUNTERS, Counter, Offsets, PageAllowance, PageCount, Target};
 use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
     programs::{BtfTracePoint, Iter, ProgramError, TracePoint},
 };
-use std::{
-    io,
-    os::fd::{AsFd, AsRawFd},
-    time::Duration,
-};
+use std::{io, os::fd::AsFd, time::Duration};
 
 /// Built by `cargo xtask ebpf` from this crate's own sources.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../object/snowshed.bpf.o");
@@ -135,16 +129,18 @@ pub(crate) struct Kernel {
     sampling: Array<MapData, u32>,
     observers: MapData,
     counts: PerCpuArray<MapData, u64>,
-    events: RingBuf<MapData>,
-    stacks: RingBuf<MapData>,
+    pub(super) events: RingBuf<MapData>,
+    pub(super) stacks: RingBuf<MapData>,
     pub(super) growths: RingBuf<MapData>,
     pub(super) page_counts: PerCpuHashMap<MapData, u32, PageCount>,
     pub(super) page_allowances: HashMap<MapData, u32, PageAllowance>,
-    retransmits: RingBuf<MapData>,
-    sockets: RingBuf<MapData>,
+    pub(super) retransmits: RingBuf<MapData>,
+    pub(super) sockets: RingBuf<MapData>,
     pub(super) ebpf: Ebpf,
     /// What is attached, and where.
     pub(super) hooks: Vec<Hook>,
+    /// Links of the iterators that run again and again.
+    links: Links,
     /// The kernel's types: some ten megabytes, so only until everything is attached.
     btf: Option<aya::Btf>,
     /// What this kernel's types lack, as in "this kernel's `x` has no member `y`".
@@ -183,6 +179,7 @@ impl Kernel {
             missing,
             ebpf,
             hooks: Vec::new(),
+            links: Links::default(),
         })
     }
 
@@ -253,10 +250,20 @@ impl Kernel {
     }
 
     /// Runs an iterator for one process or thread.
-    pub(crate) fn look(&mut self, name: &str, of: Of, buffer: &mut Vec<u8>) -> io::Result<()> {
+    pub(crate) fn look(&mut self, name: &'static str, of: Of, buffer: &mut Vec<u8>) -> io::Result<()> {
+        if let Some(link) = self.links.get(name, of) {
+            return iterator::read(link, buffer);
+        }
         let program: &mut Iter = program(&mut self.ebpf, name).map_err(io::Error::other)?;
-        let fd = program.fd().map_err(io::Error::other)?;
-        iterator::read(fd.as_fd(), of, buffer)
+        let link = iterator::link(program.fd().map_err(io::Error::other)?.as_fd(), of)?;
+        iterator::read(link.as_fd(), buffer)?;
+        self.links.keep(name, of, link);
+        Ok(())
+    }
+
+    /// Forgets how a process was looked at.
+    pub(crate) fn forget(&mut self, pid: u32) {
+        self.links.forget(pid);
     }
 
     pub(crate) fn set_target(&mut self, host_tgid: u32, target: Target) -> Result<(), String> {
@@ -313,50 +320,6 @@ impl Kernel {
     pub(crate) fn count(&self, counter: Counter) -> u64 {
         debug_assert!((counter as u32) < COUNTERS);
         self.counts.get(&(counter as u32), 0).map_or(0, |values| values.iter().sum())
-    }
-
-    /// Takes at most `most` rare events off the ring.
-    pub(crate) fn events(&mut self, most: usize, mut each: impl FnMut(Event)) {
-        for _ in 0..most {
-            let Some(item) = self.events.next() else { return };
-            iterator::records::<Event>(&item).for_each(&mut each);
-        }
-    }
-
-    /// Takes at most `most` records of bytes sent again.
-    pub(crate) fn retransmits(&mut self, most: usize, mut each: impl FnMut(RetransmitRecord)) {
-        for _ in 0..most {
-            let Some(item) = self.retransmits.next() else { return };
-            iterator::records::<RetransmitRecord>(&item).for_each(&mut each);
-        }
-    }
-
-    /// Takes at most `most` news of sockets.
-    pub(crate) fn sockets(&mut self, most: usize, mut each: impl FnMut(SocketRecord)) {
-        for _ in 0..most {
-            let Some(item) = self.sockets.next() else { return };
-            iterator::records::<SocketRecord>(&item).for_each(&mut each);
-        }
-    }
-
-    /// Takes at most `most` copied stacks off the ring.
-    pub(crate) fn stacks(&mut self, most: usize, mut each: impl FnMut(&StackRecord)) {
-        for _ in 0..most {
-            let Some(item) = self.stacks.next() else { return };
-            if item.len() >= size_of::<StackRecord>() && item.as_ptr().cast::<StackRecord>().is_aligned() {
-                // SAFETY: ring entries are 8-byte aligned (checked) and this large; the record is plain data.
-                each(unsafe { &*item.as_ptr().cast::<StackRecord>() });
-            }
-        }
-    }
-
-    /// Waits until a ring has something, at most this long.
-    pub(crate) fn wait(&self, timeout: Duration) {
-        let entry = |fd: i32| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let mut rings = [entry(self.events.as_raw_fd()), entry(self.stacks.as_raw_fd())];
-        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: two valid entries. An interrupted wait is only a shorter one.
-        unsafe { libc::poll(rings.as_mut_ptr(), 2, millis) };
     }
 
     /// Kernel time and runs of programs, as far as the kernel counted them.

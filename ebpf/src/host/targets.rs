@@ -3,6 +3,7 @@
 //! Kernel records carry ids of the initial pid namespace; everything that leaves this crate carries the
 //! agent's own. This table is where the two meet. Bounded by [`MOST`].
 
+use super::{clock, proc_file};
 use snowshed_engine::model::{Nanos, Pid};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,6 +29,16 @@ pub(crate) struct Watched {
     pub(crate) instance: Option<String>,
     /// Who forked it, if that one is watched.
     pub(crate) parent: Option<Pid>,
+    pub(crate) activity: Activity,
+}
+
+/// Whether a process does anything at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Activity {
+    /// Processor time at the last question.
+    used: Nanos,
+    /// When it was last seen to have used some.
+    ran: Nanos,
 }
 
 /// All of them.
@@ -35,6 +46,8 @@ pub(crate) struct Watched {
 pub(crate) struct Targets {
     by_pid: BTreeMap<Pid, Watched>,
     by_host: BTreeMap<u32, Pid>,
+    /// Processor time that targets have used while they were watched.
+    worked: Nanos,
 }
 
 impl Targets {
@@ -63,9 +76,37 @@ impl Targets {
         self.by_pid.get_mut(&pid)
     }
 
+    /// Notes who has run since the last call; before the looks of that moment.
+    pub(crate) fn note_activity(&mut self, now: Nanos) {
+        for watched in self.by_pid.values_mut() {
+            // One that cannot be asked counts as running.
+            let used = clock::of_process(watched.pid).unwrap_or(now);
+            if used != watched.activity.used {
+                if watched.activity.used != 0 {
+                    self.worked += used.saturating_sub(watched.activity.used);
+                }
+                watched.activity = Activity { used, ran: now };
+            }
+        }
+    }
+
+    /// Processor time that all targets have used while they were watched, as last noted.
+    pub(crate) fn worked(&self) -> Nanos {
+        self.worked
+    }
+
+    /// Whether a process has not run at all since a look: what only it can change is as it was then.
+    pub(crate) fn is_asleep(&self, pid: Pid, since: Nanos) -> bool {
+        self.get(pid).is_some_and(|watched| watched.activity.ran <= since)
+    }
+
     /// The agent's number of a process of the initial namespace.
     pub(crate) fn inner(&self, host: u32) -> Option<Pid> {
         self.by_host.get(&host).copied()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_pid.len()
     }
 
     pub(crate) fn pids(&self) -> Vec<Pid> {
@@ -79,7 +120,7 @@ impl Targets {
 
 /// `comm` of a process.
 pub(crate) fn name(pid: Pid) -> Option<String> {
-    fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim_end().to_owned())
+    proc_file::read(format!("/proc/{pid}/comm")).ok().map(|name| name.trim_end().to_owned())
 }
 
 /// The executable, also if it was deleted or lies in another mount namespace.
@@ -89,7 +130,7 @@ pub(crate) fn executable(pid: Pid) -> PathBuf {
 
 /// Start of a process, from `/proc/PID/stat`: field 22 in clock ticks since boot. `None` if it is gone.
 pub(crate) fn started(pid: Pid) -> Option<Nanos> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = proc_file::read(format!("/proc/{pid}/stat")).ok()?;
     // The name may hold spaces and brackets: fields are counted after its last bracket.
     let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
     // SAFETY: no pointers.
@@ -106,7 +147,14 @@ pub(crate) fn children(pid: Pid) -> BTreeSet<Pid> {
 
 /// The soft limit of open files; `None` if it is unlimited or cannot be read.
 pub(crate) fn file_limit(pid: Pid) -> Option<u64> {
-    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    // A tenth of the file's cost. Asked of a foreign user's process it needs CAP_SYS_RESOURCE, the file does not.
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let asked = pid.cast_signed();
+    // SAFETY: nothing is set, and there is room for the answer. 0 would ask for this process.
+    if asked > 0 && unsafe { libc::prlimit(asked, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) } == 0 {
+        return (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur);
+    }
+    let limits = proc_file::read(format!("/proc/{pid}/limits")).ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
 }
@@ -121,14 +169,49 @@ mod tests {
         assert!(name(pid).is_some_and(|name| !name.is_empty()));
         let age = super::super::clock::now() - started(pid).unwrap();
         assert!(age < 3_600_000_000_000, "{age}");
-        assert!(file_limit(pid).is_some());
+        let limits = fs::read_to_string("/proc/self/limits").unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        assert_eq!(file_limit(pid), line.split_whitespace().nth(3).unwrap().parse().ok());
         assert_eq!((name(0), started(0), file_limit(0)), (None, None, None));
+    }
+
+    #[test]
+    fn who_runs_is_not_asleep_and_who_waits_is() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut targets = Targets::default();
+        for pid in [child.id(), std::process::id()] {
+            let (name, activity) = (String::new(), Activity::default());
+            targets.insert(Watched { pid, host: 0, name, started: 0, instance: None, parent: None, activity });
+        }
+        let begun = clock::now();
+        let mut last = begun;
+        targets.note_activity(last);
+        assert!(!targets.is_asleep(child.id(), begun - 1), "new ones count as running");
+        // Until it has begun to sleep.
+        while !targets.is_asleep(child.id(), last) && clock::now() < begun + 20_000_000_000 {
+            last = clock::now();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            targets.note_activity(clock::now());
+        }
+        assert!(targets.is_asleep(child.id(), last), "it sleeps");
+        assert!(!targets.is_asleep(std::process::id(), last), "this one asks");
+        assert!(!targets.is_asleep(1 << 23, last), "nobody is not asleep");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]
     fn numbers_meet_both_ways() {
         let mut targets = Targets::default();
-        let watched = Watched { pid: 7, host: 4007, name: "x".into(), started: 1, instance: None, parent: None };
+        let watched = Watched {
+            pid: 7,
+            host: 4007,
+            name: "x".into(),
+            started: 1,
+            instance: None,
+            parent: None,
+            activity: Activity::default(),
+        };
         targets.insert(watched);
         assert_eq!(targets.inner(4007), Some(7));
         assert!(targets.remove(7).is_some());

@@ -45,7 +45,7 @@ pub(crate) trait Probe: Send {
     fn without_hooks(&self) -> Option<&'static str> {
         None
     }
-    /// How often [`Self::sample`] wants to be called; `None`: never.
+    /// How long after a call of [`Self::sample`] it wants the next one, as it knows after that call; `None`: never.
     fn period(&self) -> Option<Duration>;
     /// Looks at every target. `look.kernel` is `None` where the fallback serves.
     fn sample(&mut self, _look: &mut Look<'_>, _out: &mut Vec<Observation>) {}
@@ -64,6 +64,16 @@ pub(crate) trait Probe: Send {
     /// What it can leave out to cost less, the smallest loss first.
     fn sheds(&self) -> &'static [Shed] {
         &[Shed::Hooks]
+    }
+    /// Programs whose hooks are taken off at [`Shed::Owners`].
+    fn owners(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// [`Shed::Owners`] begins (false) or is over.
+    fn owned(&mut self, _owned: bool, _now: Nanos) {}
+    /// What is left after [`Shed::Owners`].
+    fn without_owners(&self) -> &'static str {
+        "owner and stack of 1 in 16"
     }
     /// Where its kernel programs read the divisor of [`Shed::Owners`].
     fn sampled(&self) -> Option<u32> {
@@ -112,7 +122,17 @@ pub(crate) struct Look<'a> {
     pub(crate) level: usize,
 }
 
+/// A larger buffer than this is given back after a look that needed it.
+const BUFFER: usize = 256 << 10;
+
 impl Look<'_> {
+    /// Gives back what a large look needed.
+    pub(crate) fn rest(&mut self) {
+        if self.buffer.capacity() > BUFFER {
+            *self.buffer = Vec::new();
+        }
+    }
+
     /// The threads of a process, first thread first where the kernel lists it first; empty if it is gone.
     pub(crate) fn threads(&mut self, pid: Pid) -> Vec<ThreadRecord> {
         let Some(kernel) = self.kernel.as_deref_mut() else { return Vec::new() };

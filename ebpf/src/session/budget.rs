@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use snowshed_engine::model::Nanos;
 
 /// A step has this long to show what it saved.
-const SETTLE: Nanos = 2_000_000_000;
+const SETTLE: Nanos = 1_000_000_000;
+/// Less than this share of one core is never too much for hooks, however little the machine does.
+const LEAST: f64 = 0.03;
 /// Less than half of the budget for this long: one step up.
 const PATIENCE: Nanos = 10_000_000_000;
 /// The longest that a step up is put off after it was tried in vain.
@@ -22,6 +24,9 @@ const IN_VAIN: Nanos = 30_000_000_000;
 pub struct Budget {
     /// Share of one core that all hooks may take, in targets and in all other processes together.
     pub targets_core_share: f64,
+    /// The same as a share of all processor time that the machine uses besides, once that comes to more than 3 % of a
+    /// core: so what is paid for a request stays small, however many requests there are.
+    pub targets_cpu_ratio: f64,
     /// Share of one core that the agent itself may take.
     pub agent_core_share: f64,
     /// Memory of the agent and of its kernel maps, bytes.
@@ -30,7 +35,7 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { targets_core_share: 0.25, agent_core_share: 0.1, memory_bytes: 128 << 20 }
+        Self { targets_core_share: 0.25, targets_cpu_ratio: 0.02, agent_core_share: 0.1, memory_bytes: 128 << 20 }
     }
 }
 
@@ -40,9 +45,11 @@ impl Budget {
     /// # Errors
     /// The key, and what is wrong with its value.
     pub fn check(&self) -> Result<(), String> {
-        for (key, share) in
-            [("targets_core_share", self.targets_core_share), ("agent_core_share", self.agent_core_share)]
-        {
+        for (key, share) in [
+            ("targets_core_share", self.targets_core_share),
+            ("targets_cpu_ratio", self.targets_cpu_ratio),
+            ("agent_core_share", self.agent_core_share),
+        ] {
             // Written so that it refuses what is not a number, too.
             if !(share > 0.0 && share <= 1024.0) {
                 return Err(format!("overhead.{key} = {share}: a share of one core above 0 is meant, as in 0.05"));
@@ -56,13 +63,19 @@ impl Budget {
     }
 }
 
+/// What hooks may take of a core while the machine uses so many, the hooks' own part included.
+pub(super) fn allowed(budget: &Budget, used: f64, spent: f64) -> f64 {
+    let relative = budget.targets_cpu_ratio * (used - spent).max(0.0);
+    budget.targets_core_share.min(relative.max(LEAST))
+}
+
 /// Something that a probe can leave out, the smallest loss first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shed {
     /// Most stacks: a few a second show the sites.
     Stacks,
-    /// Owner and stack of most events, by a divisor that the kernel programs read.
+    /// Owner and stack of most events, or of all: whatever the probe pays for that at every event.
     Owners,
     /// Its hooks: they are taken off, and the fallback serves.
     Hooks,
@@ -86,12 +99,27 @@ pub(super) enum Step {
     Up(usize),
 }
 
+/// A step down, with what the probe took then, and how many cores the targets used.
+#[derive(Clone, Copy, Debug)]
+struct Down {
+    index: usize,
+    core: f64,
+    used: f64,
+}
+
+impl Down {
+    /// What it would take now, if it costs in proportion to what they do.
+    fn expected(self, used: f64) -> f64 {
+        if self.used > 0.0 { self.core * used / self.used } else { 0.0 }
+    }
+}
+
 /// Who has stepped down how far.
 #[derive(Debug)]
 pub(super) struct Governor {
     levels: Vec<usize>,
-    /// The order in which they stepped down; the last one comes up first.
-    down: Vec<usize>,
+    /// In the order in which they were made; the last one comes up first.
+    down: Vec<Down>,
     settled: Nanos,
     calm: Option<Nanos>,
     raised: Option<Nanos>,
@@ -108,8 +136,8 @@ impl Governor {
         self.levels.get(index).copied().unwrap_or(0)
     }
 
-    /// One look at what is spent.
-    pub(super) fn judge(&mut self, now: Nanos, budget: f64, spenders: &[Spender]) -> Option<Step> {
+    /// One look at what is spent, and how many cores the targets use.
+    pub(super) fn judge(&mut self, now: Nanos, budget: f64, used: f64, spenders: &[Spender]) -> Option<Step> {
         let spent: f64 = spenders.iter().map(|spender| spender.core).sum();
         if now < self.settled {
             return None;
@@ -118,26 +146,32 @@ impl Governor {
             self.calm = None;
             let able = |(index, spender): &(usize, &Spender)| self.level(*index) < spender.steps && spender.core > 0.0;
             let dearest = spenders.iter().enumerate().filter(able).max_by(|a, b| a.1.core.total_cmp(&b.1.core));
-            let (index, _) = dearest?;
+            let (index, core) = dearest.map(|(index, spender)| (index, spender.core))?;
             if self.raised.take().is_some_and(|raised| now < raised + IN_VAIN) {
                 self.patience = (2 * self.patience).min(MOST_PATIENCE);
             }
             self.levels[index] += 1;
-            self.down.push(index);
+            self.down.push(Down { index, core, used });
             self.settled = now + SETTLE;
             return Some(Step::Down(index));
         }
-        if spent > budget / 2.0 || self.down.is_empty() {
+        let Some(last) = self.down.last() else {
+            self.calm = None;
+            return None;
+        };
+        if spent > budget / 2.0 {
             self.calm = None;
             return None;
         }
-        if now < *self.calm.get_or_insert(now) + self.patience {
+        // Where it would be too much again there is no hurry; but what it takes may have changed.
+        let patience = if spent + last.expected(used) > budget { MOST_PATIENCE } else { self.patience };
+        if now < *self.calm.get_or_insert(now) + patience {
             return None;
         }
         if self.raised.is_some_and(|raised| now >= raised + IN_VAIN) {
             self.patience = PATIENCE;
         }
-        let index = self.down.pop()?;
+        let index = self.down.pop()?.index;
         self.levels[index] -= 1;
         self.calm = None;
         self.raised = Some(now);
@@ -154,7 +188,9 @@ mod tests {
 
     fn run(governor: &mut Governor, seconds: std::ops::Range<u64>, cores: [f64; 2]) -> Vec<Step> {
         let spenders = cores.map(|core| Spender { core, steps: 2 });
-        seconds.filter_map(|second| governor.judge(second * SECOND, 0.1, &spenders)).collect()
+        // What is done is in proportion to what the hooks cost.
+        let used = cores.iter().sum();
+        seconds.filter_map(|second| governor.judge(second * SECOND, 0.1, used, &spenders)).collect()
     }
 
     #[test]
@@ -181,6 +217,29 @@ mod tests {
         assert!(run(&mut governor, 60..80, [0.01, 0.0]).is_empty(), "twice as long as before");
         assert_eq!(run(&mut governor, 80..81, [0.01, 0.0]), [Step::Up(0)]);
         assert_eq!(governor.level(0), 0);
+    }
+
+    #[test]
+    fn while_the_load_stays_there_is_no_hurry_to_pay_again() {
+        let mut governor = Governor::new(1);
+        let mut judge =
+            |second: u64, core, used| governor.judge(second * SECOND, 0.1, used, &[Spender { core, steps: 1 }]);
+        assert_eq!(judge(1, 0.3, 1.0), Some(Step::Down(0)));
+        assert!((2..500).all(|second| judge(second, 0.0, 0.9).is_none()), "it would cost 0.27 of a core again");
+        assert!((500..505).all(|second| judge(second, 0.0, 0.2).is_none()), "the load may come back");
+        assert_eq!(judge(520, 0.0, 0.2), Some(Step::Up(0)));
+        assert_eq!(judge(525, 0.3, 1.0), Some(Step::Down(0)));
+        let up = (526..1_300).find(|second| judge(*second, 0.0, 1.0).is_some());
+        assert!(up.is_some_and(|second| second > 1_100), "now and then it is tried: {up:?}");
+    }
+
+    #[test]
+    fn what_is_allowed_follows_what_is_used() {
+        let budget = Budget::default();
+        assert_eq!(allowed(&budget, 0.01, 0.0), LEAST, "of little, little");
+        assert!((allowed(&budget, 2.04, 0.04) - 0.04).abs() < 1e-9, "of what is used without the hooks");
+        assert_eq!(allowed(&budget, 64.0, 1.0), 0.25, "never more than this");
+        assert_eq!(allowed(&budget, 0.0, 0.5), LEAST);
     }
 
     #[test]

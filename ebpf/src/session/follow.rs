@@ -6,7 +6,7 @@ use crate::{
         clock,
         iterator::{self, Of},
         kernel::Kernel,
-        targets::{self, Watched},
+        targets::{self, Activity, Watched},
     },
     wire::{EVENT_EXEC, EVENT_EXIT, EVENT_FORK, Event, ThreadRecord},
 };
@@ -64,7 +64,8 @@ impl Session {
         } else {
             0
         };
-        let mut watched = Watched { pid, host, name, started, instance: None, parent };
+        let activity = Activity::default();
+        let mut watched = Watched { pid, host, name, started, instance: None, parent, activity };
         self.publish(&mut watched, None);
         if let Some(mut kernel) = self.kernel.take() {
             let placed = self.place(&mut kernel, &watched);
@@ -77,6 +78,8 @@ impl Session {
         }
         self.pending.push(seen(&watched));
         self.targets.insert(watched);
+        self.used = true;
+        self.look_soon();
         Ok(())
     }
 
@@ -91,6 +94,7 @@ impl Session {
         let Some(watched) = self.targets.remove(pid) else { return };
         if let Some(kernel) = &mut self.kernel {
             kernel.drop_target(watched.host);
+            kernel.forget(pid);
         }
         self.forget(pid);
     }
@@ -118,6 +122,7 @@ impl Session {
                     started: event.at,
                     instance: None,
                     parent: Some(parent),
+                    activity: Activity::default(),
                 };
                 if pid == 0 || self.targets.is_full() {
                     kernel.drop_target(event.child);
@@ -129,6 +134,8 @@ impl Session {
                 self.publish(&mut watched, Some(parent));
                 out.push(seen(&watched));
                 self.targets.insert(watched);
+                self.used = true;
+                self.look_soon();
             }
             EVENT_EXEC => {
                 let Some(pid) = self.targets.inner(event.host_tgid) else { return };
@@ -148,6 +155,7 @@ impl Session {
                 if let Some(pid) = self.targets.inner(event.host_tgid) {
                     self.targets.remove(pid);
                     kernel.drop_target(event.host_tgid);
+                    kernel.forget(pid);
                     self.forget(pid);
                     out.push(Observation::Exit(ProcessExit { pid, at: event.at }));
                 }
@@ -158,9 +166,6 @@ impl Session {
 
     /// Without kernel programs, or if an exit was lost: a process whose `/proc` entry is gone has ended.
     pub(super) fn reap(&mut self, now: Nanos, out: &mut Vec<Observation>) {
-        if self.refill > now {
-            return;
-        }
         for pid in self.targets.pids() {
             if !Path::new(&format!("/proc/{pid}")).exists() {
                 self.remove_target(pid);

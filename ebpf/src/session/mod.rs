@@ -2,7 +2,7 @@
 //!
 //! Invariants: one thread owns it; it starts in a lower tier rather than fail; everything that it holds is
 //! bounded; dropping it detaches every program and changes nothing that outlives it.
-//! Cost: a wake-up per look (ten a second) or ring entry, nothing else.
+//! Cost: a wake-up per look (ten a second) or event; copied stacks wait for each other for a few milliseconds.
 
 mod budget;
 mod follow;
@@ -39,6 +39,14 @@ const SHED_STACKS_PER_SECOND: u32 = 5;
 const MOST_STACKS_PER_SECOND: u32 = 500;
 /// How often the allowance is filled up.
 const REFILL: Nanos = 200_000_000;
+/// How often it is seen to that ended processes are forgotten, and losses are told.
+const TIDY: Nanos = 1_000_000_000;
+/// What is due so soon is done at once: one wake-up instead of two.
+const TOGETHER: Nanos = 20_000_000;
+/// A new target is looked at so soon.
+const SOON: Nanos = 100_000_000;
+/// Stacks a second of all targets together, unless the engine asks for more: unwinding one takes some 10 µs.
+const STACKS_OF_ALL: u32 = 250;
 /// Ring entries taken per poll, so that one flood cannot keep the agent from looking.
 const MOST_PER_POLL: usize = 4096;
 
@@ -97,6 +105,9 @@ pub struct Session {
     /// When the present program of a process began, where that was seen.
     executed: BTreeMap<Pid, Nanos>,
     refill: Nanos,
+    /// Allowances have been used, or changed, since they were filled up.
+    used: bool,
+    tidy: Nanos,
     pending: Vec<Observation>,
     lifecycle_lost: u64,
     budget: Budget,
@@ -175,6 +186,8 @@ impl Session {
             stack_rate: STACKS_PER_SECOND,
             executed: BTreeMap::new(),
             refill: now,
+            used: true,
+            tidy: now,
             pending: Vec::new(),
             lifecycle_lost: 0,
             budget: Budget::default(),
@@ -214,7 +227,11 @@ impl Session {
         self.drain(out);
         out.append(&mut self.pending);
         let now = clock::now();
-        self.reap(now, out);
+        let tidy = now >= self.tidy;
+        if tidy {
+            self.tidy = now + TIDY;
+            self.reap(now, out);
+        }
         self.follow_publishers(now, out);
         self.refill(now);
         if now >= self.cost.due() {
@@ -222,15 +239,30 @@ impl Session {
         }
         self.hold_budget(now);
         let Self { kernel, units, targets, sites, buffer, level, slower, .. } = self;
-        for unit in units.iter_mut().filter(|unit| now >= unit.due) {
-            let Some(period) = unit.probe.period() else { continue };
-            // From now, not from when it was due: after a pause there is one look, not many.
-            unit.due = now + u64::try_from(period.as_nanos()).unwrap_or(Nanos::MAX / 16) * u64::from(*slower);
+        if units.iter().any(|unit| now + TOGETHER >= unit.due) {
+            targets.note_activity(now);
+        }
+        for unit in units.iter_mut().filter(|unit| now + TOGETHER >= unit.due) {
             let reads = unit.trouble.is_none() && (unit.hooked || unit.probe.without_hooks().is_some());
             let kernel = if reads { kernel.as_mut() } else { None };
             unit.probe.sample(&mut Look { now, kernel, targets, sites, buffer, level: *level }, out);
+            // From now, not from when it was due: after a pause there is one look, not many.
+            unit.due = match unit.probe.period() {
+                Some(period) => now + nanos(period) * u64::from(*slower),
+                None => Nanos::MAX,
+            };
         }
-        self.losses(now, out);
+        if tidy {
+            self.losses(now, out);
+        }
+    }
+
+    /// Has a new target looked at before long.
+    fn look_soon(&mut self) {
+        let soon = clock::now() + SOON;
+        for unit in self.units.iter_mut().filter(|unit| unit.probe.period().is_some()) {
+            unit.due = unit.due.min(soon);
+        }
     }
 
     /// Takes events and stacks off the rings.
@@ -241,8 +273,9 @@ impl Session {
         for event in events {
             self.take(&mut kernel, &event, out);
         }
-        let (targets, sites, units) = (&self.targets, &mut self.sites, &mut self.units);
+        let (targets, sites, units, used) = (&self.targets, &mut self.sites, &mut self.units, &mut self.used);
         kernel.stacks(MOST_PER_POLL, |record| {
+            *used = true;
             let Some(pid) = targets.inner(record.host_tgid) else { return };
             let site = sites.site(pid, record, clock::now());
             if site != SiteId(0) {
@@ -258,12 +291,26 @@ impl Session {
         }
         self.refill = now + REFILL;
         self.sites.rest(now);
+        if !std::mem::take(&mut self.used) {
+            return;
+        }
         let shed = (0..self.units.len()).any(|index| self.shed(index).contains(&Shed::Stacks));
         let most = if shed { SHED_STACKS_PER_SECOND } else { MOST_STACKS_PER_SECOND.max(self.stack_rate) };
+        let usual = self.usual_stack_rate();
         let Some(kernel) = &mut self.kernel else { return };
         for watched in self.targets.iter() {
-            let rate = self.rates.get(&watched.pid).copied().unwrap_or(self.stack_rate).min(most);
+            let rate = self.rates.get(&watched.pid).copied().unwrap_or(usual).min(most);
             kernel.set_tokens(watched.host, rate / 5);
+        }
+    }
+
+    /// What each process gets that nobody asked about: many targets share.
+    fn usual_stack_rate(&self) -> u32 {
+        let share = STACKS_OF_ALL / u32::try_from(self.targets.len()).unwrap_or(u32::MAX).max(1);
+        if self.stack_rate == STACKS_PER_SECOND {
+            share.clamp(SHED_STACKS_PER_SECOND, STACKS_PER_SECOND)
+        } else {
+            self.stack_rate
         }
     }
 
@@ -272,13 +319,14 @@ impl Session {
         let Ask::StackRate { pid, per_second } = ask;
         if self.targets.get(pid).is_some() {
             self.rates.insert(pid, per_second.clamp(5, MOST_STACKS_PER_SECOND));
+            self.used = true;
         }
     }
 
     /// Takes this many stacks a second of each process, for a look that is short and must miss none.
     pub fn set_stack_rate(&mut self, per_second: u32) {
         self.stack_rate = per_second;
-        self.refill = 0;
+        (self.refill, self.used) = (0, true);
     }
 
     /// What a process holds at this moment, outside the rhythm of the looks; `None` if it cannot be looked at.
@@ -322,6 +370,10 @@ impl Session {
     pub fn now() -> Nanos {
         clock::now()
     }
+}
+
+fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX / 16)
 }
 
 /// The first thread of this process, as the kernel sees it.

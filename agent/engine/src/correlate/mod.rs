@@ -4,6 +4,7 @@ pub(crate) mod ends;
 pub(crate) mod group;
 pub(crate) mod join;
 pub(crate) mod own;
+pub(crate) mod quick;
 pub(crate) mod rank;
 
 use crate::{

@@ -4,45 +4,85 @@
 //! An owner has ended when its span or the service's own report says so; where neither speaks, when its
 //! connection is gone or has begun a later exchange. What lies unused for a while after that is
 //! orphaned; what was used after it belongs to a pool or a cache. Invariant: what cannot be decided
-//! counts as held. Cost: four hash look-ups per thing and snapshot; memory is reused.
+//! counts as held. Cost: of what has an owner some 70 bytes (as much again once it was used or its owner ended) and
+//! three look-ups a snapshot; what has none, and what is kept on purpose, is only counted.
 
 use super::{
     OrphanConfig,
     ends::{Ends, Fate},
     group::{Groups, Leak, Standing},
     is_kept_on_purpose,
+    quick::{Quick, QuickMap},
 };
 use crate::{
     config::Caps,
-    model::{Holding, HoldingKind, Holdings, Join, Nanos},
+    model::{Holding, HoldingKind, Holdings, Join, Nanos, Owner, SiteId},
     window::SECOND,
 };
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::HashSet,
+    hash::{Hash, Hasher},
+};
 
-/// One thing held, with what is known of its use and its owner.
+/// Not yet.
+const NEVER: Nanos = Nanos::MAX;
+/// A table with this many times the room that it needs is cut down.
+const SLACK: usize = 4;
+
+/// One thing held that has an owner. There may be a hundred thousand: keep it small.
 #[derive(Clone, Copy, Debug)]
 struct Held {
-    item: Holding,
     /// When it was made, or first seen.
     made: Nanos,
-    /// The last change of its use mark fell into this interval; `None` before the first change.
-    used: Option<(Nanos, Nanos)>,
-    ended: Option<Nanos>,
+    site: SiteId,
+    /// Hashes of its use mark and its owner: only whether they change matters.
+    use_mark: u32,
+    owner: u32,
+    /// The snapshot that it was last found in, as far as it matters.
+    round: u16,
+    kind: HoldingKind,
+    join: Join,
+    /// There is a [`Past`] of it.
+    has_past: bool,
+}
+
+/// What has happened to a thing since it was made; of most nothing has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Past {
+    /// The last change of its use mark fell into this interval; before the first change it ends at 0.
+    used: (Nanos, Nanos),
+    ended: Nanos,
     /// When its connection was first seen to have gone on to a later exchange.
-    overtaken: Option<Nanos>,
-    standing: Standing,
-    /// Found again in the next snapshot.
-    visited: bool,
+    overtaken: Nanos,
+}
+
+impl Past {
+    const NONE: Self = Self { used: (0, 0), ended: NEVER, overtaken: NEVER };
+
+    fn standing(&self, kind: HoldingKind, at: Nanos, config: &OrphanConfig) -> Standing {
+        if self.ended == NEVER {
+            return Standing::Held;
+        }
+        // A change in an interval that holds the end may have been before it.
+        let reused = Some(self.used).filter(|used| used.1 != 0 && used.0 >= self.ended);
+        let unused_since = reused.map_or(self.ended, |used| used.1);
+        let grace = config.grace(kind, reused.is_some());
+        match (at.saturating_sub(unused_since) >= grace, reused) {
+            (true, _) => Standing::Orphaned,
+            (false, Some(_)) => Standing::Reused,
+            (false, None) => Standing::Left,
+        }
+    }
 }
 
 /// What one process holds, and whose it is.
 #[derive(Debug, Default)]
 pub(crate) struct Ownership {
-    held: Vec<Held>,
-    next: Vec<Held>,
-    index: HashMap<u64, u32>,
+    held: QuickMap<u64, Held>,
+    past: QuickMap<u64, Past>,
+    round: u16,
     /// Exchanges begun on each accepted connection of the last snapshot.
-    connections: HashMap<u64, u32>,
+    connections: QuickMap<u64, u32>,
     /// Connections that the parent process holds: a child works for them without holding them.
     pub(crate) parents: HashSet<u64>,
     pub(crate) groups: Groups,
@@ -79,14 +119,17 @@ impl Ownership {
         self.connections.extend(accepted.map(|item| (item.key, item.exchanges)));
 
         self.groups.begin(caps.groups);
-        self.next.clear();
+        self.round = self.round.wrapping_add(1);
         self.orphaned = 0;
         for item in items {
-            let mut held = self.follow(item, at);
-            self.judge(&mut held, at, ends, config);
-            self.orphaned += u64::from(held.standing == Standing::Orphaned);
-            self.groups.count(item, held.standing, held.made, held.ended, caps.groups);
-            self.next.push(held);
+            let made = item.made.unwrap_or(at).min(at);
+            if !has_owner(&item.owner) || is_kept_on_purpose(item.kind) {
+                self.groups.count(item, Standing::Held, made, None, caps.groups);
+                continue;
+            }
+            let (standing, made, ended) = self.follow(item, made, at, ends, config);
+            self.orphaned += u64::from(standing == Standing::Orphaned);
+            self.groups.count(item, standing, made, ended, caps.groups);
         }
         for item in rest {
             self.groups.count(item, Standing::Held, at, None, caps.groups);
@@ -103,98 +146,132 @@ impl Ownership {
         self.connections.keys().copied()
     }
 
-    /// What is known of an item from the last snapshot, brought up to date.
-    fn follow(&mut self, item: &Holding, at: Nanos) -> Held {
+    /// What is known of an item from the last snapshot, brought up to date and judged: its standing, when it was made,
+    /// and when its owner ended. Duplicated descriptors share one open file, and so one entry.
+    fn follow(
+        &mut self,
+        item: &Holding,
+        made: Nanos,
+        at: Nanos,
+        ends: &Ends,
+        config: &OrphanConfig,
+    ) -> (Standing, Nanos, Option<Nanos>) {
         self.work += 1;
         let since = self.at.unwrap_or(at);
-        let made = item.made.unwrap_or(at).min(at);
-        let new = Held {
-            item: *item,
-            made,
-            used: None,
-            ended: None,
-            overtaken: None,
-            standing: Standing::Held,
-            visited: false,
-        };
-        let Some(old) = self.index.get(&item.key).and_then(|place| self.held.get_mut(*place as usize)) else {
-            return new;
-        };
-        old.visited = true;
-        let mut held = Held { item: *item, visited: false, ..*old };
-        if old.item.use_mark != item.use_mark {
-            held.used = Some((since, at));
+        let (use_mark, owner) = (short(item.use_mark), identity(&item.owner));
+        let (site, kind, join, round) = (item.site, item.kind, item.owner.join, self.round);
+        let fresh = Held { made, site, use_mark, owner, round, kind, join, has_past: false };
+        let held = self.held.entry(item.key).or_insert(fresh);
+        let before = if held.has_past { self.past.get(&item.key).copied() } else { None }.unwrap_or(Past::NONE);
+        let mut past = before;
+        if held.use_mark != use_mark {
+            past.used = (since, at);
         }
-        if old.item.owner != item.owner {
+        if held.owner != owner {
             // It works for another request now: the last one's end no longer counts.
-            (held.ended, held.overtaken) = (None, None);
+            (past.ended, past.overtaken) = (NEVER, NEVER);
         }
-        held
-    }
-
-    fn judge(&mut self, held: &mut Held, at: Nanos, ends: &Ends, config: &OrphanConfig) {
-        held.standing = Standing::Held;
-        if is_kept_on_purpose(held.item.kind) {
-            return;
+        let made = held.made;
+        *held = Held { made, has_past: held.has_past, ..fresh };
+        if past.ended == NEVER {
+            self.work += 2;
+            let known = (&self.connections, &self.parents, self.unfollowed == 0);
+            past.ended = end_of_owner(item, (made, &mut past.overtaken), at, ends, config, known).unwrap_or(NEVER);
         }
-        if held.ended.is_none() {
-            held.ended = self.end_of_owner(held, at, ends, config);
-        }
-        let Some(end) = held.ended else { return };
-        // A change in an interval that holds the end may have been before it.
-        let reused = held.used.filter(|used| used.0 >= end);
-        let unused_since = reused.map_or(end, |used| used.1);
-        let grace = config.grace(held.item.kind, reused.is_some());
-        held.standing = match (at.saturating_sub(unused_since) >= grace, reused) {
-            (true, _) => Standing::Orphaned,
-            (false, Some(_)) => Standing::Reused,
-            (false, None) => Standing::Left,
-        };
-    }
-
-    fn end_of_owner(&mut self, held: &mut Held, at: Nanos, ends: &Ends, config: &OrphanConfig) -> Option<Nanos> {
-        self.work += 2;
-        let fate =
-            held.item.owner.trace.map_or(Fate::Unknown { spans: false }, |trace| ends.fate(&trace, held.made, at));
-        let wait = match fate {
-            Fate::Open => return None,
-            Fate::Ended(end) => return Some(end.min(at)),
-            Fate::Unknown { spans } => spans,
-        };
-        let (key, exchange) = held.item.owner.connection?;
-        match self.connections.get(&key) {
-            // What was not followed is not gone, and a child inherits the owner but not always the connection.
-            None if self.unfollowed > 0 || held.item.owner.join == Join::Inherited => None,
-            None if self.parents.contains(&key) => None,
-            None => Some(at),
-            Some(begun) if *begun > exchange.saturating_add(1) => {
-                let overtaken = *held.overtaken.get_or_insert(at);
-                let patience = if wait { config.span_wait_seconds.saturating_mul(SECOND) } else { 0 };
-                (at.saturating_sub(overtaken) >= patience).then_some(overtaken)
-            }
-            Some(_) => None,
-        }
-    }
-
-    /// Counts what is no longer there, and makes the new snapshot the last one.
-    fn give_back(&mut self, complete: bool) {
-        if complete {
-            let gone = self.held.iter().filter(|held| !held.visited && held.item.owner.join != Join::None);
-            for held in gone {
-                self.groups.returned(held.item.kind, held.item.site);
-            }
-        }
-        std::mem::swap(&mut self.held, &mut self.next);
-        self.index.clear();
-        for place in 0..self.held.len() {
+        if past != before {
             self.work += 1;
-            let Ok(number) = u32::try_from(place) else { break };
-            // Duplicated descriptors share one open file: all are counted, the last speaks when it is gone.
-            if let Some(twin) = self.index.insert(self.held[place].item.key, number) {
-                self.held[twin as usize].visited = true;
+            held.has_past = past != Past::NONE;
+            if held.has_past {
+                self.past.insert(item.key, past);
+            } else {
+                self.past.remove(&item.key);
             }
         }
+        (past.standing(kind, at, config), made, Some(past.ended).filter(|ended| *ended != NEVER))
     }
+
+    /// Counts what is no longer there, and forgets it.
+    fn give_back(&mut self, complete: bool) {
+        let Self { held, past, groups, round, work, connections, .. } = self;
+        held.retain(|key, held| {
+            *work += 1;
+            if held.round == *round {
+                return true;
+            }
+            if held.has_past {
+                past.remove(key);
+            }
+            if complete && held.join != Join::None {
+                groups.returned(held.kind, held.site);
+            }
+            false
+        });
+        shrink(held);
+        shrink(past);
+        shrink(connections);
+    }
+}
+
+/// Gives back room that is no longer needed.
+fn shrink<V>(table: &mut QuickMap<u64, V>) {
+    if table.capacity() > SLACK * table.len().max(64) {
+        table.shrink_to(2 * table.len());
+    }
+}
+
+/// When the request ended for which something was made; `known` are the connections of this process and of its parent,
+/// and whether they are all.
+fn end_of_owner(
+    item: &Holding,
+    (made, overtaken): (Nanos, &mut Nanos),
+    at: Nanos,
+    ends: &Ends,
+    config: &OrphanConfig,
+    (connections, parents, complete): (&QuickMap<u64, u32>, &HashSet<u64>, bool),
+) -> Option<Nanos> {
+    let fate = item.owner.trace.map_or(Fate::Unknown { spans: false }, |trace| ends.fate(&trace, made, at));
+    let wait = match fate {
+        Fate::Open => return None,
+        Fate::Ended(end) => return Some(end.min(at)),
+        Fate::Unknown { spans } => spans,
+    };
+    let (key, exchange) = item.owner.connection?;
+    match connections.get(&key) {
+        // What was not followed is not gone, and a child inherits the owner but not always the connection.
+        None if !complete || item.owner.join == Join::Inherited => None,
+        None if parents.contains(&key) => None,
+        None => Some(at),
+        Some(begun) if *begun > exchange.saturating_add(1) => {
+            *overtaken = (*overtaken).min(at);
+            let patience = if wait { config.span_wait_seconds.saturating_mul(SECOND) } else { 0 };
+            (at.saturating_sub(*overtaken) >= patience).then_some(*overtaken)
+        }
+        Some(_) => None,
+    }
+}
+
+/// Whether anybody is told as the owner.
+fn has_owner(owner: &Owner) -> bool {
+    owner.trace.is_some() || owner.connection.is_some() || owner.join != Join::None
+}
+
+fn identity(owner: &Owner) -> u32 {
+    let mut hash = Quick::default();
+    if let Some(trace) = owner.trace {
+        hash.write(&trace.0);
+    }
+    if let Some((key, exchange)) = owner.connection {
+        (key, exchange).hash(&mut hash);
+    }
+    hash.word(u64::from(owner.join as u8) + 1);
+    short(hash.finish())
+}
+
+/// A number cut to half its length, to which all of it contributes.
+fn short(number: u64) -> u32 {
+    let mut hash = Quick::default();
+    hash.word(number);
+    u32::try_from(hash.finish() >> 32).unwrap_or(0)
 }
 
 #[cfg(test)]

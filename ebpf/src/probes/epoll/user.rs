@@ -28,6 +28,10 @@ use std::{
 const MOST_THREADS: usize = 4096;
 /// How often the time is told.
 const TELL: Nanos = 1_000_000_000;
+/// A process that has not run is looked at so often all the same.
+const ASLEEP: Nanos = 4 * TELL;
+/// What was not seen for so long is forgotten.
+const GONE: Nanos = ASLEEP + 2 * TELL;
 /// For so long a process is looked at often: it may use a call that is not hooked yet.
 const NEW: Nanos = 3 * TELL;
 /// All programs whose cost is this probe's.
@@ -45,6 +49,9 @@ pub(crate) struct Epoll {
     threads: HashMap<(Pid, u32), Thread>,
     /// Processes that had no event loop at their last look.
     idle: HashMap<Pid, Idle>,
+    /// Processes all of whose loops waited at their last look, with nothing ready: when that was, and how many waits
+    /// had ended before it, in all processes.
+    calm: HashMap<Pid, (Nanos, u64)>,
     /// What was counted before says nothing: the hooks were off.
     trusted: Nanos,
     /// What this kernel refused although the rest works.
@@ -59,8 +66,10 @@ struct Idle {
 }
 
 impl Idle {
-    fn is_due(self, now: Nanos) -> bool {
-        now >= self.looked + TELL || now < self.first + NEW
+    fn is_due(self, now: Nanos, asleep: impl Fn(Nanos) -> bool) -> bool {
+        let often = now < self.first + NEW;
+        // Who has not run has begun no loop.
+        often || (now >= self.looked + TELL && !(asleep(self.looked) && now < self.looked + ASLEEP))
     }
 }
 
@@ -140,8 +149,18 @@ impl Probe for Epoll {
         let now = look.now;
         self.find_instances(out, now);
         let mut suspects = HashSet::new();
+        // Before the looks: a wait that ends during them counts as one that ended after.
+        let ended = self.ended(look);
         for pid in look.targets.pids() {
-            if self.idle.get(&pid).is_some_and(|idle| !idle.is_due(now)) {
+            let asleep = |since| look.targets.is_asleep(pid, since);
+            if self.idle.get(&pid).is_some_and(|idle| !idle.is_due(now, asleep)) {
+                continue;
+            }
+            // No wait has ended since, or nobody has run: so they all wait still.
+            let waits_still = |(at, before): &(Nanos, u64)| {
+                (*before == ended && now < at + TELL) || (asleep(*at) && now < at + ASLEEP)
+            };
+            if self.calm.get(&pid).is_some_and(waits_still) {
                 continue;
             }
             let mut records = look.threads(pid);
@@ -163,6 +182,11 @@ impl Probe for Epoll {
                     suspects.insert(record.host[0]);
                 }
             }
+            if records.iter().all(|record| record.task.wait_since != 0 && record.ready == 0) {
+                self.calm.insert(pid, (now, ended));
+            } else {
+                self.calm.remove(&pid);
+            }
             let when = (TELL, look.level, now);
             self.instances.tell(pid, &records, when, |one| out.push(Observation::LoopInstance(one)));
         }
@@ -173,8 +197,8 @@ impl Probe for Epoll {
                 self.missing.push(refusal.to_string());
             }
         }
-        self.threads.retain(|_, thread| now.saturating_sub(thread.seen) < 2 * TELL);
-        self.instances.sweep(now.saturating_sub(2 * TELL));
+        self.threads.retain(|_, thread| now.saturating_sub(thread.seen) < GONE);
+        self.instances.sweep(now.saturating_sub(GONE));
     }
 
     fn stack(&mut self, record: &StackRecord, site: SiteId) {
@@ -188,6 +212,7 @@ impl Probe for Epoll {
     fn hooked(&mut self, since: Nanos) {
         self.threads.clear();
         self.idle.clear();
+        self.calm.clear();
         self.trusted = since;
     }
 
@@ -197,10 +222,17 @@ impl Probe for Epoll {
         self.unread.forget(pid);
         self.ways.forget(pid);
         self.idle.remove(&pid);
+        self.calm.remove(&pid);
     }
 }
 
 impl Epoll {
+    /// Waits that have ended so far, those that could not be counted in full included.
+    fn ended(&self, look: &Look<'_>) -> u64 {
+        let Some(kernel) = &look.kernel else { return 0 };
+        kernel.count(Counter::Waits) + kernel.count(Counter::WaitsLost)
+    }
+
     /// Who holds an epoll instance is told by the descriptors' snapshot, if this is the poll that took one.
     fn find_instances(&mut self, out: &[Observation], now: Nanos) {
         for observation in out {

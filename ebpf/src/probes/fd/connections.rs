@@ -12,7 +12,7 @@ use crate::{
 };
 use snowshed_engine::model::{ConnectionCounts, ConnectionSeen, Connections, Nanos, Pid, TcpState};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
 };
 
@@ -23,7 +23,7 @@ const TCP: u16 = 6;
 const KEPT: usize = 65_536;
 /// With more connections than this, their figures are read only so often: they cost more than all else of a look.
 const MANY: u64 = 2_000;
-const SELDOM: Nanos = 5_000_000_000;
+pub(super) const SELDOM: Nanos = 5_000_000_000;
 /// Troubled ones that are told of a process.
 const TOLD: usize = 16;
 
@@ -54,7 +54,8 @@ struct Stood {
     copied: u32,
     unread: Option<Nanos>,
     closed: Option<Nanos>,
-    round: u64,
+    /// The last look.
+    seen: Nanos,
 }
 
 /// All connections of all targets.
@@ -63,9 +64,8 @@ pub(super) struct Watch {
     /// How long a jiffy is.
     tick: Nanos,
     stood: HashMap<(u64, u64), Stood>,
-    round: u64,
-    /// When the last look began, and how many connections it saw.
-    looked: Option<(Nanos, u64)>,
+    /// When each process was last looked at, and how many connections it had.
+    looked: BTreeMap<Pid, (Nanos, u64)>,
 }
 
 impl Default for Watch {
@@ -76,24 +76,23 @@ impl Default for Watch {
 
 impl Watch {
     fn new(tick: Nanos) -> Self {
-        Self { tick, stood: HashMap::new(), round: 0, looked: None }
+        Self { tick, stood: HashMap::new(), looked: BTreeMap::new() }
     }
 
-    /// Whether this look is to be one at connections too.
-    pub(super) fn is_due(&self, now: Nanos) -> bool {
-        self.looked.is_none_or(|(at, count)| count <= MANY || now.saturating_sub(at) >= SELDOM)
+    /// Whether a look at this process is to be one at its connections too.
+    pub(super) fn is_due(&self, pid: Pid, now: Nanos) -> bool {
+        let few = || self.looked.values().map(|(_, count)| count).sum::<u64>() <= MANY;
+        self.looked.get(&pid).is_none_or(|(at, _)| now.saturating_sub(*at) >= SELDOM || few())
     }
 
-    /// A look at all targets begins.
-    pub(super) fn begin(&mut self, now: Nanos) {
-        self.round += 1;
-        self.looked = Some((now, 0));
+    /// Forgets what has not been seen since.
+    pub(super) fn sweep(&mut self, since: Nanos) {
+        self.stood.retain(|_, stood| stood.seen >= since);
     }
 
-    /// It is over: forgets what is no longer there.
-    pub(super) fn end(&mut self) {
-        let round = self.round;
-        self.stood.retain(|_, stood| stood.round == round);
+    /// Forgets a process.
+    pub(super) fn forget(&mut self, pid: Pid) {
+        self.looked.remove(&pid);
     }
 
     /// What the connections of a process wait for; the look is remembered.
@@ -115,12 +114,10 @@ impl Watch {
                     keep_worst(&mut told.troubled);
                 }
             }
-            self.remember(&record, &connection, &seen);
+            self.remember(&record, &connection, &seen, at);
         }
         keep_worst(&mut told.troubled);
-        if let Some((_, count)) = &mut self.looked {
-            *count += counts.all;
-        }
+        self.looked.insert(pid, (at, counts.all));
         Connections { counts, ..told }
     }
 
@@ -174,12 +171,16 @@ impl Watch {
         })
     }
 
-    fn remember(&mut self, record: &FdRecord, connection: &ConnectionRecord, seen: &ConnectionSeen) {
+    fn remember(&mut self, record: &FdRecord, connection: &ConnectionRecord, seen: &ConnectionSeen, at: Nanos) {
         let closed = seen.state == TcpState::CloseWait;
+        let (key, now) = ((record.file, record.ino), connection.now);
         if seen.unsent == 0 && seen.unread == 0 && !closed {
+            // How it stood before says nothing about a later queue.
+            if !self.stood.is_empty() {
+                self.stood.remove(&key);
+            }
             return;
         }
-        let (key, now) = ((record.file, record.ino), connection.now);
         let before = self.stood.get(&key).copied();
         if before.is_none() && self.stood.len() >= KEPT {
             return;
@@ -200,7 +201,7 @@ impl Watch {
                 before.and_then(|stood| stood.unread),
             ),
             closed: since(closed, true, before.and_then(|stood| stood.closed)),
-            round: self.round,
+            seen: at,
         };
         self.stood.insert(key, stood);
     }

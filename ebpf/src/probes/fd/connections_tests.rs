@@ -26,10 +26,7 @@ fn buffer(record: &FdRecord, connection: &ConnectionRecord) -> Vec<u8> {
 }
 
 fn look(watch: &mut Watch, record: &FdRecord, connection: &ConnectionRecord) -> Connections {
-    watch.begin(connection.now);
-    let told = watch.look(1, connection.now, &buffer(record, connection));
-    watch.end();
-    told
+    watch.look(1, connection.now, &buffer(record, connection))
 }
 
 #[test]
@@ -98,13 +95,29 @@ fn only_what_is_open_and_empty_is_idle_and_a_duplicate_is_not_another() {
 #[test]
 fn many_connections_are_looked_at_less_often() {
     let mut watch = Watch::new(TICK);
-    assert!(watch.is_due(SECOND));
-    watch.begin(SECOND);
+    assert!(watch.is_due(1, SECOND));
     let one = buffer(&record(1), &calm(1_000 * SECOND));
     watch.look(1, SECOND, &one);
-    assert!(watch.is_due(2 * SECOND));
-    for pid in 0..u32::try_from(MANY).unwrap() {
+    assert!(watch.is_due(1, 2 * SECOND));
+    for pid in 0..=u32::try_from(MANY).unwrap() {
         watch.look(pid, SECOND, &one);
     }
-    assert!(!watch.is_due(2 * SECOND) && watch.is_due(SECOND + SELDOM));
+    assert!(!watch.is_due(1, 2 * SECOND) && watch.is_due(1, SECOND + SELDOM));
+    assert!(watch.is_due(u32::MAX, 2 * SECOND), "a process that nobody has looked at");
+    watch.forget(0);
+    assert!(watch.is_due(1, 2 * SECOND));
+}
+
+#[test]
+fn what_is_gone_is_forgotten() {
+    let mut watch = Watch::new(TICK);
+    let waiting = ConnectionRecord { unread: 50, ..calm(1_000 * SECOND) };
+    look(&mut watch, &record(1), &waiting);
+    watch.sweep(1_000 * SECOND);
+    assert_eq!(watch.stood.len(), 1);
+    watch.sweep(1_001 * SECOND);
+    assert_eq!(watch.stood.len(), 0);
+    look(&mut watch, &record(1), &waiting);
+    look(&mut watch, &record(1), &calm(1_001 * SECOND));
+    assert_eq!(watch.stood.len(), 0, "nothing waits there any more");
 }

@@ -1,10 +1,12 @@
-//! Attaching the ways in, and a snapshot of every target once a second.
+//! Attaching the ways in, and snapshots of the targets at their pace.
 
 use super::{
     connections::{self, Watch},
+    deaf::Deaf,
     kind,
     kind::Kinds,
     open::{self, OpenFd},
+    pace::Pace,
     procfs,
 };
 use crate::{
@@ -21,7 +23,7 @@ use snowshed_engine::model::{
     Holding, HoldingKind, Holdings, Join, Nanos, Observation, Owner, Pid, Resource, SiteId, TraceId,
 };
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -53,8 +55,12 @@ const OPENING: &[&str] = &[
     "sys_exit_perf_event_open",
     "sys_exit_io_uring_setup",
 ];
-/// Sites by file that are kept; the ones of closed files go with each snapshot.
+/// Sites by file that are kept; the ones of closed files go some looks later.
 const MOST_STACKS: usize = 65_536;
+/// How often what belongs to closed files is swept out.
+const SWEEP: Nanos = 2_000_000_000;
+/// A process in which nothing can have changed is looked at so often all the same.
+const ASLEEP: Nanos = 4_000_000_000;
 
 /// What is read without any hook.
 const LISTED: &str = "the kernel's list of descriptors, without owner, age and stack";
@@ -66,14 +72,26 @@ type FileKey = (u64, Nanos);
 pub(crate) struct Fd {
     kinds: Kinds,
     watch: Watch,
-    sites: HashMap<FileKey, SiteId>,
+    pace: Pace,
+    looked: Nanos,
+    swept: Nanos,
+    /// When each process was last looked at, and whether only it itself can change anything there: nothing has an owner
+    /// that may end, and there is no connection.
+    last: BTreeMap<Pid, (Nanos, bool)>,
+    /// Sites by file, each with when the file was last seen to be open.
+    sites: HashMap<FileKey, (SiteId, Nanos)>,
+    /// Ports on which each process listens, and all of them.
+    listening: BTreeMap<Pid, BTreeSet<u16>>,
     ports: BTreeSet<u16>,
+    /// The kernel leaves out what connections wait for.
+    terse: bool,
     /// What this kernel cannot tell.
     lacks: Option<String>,
     /// Why Unix sockets have no names.
     nameless: Option<String>,
     /// Origins from before are of files that may be closed by now: the hooks were off.
     trusted: Nanos,
+    deaf: Deaf,
 }
 
 impl Probe for Fd {
@@ -125,57 +143,67 @@ impl Probe for Fd {
     }
 
     fn period(&self) -> Option<Duration> {
-        Some(Duration::from_secs(1))
+        Some(Duration::from_nanos(self.pace.rest(self.looked)))
     }
 
     fn sample(&mut self, look: &mut Look<'_>, out: &mut Vec<Observation>) {
-        let pids = look.targets.pids();
-        let mut listening = BTreeSet::new();
-        let mut live = HashSet::new();
-        let detailed = self.watch.is_due(look.now);
-        if detailed {
-            self.watch.begin(look.now);
-        } else if let Some(kernel) = look.kernel.as_deref_mut() {
-            kernel.set_sampling(SAMPLE_CONNECTIONS, 2);
-        }
-        for pid in &pids {
-            let limit = targets::file_limit(*pid);
-            let items = match look.kernel.as_deref_mut() {
-                Some(kernel) => match kernel.look("fd_list", Of::Process(*pid), look.buffer) {
-                    Ok(()) => {
-                        if detailed && !look.buffer.is_empty() {
-                            let told = self.watch.look(*pid, look.now, look.buffer);
-                            out.push(Observation::Connections(told));
-                        }
-                        Some(self.items(look.buffer, &mut listening, &mut live))
-                    }
-                    Err(_) => None,
-                },
-                None => procfs::list(*pid),
-            };
+        self.looked = look.now;
+        for pid in self.pace.due(&look.targets.pids(), look.now) {
+            if self.is_as_it_was(look, pid) {
+                self.pace.pass_over(pid, look.now);
+                continue;
+            }
+            let items = self.list(look, pid, out);
+            let others = |item: &Holding| item.owner.join != Join::None || is_connection(item.kind);
+            let plain = items.as_ref().is_some_and(|items| !items.iter().any(others));
+            self.last.insert(pid, (look.now, plain && look.kernel.is_some()));
+            let held = items.as_ref().map_or(0, Vec::len);
+            self.pace.looked(pid, held as u64, look.now);
             let at = look.now;
             // An empty list is a process that just ended, not one that closed everything.
             if let Some(items) = items.filter(|items| !items.is_empty()) {
-                out.push(Observation::Holdings(Holdings { pid: *pid, at, resource: Resource::Fds, limit, items }));
+                let limit = targets::file_limit(pid);
+                out.push(Observation::Holdings(Holdings { pid, at, resource: Resource::Fds, limit, items }));
             }
         }
-        if detailed {
-            self.watch.end();
-        } else if let Some(kernel) = look.kernel.as_deref_mut() {
+        let Some(kernel) = look.kernel.as_deref_mut() else { return };
+        if std::mem::take(&mut self.terse) {
             // Whoever looks in between wants to know all.
             kernel.set_sampling(SAMPLE_CONNECTIONS, 1);
         }
-        self.sites.retain(|key, _| live.contains(key));
-        if let Some(kernel) = look.kernel.as_deref_mut()
-            && listening != self.ports
-        {
-            kernel.set_ports(&listening);
-            self.ports = listening;
+        let ports: BTreeSet<u16> = self.listening.values().flatten().copied().collect();
+        if ports != self.ports {
+            kernel.set_ports(&ports);
+            self.ports = ports;
+        }
+        if look.now >= self.swept + SWEEP {
+            self.swept = look.now;
+            // Every process has been looked at twice since.
+            let since = look.now.saturating_sub(2 * (4 * self.pace.longest() + SWEEP).max(connections::SELDOM));
+            self.sites.retain(|_, (_, seen)| *seen >= since);
+            self.watch.sweep(since);
         }
     }
 
     fn sheds(&self) -> &'static [Shed] {
         &[Shed::Stacks, Shed::Owners, Shed::Hooks]
+    }
+
+    /// The only one of its hooks that runs at every request of a server.
+    fn owners(&self) -> &'static [&'static str] {
+        &["fd_received"]
+    }
+
+    fn owned(&mut self, owned: bool, now: Nanos) {
+        if owned {
+            self.deaf.end(now);
+        } else {
+            self.deaf.begin(now);
+        }
+    }
+
+    fn without_owners(&self) -> &'static str {
+        "owner and stack of 1 in 16, and no owner by connection"
     }
 
     fn sampled(&self) -> Option<u32> {
@@ -195,7 +223,7 @@ impl Probe for Fd {
         let items = match look.kernel.as_deref_mut() {
             Some(kernel) => {
                 kernel.look("fd_list", Of::Process(pid), look.buffer).ok()?;
-                self.items(look.buffer, &mut BTreeSet::new(), &mut HashSet::new())
+                self.items(look.buffer, look.now, &mut BTreeSet::new())
             }
             None => procfs::list(pid)?,
         };
@@ -235,8 +263,15 @@ impl Probe for Fd {
 
     fn stack(&mut self, record: &StackRecord, site: SiteId) {
         if record.file != 0 && self.sites.len() < MOST_STACKS {
-            self.sites.insert((record.file, record.made), site);
+            self.sites.insert((record.file, record.made), (site, record.made));
         }
+    }
+
+    fn forget(&mut self, pid: Pid) {
+        self.pace.forget(pid);
+        self.last.remove(&pid);
+        self.watch.forget(pid);
+        self.listening.remove(&pid);
     }
 }
 
@@ -253,18 +288,53 @@ fn hook(kernel: &mut Kernel) -> Result<Option<String>, AttachError> {
 }
 
 impl Fd {
-    fn items(&self, buffer: &[u8], listening: &mut BTreeSet<u16>, live: &mut HashSet<FileKey>) -> Vec<Holding> {
+    /// It has not run since the last look, and nobody else can have changed what was seen, or what matters can wait.
+    fn is_as_it_was(&self, look: &Look<'_>, pid: Pid) -> bool {
+        let Some((at, plain)) = self.last.get(&pid).copied() else { return false };
+        let waits = self.pace.can_wait(pid, at, look.now) || (plain && look.now < at + ASLEEP);
+        waits && look.targets.is_asleep(pid, at)
+    }
+
+    /// What a process holds; besides tells what its connections wait for, where it is time.
+    fn list(&mut self, look: &mut Look<'_>, pid: Pid, out: &mut Vec<Observation>) -> Option<Vec<Holding>> {
+        let Some(kernel) = look.kernel.as_deref_mut() else { return procfs::list(pid) };
+        let detailed = self.watch.is_due(pid, look.now);
+        if self.terse == detailed {
+            kernel.set_sampling(SAMPLE_CONNECTIONS, if detailed { 1 } else { 2 });
+            self.terse = !detailed;
+        }
+        kernel.look("fd_list", Of::Process(pid), look.buffer).ok()?;
+        if detailed && !look.buffer.is_empty() {
+            out.push(Observation::Connections(self.watch.look(pid, look.now, look.buffer)));
+        }
+        let mut listening = BTreeSet::new();
+        let items = self.items(look.buffer, look.now, &mut listening);
+        if listening.is_empty() {
+            self.listening.remove(&pid);
+        } else {
+            self.listening.insert(pid, listening);
+        }
+        look.rest();
+        Some(items)
+    }
+
+    fn items(&mut self, buffer: &[u8], now: Nanos, listening: &mut BTreeSet<u16>) -> Vec<Holding> {
         let mut items = Vec::with_capacity(buffer.len() / size_of::<FdRecord>());
         for (mut record, _) in connections::records(buffer) {
             if record.origin.made < self.trusted {
                 record.origin = Default::default();
             }
-            listening.extend(kind::listening(&record));
-            let key = (record.file, record.origin.made);
-            if record.origin.made != 0 {
-                live.insert(key);
+            if self.deaf.covers(record.origin.made) {
+                record.origin.connection = 0;
             }
-            items.push(self.holding(&record, self.sites.get(&key).copied().unwrap_or_default()));
+            listening.extend(kind::listening(&record));
+            let made = record.origin.made;
+            let sited = if made == 0 { None } else { self.sites.get_mut(&(record.file, made)) };
+            let site = sited.map_or(SiteId(0), |(site, seen)| {
+                *seen = now;
+                *site
+            });
+            items.push(self.holding(&record, site));
         }
         items
     }
@@ -285,6 +355,11 @@ impl Fd {
             exchanges: 0,
         }
     }
+}
+
+/// What its peer changes, too.
+fn is_connection(kind: HoldingKind) -> bool {
+    matches!(kind, HoldingKind::Tcp | HoldingKind::TcpAccepted)
 }
 
 /// A number for an open file: the address alone is recycled within microseconds.

@@ -44,6 +44,12 @@ impl<K: Eq + Hash> Gains<K> {
         })
     }
 
+    /// Keeps counters that this round passed over.
+    pub(super) fn keep(&mut self, is_kept: impl Fn(&K) -> bool) {
+        let turn = self.turn;
+        self.last.iter_mut().filter(|(key, _)| is_kept(key)).for_each(|(_, (_, seen))| *seen = turn);
+    }
+
     /// Ends a round of looks: what was not looked at in it is forgotten, and begins anew if it comes back.
     pub(super) fn end(&mut self) {
         let turn = self.turn;
@@ -55,6 +61,17 @@ impl<K: Eq + Hash> Gains<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_round_passes_over_is_kept_if_that_is_said() {
+        let mut gains = Gains::default();
+        gains.of(1, 10, Width::Wide);
+        gains.of(2, 10, Width::Wide);
+        gains.end();
+        gains.keep(|key| *key == 1);
+        gains.end();
+        assert_eq!((gains.of(1, 15, Width::Wide), gains.of(2, 15, Width::Wide)), (Some(5), None));
+    }
 
     #[test]
     fn gains_are_differences_and_a_restart_gains_nothing() {

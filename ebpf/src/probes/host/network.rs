@@ -3,6 +3,7 @@
 //! Formats: `/proc/net/dev` and `/proc/net/softnet_stat` of net/core/net-procfs.c, `/proc/net/netstat` of
 //! net/ipv4/proc.c of the Linux sources. Every read is tolerant: what cannot be parsed is unknown.
 
+use crate::host::proc_file;
 use snowshed_engine::model::Pid;
 use std::{fs, path::Path};
 
@@ -19,7 +20,7 @@ pub(super) struct Interface {
 
 /// The interfaces that the process sees.
 pub(super) fn interfaces(pid: Pid) -> Vec<Interface> {
-    fs::read_to_string(format!("/proc/{pid}/net/dev")).map_or_else(|_| Vec::new(), |text| parse_interfaces(&text))
+    proc_file::read(format!("/proc/{pid}/net/dev")).map_or_else(|_| Vec::new(), |text| parse_interfaces(&text))
 }
 
 fn parse_interfaces(text: &str) -> Vec<Interface> {
@@ -58,7 +59,7 @@ pub(super) fn missed(pid: Pid, before: &Interface) -> Option<u64> {
 
 /// Accept queues that were full, and connections that listeners dropped.
 pub(super) fn listeners(pid: Pid) -> Option<(u64, u64)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/net/netstat")).ok()?;
+    let text = proc_file::read(format!("/proc/{pid}/net/netstat")).ok()?;
     Some((extended(&text, "ListenOverflows")?, extended(&text, "ListenDrops")?))
 }
 
@@ -72,7 +73,7 @@ fn extended(text: &str, name: &str) -> Option<u64> {
 
 /// CPU, packets dropped because its backlog was full, times that its budget or time ran out.
 pub(super) fn backlogs() -> Vec<(u64, u64, u64)> {
-    fs::read_to_string("/proc/net/softnet_stat").map_or_else(|_| Vec::new(), |text| parse_backlogs(&text))
+    proc_file::read("/proc/net/softnet_stat").map_or_else(|_| Vec::new(), |text| parse_backlogs(&text))
 }
 
 fn parse_backlogs(text: &str) -> Vec<(u64, u64, u64)> {

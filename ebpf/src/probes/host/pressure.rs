@@ -2,9 +2,8 @@
 //!
 //! Format: Documentation/accounting/psi.rst of the Linux sources; `total` counts microseconds.
 
-use crate::host::cgroup::Group;
+use crate::host::{cgroup::Group, proc_file};
 use snowshed_engine::model::HostSignal;
-use std::fs;
 
 /// Resource, and the signals of its two lines.
 const RESOURCES: [(&str, HostSignal, HostSignal); 3] = [
@@ -15,7 +14,7 @@ const RESOURCES: [(&str, HostSignal, HostSignal); 3] = [
 
 /// The machine's, nanoseconds since it started; empty where the kernel tells none.
 pub(super) fn machine() -> Vec<(HostSignal, u64)> {
-    totals(|resource| fs::read_to_string(format!("/proc/pressure/{resource}")).ok())
+    totals(|resource| proc_file::read(format!("/proc/pressure/{resource}")).ok())
 }
 
 /// A cgroup's. The root is not one: it shows the machine's again.

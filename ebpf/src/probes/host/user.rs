@@ -6,17 +6,25 @@ use super::{
 };
 use crate::{
     host::{
-        cgroup::{self, Hierarchy},
+        cgroup::{Hierarchy, Known},
         kernel::{AttachError, Kernel},
     },
     probes::{Look, Probe},
     wire::Counter,
 };
 use snowshed_engine::model::{HostItem, HostLook, HostScope, HostSignal, Nanos, Observation, Pid};
-use std::{collections::BTreeMap, os::linux::fs::MetadataExt, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::linux::fs::MetadataExt,
+    path::Path,
+    time::Duration,
+};
 
 /// Interfaces of a namespace that are looked at.
 const MOST_INTERFACES: usize = 64;
+
+/// The cgroup of a process that has not run since is looked at so often all the same.
+const ASLEEP: Nanos = 8_000_000_000;
 
 /// Whose counter: the namespace's inode or the process, which signal, and which part of it.
 type Key = (u64, HostScope, HostSignal, String);
@@ -25,11 +33,20 @@ pub(crate) struct Host {
     has_pressure: bool,
     gains: Gains<Key>,
     looked: Option<Nanos>,
+    cgroups: Known,
+    /// When the cgroup of each process was last looked at.
+    groups: BTreeMap<Pid, Nanos>,
 }
 
 impl Default for Host {
     fn default() -> Self {
-        Self { has_pressure: !pressure::machine().is_empty(), gains: Gains::default(), looked: None }
+        Self {
+            has_pressure: !pressure::machine().is_empty(),
+            gains: Gains::default(),
+            looked: None,
+            cgroups: Known::default(),
+            groups: BTreeMap::new(),
+        }
     }
 }
 
@@ -66,22 +83,35 @@ impl Probe for Host {
 
     fn sample(&mut self, look: &mut Look<'_>, out: &mut Vec<Observation>) {
         let (since, until) = (self.looked.replace(look.now).unwrap_or(look.now), look.now);
-        let mut tell = |scope, pid, items: Vec<HostItem>| {
+        let mut tell = |scope, pid, since, items: Vec<HostItem>| {
             if !items.is_empty() {
                 out.push(Observation::Host(HostLook { scope, pid, since, until, items }));
             }
         };
-        tell(HostScope::Machine, None, self.machine());
+        tell(HostScope::Machine, None, since, self.machine());
         // Targets often share a namespace: it is read once, and told to each.
         let mut namespaces: BTreeMap<u64, Vec<HostItem>> = BTreeMap::new();
+        let mut asleep = BTreeSet::new();
         for pid in look.targets.pids() {
             if let Some(namespace) = network_namespace(pid) {
                 let items = namespaces.entry(namespace).or_insert_with(|| self.network(pid, namespace));
-                tell(HostScope::Network, Some(pid), items.clone());
+                tell(HostScope::Network, Some(pid), since, items.clone());
             }
-            tell(HostScope::Cgroup, Some(pid), self.cgroup(pid));
+            let before = self.groups.get(&pid).copied();
+            if before.is_some_and(|at| until < at + ASLEEP && look.targets.is_asleep(pid, at)) {
+                asleep.insert(u64::from(pid));
+                continue;
+            }
+            self.groups.insert(pid, until);
+            tell(HostScope::Cgroup, Some(pid), before.unwrap_or(since), self.cgroup(pid));
         }
+        self.gains.keep(|(whose, scope, ..)| *scope == HostScope::Cgroup && asleep.contains(whose));
         self.gains.end();
+    }
+
+    fn forget(&mut self, pid: Pid) {
+        self.cgroups.forget(pid);
+        self.groups.remove(&pid);
     }
 }
 
@@ -148,15 +178,14 @@ impl Host {
 
     fn cgroup(&mut self, pid: Pid) -> Vec<HostItem> {
         let mut counters = Vec::new();
-        let unified = cgroup::groups(pid, Hierarchy::V2);
+        let unified = self.cgroups.groups(pid, Hierarchy::V2);
         if let Some(own) = unified.first() {
             counters.extend(pressure::group(own));
         }
         // The kernel counts a kill in the group whose process it was.
-        let kills = unified
-            .first()
-            .and_then(|own| own.word("memory.events", "oom_kill"))
-            .or_else(|| cgroup::groups(pid, Hierarchy::V1("memory")).first()?.word("memory.oom_control", "oom_kill"));
+        let kills = unified.first().and_then(|own| own.word("memory.events", "oom_kill")).or_else(|| {
+            self.cgroups.groups(pid, Hierarchy::V1("memory")).first()?.word("memory.oom_control", "oom_kill")
+        });
         counters.extend(kills.map(|kills| (HostSignal::OomKills, kills)));
         let mut items = Vec::new();
         for (signal, now) in counters {

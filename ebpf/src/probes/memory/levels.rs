@@ -4,9 +4,11 @@
 //! exact; the counters that a program can read lag by a batch for each CPU. Faults of threads that ended
 //! are in them too. Cost: two reads a process and look; for the cgroup two to four more.
 
-use crate::host::cgroup::{self, Group, Hierarchy};
+use crate::host::{
+    cgroup::{Group, Hierarchy, Known},
+    proc_file,
+};
 use snowshed_engine::model::{Pid, Resource};
-use std::fs;
 
 const KIB: u64 = 1024;
 /// Limits above this mean none: the first hierarchy shows the largest number of pages there is.
@@ -14,7 +16,7 @@ const NO_LIMIT: u64 = 1 << 62;
 
 /// What a process holds, in the order in which it is told: what is swapped before what is resident.
 pub(super) fn of(pid: Pid) -> Vec<(Resource, u64)> {
-    let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let read = |name: &str| proc_file::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let mut levels = parse_status(&read("status"));
     levels.extend(major_faults(&read("stat")).map(|faults| (Resource::MajorFaults, faults)));
     levels
@@ -46,13 +48,13 @@ fn major_faults(stat: &str) -> Option<u64> {
 }
 
 /// Use and limit of the cgroup that leaves least room; `None` where none can be read.
-pub(super) fn cgroup(pid: Pid) -> Option<(u64, Option<u64>)> {
+pub(super) fn cgroup(known: &mut Known, pid: Pid) -> Option<(u64, Option<u64>)> {
     let level = |group: &Group, current, limit| {
         let limit = group.number(limit).filter(|limit| *limit < NO_LIMIT);
         Some((group.number(current)?, limit))
     };
-    let tightest = |hierarchy, current, limit| {
-        let groups = cgroup::groups(pid, hierarchy);
+    let mut tightest = |hierarchy, current, limit| {
+        let groups = known.groups(pid, hierarchy);
         let levels: Vec<(u64, Option<u64>)> = groups.iter().filter_map(|group| level(group, current, limit)).collect();
         let room =
             |(current, limit): &&(u64, Option<u64>)| limit.map_or(u64::MAX, |limit| limit.saturating_sub(*current));

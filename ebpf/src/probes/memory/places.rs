@@ -26,6 +26,8 @@ struct Counted {
     /// Counts at the last period.
     last: [u64; 2],
     since: Nanos,
+    /// When the counts were last asked for.
+    turned: Nanos,
     /// Pages that samples stand for.
     places: HashMap<(usize, SiteId), At>,
 }
@@ -79,10 +81,18 @@ impl Places {
         for watched in look.targets.iter() {
             if !self.processes.contains_key(&watched.pid) && kernel.count_pages(watched.host) {
                 kernel.allow_growths(watched.host, tokens, self.period);
-                let fresh =
-                    Counted { host: watched.host, before: [0; 2], last: [0; 2], since: now, places: HashMap::new() };
+                let fresh = Counted {
+                    host: watched.host,
+                    before: [0; 2],
+                    last: [0; 2],
+                    since: now,
+                    turned: now,
+                    places: HashMap::new(),
+                };
                 self.processes.insert(watched.pid, fresh);
             } else if let Some(counted) = self.processes.get_mut(&watched.pid)
+                // Who has not run since got none.
+                && !look.targets.is_asleep(watched.pid, std::mem::replace(&mut counted.turned, now))
                 && let Some(pages) = kernel.pages(watched.host)
                 && pages != counted.last
             {

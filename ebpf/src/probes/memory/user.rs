@@ -3,23 +3,28 @@
 use super::{levels, places::Places};
 use crate::{
     host::{
+        cgroup::Known,
         kernel::{AttachError, Kernel},
         targets::Targets,
     },
     probes::{Look, Probe},
     wire::{Counter, EVENT_OOM, Event},
 };
-use snowshed_engine::model::{Level, Nanos, Observation, OomKill, Resource};
-use std::time::Duration;
+use snowshed_engine::model::{Level, Nanos, Observation, OomKill, Pid, Resource};
+use std::{collections::BTreeMap, time::Duration};
 
 /// How often levels are told; the cgroup's every other time.
 const TELL: Nanos = 1_000_000_000;
+/// Those of a process that has not run since are told so often all the same.
+const ASLEEP: Nanos = 4 * TELL;
 
 #[derive(Default)]
 pub(crate) struct Memory {
     places: Places,
     due: Nanos,
-    tells: u64,
+    /// When the levels of each process were last told, and when its cgroup's.
+    told: BTreeMap<Pid, (Nanos, Nanos)>,
+    cgroups: Known,
     lacks: Option<String>,
 }
 
@@ -65,18 +70,26 @@ impl Probe for Memory {
         }
         let at = look.now;
         self.due = at + TELL;
-        self.tells += 1;
         for pid in look.targets.pids() {
+            let (told, cgroup_told) = self.told.get(&pid).copied().unwrap_or_default();
+            if at < told + ASLEEP && look.targets.is_asleep(pid, told) {
+                continue;
+            }
+            let with_cgroup = at >= cgroup_told + 2 * TELL;
+            self.told.insert(pid, (at, if with_cgroup { at } else { cgroup_told }));
             let level = |resource, value, limit| Observation::Level(Level { pid, resource, value, limit, at });
             // First, so that whoever reads the levels has the limit.
-            if self.tells % 2 == 1
-                && let Some((current, limit)) = levels::cgroup(pid)
-            {
+            if with_cgroup && let Some((current, limit)) = levels::cgroup(&mut self.cgroups, pid) {
                 out.push(level(Resource::CgroupMemory, current, limit));
             }
             out.extend(levels::of(pid).into_iter().map(|(resource, value)| level(resource, value, None)));
         }
         self.places.tell(at, out);
+    }
+
+    fn forget(&mut self, pid: Pid) {
+        self.told.remove(&pid);
+        self.cgroups.forget(pid);
     }
 
     fn event(&mut self, event: &Event, targets: &Targets, out: &mut Vec<Observation>) {
@@ -93,12 +106,20 @@ impl Probe for Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::targets::Watched;
+    use crate::host::targets::{Activity, Watched};
 
     #[test]
     fn a_victim_is_found_by_process_or_by_first_thread() {
         let mut targets = Targets::default();
-        targets.insert(Watched { pid: 7, host: 4007, name: "x".into(), started: 1, instance: None, parent: None });
+        targets.insert(Watched {
+            pid: 7,
+            host: 4007,
+            name: "x".into(),
+            started: 1,
+            instance: None,
+            parent: None,
+            activity: Activity::default(),
+        });
         let told = |host_tgid, child| {
             let mut out = Vec::new();
             let event = Event { kind: EVENT_OOM, host_tgid, child, at: 5, ..Event::default() };

@@ -4,6 +4,7 @@
 //! cgroup file system and lists the target as a member (the numbers are those of this reader's pid namespace):
 //! whatever cannot be proved so is unknown, never somebody else's. Cost: a few small files a second.
 
+use crate::host::proc_file;
 use snowshed_engine::model::{Pid, Throttled};
 use std::{
     ffi::CString,
@@ -58,7 +59,7 @@ impl Cgroup {
 
     /// Throttled since the cgroup was made, by the level that did it most; `None`: unknown.
     pub(super) fn throttled(&self) -> Option<Throttled> {
-        let levels = self.files.iter().filter_map(|file| parse(&fs::read_to_string(file).ok()?));
+        let levels = self.files.iter().filter_map(|file| parse(&proc_file::read(file).ok()?));
         levels.max_by_key(|level| level.ns)
     }
 }

@@ -19,16 +19,22 @@ use std::{
     time::Duration,
 };
 
-/// Between two looks of the probe; most of them pass over most processes.
-const LOOK: Duration = Duration::from_millis(50);
+/// The shortest time between two looks of the probe; most of them pass over most processes.
+const LOOK: Nanos = 50_000_000;
 /// Between two looks at a process in which nobody waits for a lock.
 const CALM: Nanos = 250_000_000;
+/// What is due so soon is done at once: one wake-up instead of two.
+const TOGETHER: Nanos = 25_000_000;
 /// How long a process is looked at every time after somebody was seen to.
 const WARY: Nanos = 3_000_000_000;
 /// Between two tellings.
 const TELL: Nanos = 1_000_000_000;
+/// A process that has not run since is looked at so often all the same.
+const ASLEEP: Nanos = 4 * TELL;
 /// The longest stretch that one look may stand for.
 const STRETCH: Nanos = 500_000_000;
+/// Between two times that a cgroup is looked for which was not found.
+const SEEK: Nanos = 10 * TELL;
 /// Threads whose place is remembered.
 const MOST_SITES: usize = 16_384;
 /// Scheduler states: `TASK_UNINTERRUPTIBLE`, and `TASK_NOLOAD`, which marks kernel threads that merely idle.
@@ -40,6 +46,9 @@ type Thread = (u32, Nanos);
 
 #[derive(Default)]
 pub(crate) struct Tasks {
+    /// When the last look was, and when the next process is due.
+    looked: Nanos,
+    next: Nanos,
     /// Where threads were made.
     sites: HashMap<Thread, SiteId>,
     processes: BTreeMap<Pid, Process>,
@@ -49,6 +58,10 @@ pub(crate) struct Tasks {
 #[derive(Default)]
 struct Process {
     due: Nanos,
+    /// CPU time of all threads at the last look, and how many there were.
+    work: (Nanos, usize),
+    /// None of them ran between the last two looks, or waited for a disk.
+    asleep: bool,
     wary_until: Nanos,
     looked: Option<Nanos>,
     told: Nanos,
@@ -58,6 +71,8 @@ struct Process {
     /// CPU time and delay of each thread when they were last told.
     cpu: HashMap<Thread, (Nanos, Nanos)>,
     cgroup: Option<Cgroup>,
+    /// When it was looked for.
+    sought: Nanos,
     throttled: Option<Throttled>,
     blocked: Disk,
 }
@@ -94,21 +109,25 @@ impl Probe for Tasks {
     }
 
     fn period(&self) -> Option<Duration> {
-        Some(LOOK)
+        Some(Duration::from_nanos(self.next.saturating_sub(self.looked).clamp(LOOK, TELL)))
     }
 
     fn sample(&mut self, look: &mut Look<'_>, out: &mut Vec<Observation>) {
         let now = look.now;
+        (self.looked, self.next) = (now, Nanos::MAX);
         for pid in look.targets.pids() {
             let mut process = self.processes.remove(&pid).unwrap_or_default();
-            if now >= process.due
-                && let Some(records) = threads(look, pid)
-            {
+            if now + TOGETHER < process.due {
+                // Not yet.
+            } else if process.is_as_it_was(look, pid) {
+                process.due = now + TELL;
+            } else if let Some(records) = threads(look, pid) {
                 process.look(now, &records);
-                if now.saturating_sub(process.told) >= TELL {
+                if (now + TOGETHER).saturating_sub(process.told) >= TELL {
                     self.tell(look, pid, &mut process, &records, out);
                 }
             }
+            self.next = self.next.min(process.due);
             self.processes.insert(pid, process);
         }
         if self.sites.len() >= MOST_SITES / 2 {
@@ -181,11 +200,25 @@ fn threads(look: &mut Look<'_>, pid: Pid) -> Option<Vec<TaskRecord>> {
 }
 
 impl Process {
+    /// It has not run since the last look, at which nobody waited for a lock or a disk, and that was not long ago.
+    fn is_as_it_was(&self, look: &Look<'_>, pid: Pid) -> bool {
+        let quiet = self.asleep && look.now >= self.wary_until && look.now < self.told + ASLEEP;
+        quiet && self.looked.is_some_and(|at| look.targets.is_asleep(pid, at))
+    }
+
     fn look(&mut self, now: Nanos, records: &[TaskRecord]) {
         if self.locks.look(now, records) {
             self.wary_until = now + WARY;
         }
-        self.due = if now < self.wary_until { now } else { now + CALM };
+        let work = (records.iter().map(|record| record.runtime).sum(), records.len());
+        // Where no thread ran, none can have begun to wait; the waits of those that wait for a disk are told in full.
+        self.asleep = std::mem::replace(&mut self.work, work) == work && !records.iter().any(is_blocked);
+        let rest = match self.asleep {
+            _ if now < self.wary_until => LOOK,
+            true => TELL,
+            false => CALM,
+        };
+        self.due = now + rest;
         let stretch = self.looked.map_or(0, |at| now.saturating_sub(at)).min(STRETCH);
         self.looked = Some(now);
         self.blocked.look(now, stretch, records);
@@ -201,13 +234,14 @@ impl Process {
         out: &mut Vec<Observation>,
     ) -> Vec<Thread> {
         let first = self.cgroup.is_none();
-        let cgroup = self.cgroup.get_or_insert_with(|| Cgroup::of(pid));
-        let (before, now) = (self.throttled, cgroup.throttled());
-        if now.is_none() {
-            // It may have been moved: looked for again next time.
-            self.cgroup = None;
+        // It may have been moved, or have none that can be found: then it is looked for again after a while.
+        let stale = self.throttled.is_none() && at >= self.sought + SEEK;
+        if first || stale {
+            self.cgroup = Some(Cgroup::of(pid));
+            self.sought = at;
         }
-        self.throttled = now;
+        let now = self.cgroup.as_ref().and_then(Cgroup::throttled);
+        let before = std::mem::replace(&mut self.throttled, now);
         let throttled = now.map(|now| {
             let before = before.unwrap_or(now);
             let less = |now: u64, before: u64| now.saturating_sub(before);
@@ -250,8 +284,7 @@ impl Process {
 impl Disk {
     fn look(&mut self, now: Nanos, stretch: Nanos, records: &[TaskRecord]) {
         let mut waiting = std::mem::take(&mut self.waiting);
-        let blocked = |record: &&TaskRecord| record.state & UNINTERRUPTIBLE != 0 && record.state & NO_LOAD == 0;
-        for record in records.iter().filter(blocked) {
+        for record in records.iter().filter(|record| is_blocked(record)) {
             let since = match waiting.remove(&record.host[0]) {
                 Some((sleeps, since)) if sleeps == record.sleeps => since,
                 _ => now,
@@ -264,6 +297,10 @@ impl Disk {
             }
         }
     }
+}
+
+fn is_blocked(record: &TaskRecord) -> bool {
+    record.state & UNINTERRUPTIBLE != 0 && record.state & NO_LOAD == 0
 }
 
 /// A contended lock with the place of one of its waiters and of its holder.

@@ -2,11 +2,25 @@
 //!
 //! Format: `/proc/net/netstat` of net/ipv4/proc.c of the Linux sources. What cannot be parsed is unknown.
 
+use crate::host::proc_file;
 use snowshed_engine::model::Pid;
+use std::{collections::BTreeMap, os::linux::fs::MetadataExt as _};
+
+/// One look at all targets: they often share a namespace, which is read once.
+#[derive(Debug, Default)]
+pub(super) struct Windows(BTreeMap<u64, Option<(u64, u64)>>);
+
+impl Windows {
+    /// What the namespace of a process counts.
+    pub(super) fn of(&mut self, pid: Pid) -> Option<(u64, u64)> {
+        let namespace = std::fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.st_ino();
+        *self.0.entry(namespace).or_insert_with(|| windows(pid))
+    }
+}
 
 /// Windows that went to zero, and window probes that were sent.
-pub(super) fn windows(pid: Pid) -> Option<(u64, u64)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/net/netstat")).ok()?;
+fn windows(pid: Pid) -> Option<(u64, u64)> {
+    let text = proc_file::read(format!("/proc/{pid}/net/netstat")).ok()?;
     Some((value(&text, "TCPToZeroWindowAdv")?, value(&text, "TCPWinProbe")?))
 }
 
@@ -28,5 +42,7 @@ mod tests {
         assert_eq!((value(text, "TCPWinProbe"), value(text, "B"), value("", "A")), (Some(20), None, None));
         assert!(windows(std::process::id()).is_some());
         assert_eq!(windows(0), None);
+        let mut all = Windows::default();
+        assert!(all.of(std::process::id()).is_some() && all.of(0).is_none());
     }
 }

@@ -3,10 +3,12 @@
 use super::{connections::Connections, diag::Diag, namespace, writers::Writers};
 use crate::{
     host::{
+        clock,
         iterator::{self, Of},
         kernel::{AttachError, Kernel},
     },
     probes::{Look, Probe},
+    session::Shed,
     wire::{Counter, SocketRecord},
 };
 use snowshed_engine::model::{Nanos, Observation, Pid};
@@ -19,6 +21,12 @@ use std::{
 const MOST_PER_LOOK: usize = 4096;
 /// How often the sockets are looked at: each look goes over all descriptors of the targets.
 const LOOK: Nanos = 2_000_000_000;
+/// A look is followed by at least so many times what it cost: with very many descriptors looks are rarer.
+const REST: Nanos = 200;
+/// What was written while nobody heard who writes counts for whoever writes next: until it is surely acknowledged.
+const SENT: Nanos = 60_000_000_000;
+/// The longest time between two looks.
+const RAREST: Nanos = 30_000_000_000;
 
 #[derive(Default)]
 pub(crate) struct Tcp {
@@ -26,8 +34,12 @@ pub(crate) struct Tcp {
     diag: Diag,
     connections: Connections,
     due: Nanos,
+    /// Nobody hears who writes.
+    deaf: bool,
     /// What happened to sockets since the last look.
     news: Vec<(Pid, SocketRecord)>,
+    /// When a process was looked at that had no socket.
+    without: BTreeMap<Pid, Nanos>,
     /// Zero windows and window probes of a process's network namespace, at the last look.
     windows: BTreeMap<Pid, (u64, u64)>,
     /// What this kernel does not let be seen.
@@ -83,6 +95,30 @@ impl Probe for Tcp {
         self.diag.serves()
     }
 
+    fn sheds(&self) -> &'static [Shed] {
+        &[Shed::Owners, Shed::Hooks]
+    }
+
+    /// The only one of its hooks that runs at every send.
+    fn owners(&self) -> &'static [&'static str] {
+        &["tcp_sent"]
+    }
+
+    fn owned(&mut self, owned: bool, now: Nanos) {
+        if owned && self.deaf {
+            self.writers.doubt_until(now + SENT);
+        }
+        self.deaf = !owned;
+    }
+
+    fn without_owners(&self) -> &'static str {
+        "retransmits without who wrote their bytes"
+    }
+
+    fn without_hooks(&self) -> Option<&'static str> {
+        Some("what each open connection has sent, again and in all, every two seconds")
+    }
+
     fn period(&self) -> Option<Duration> {
         Some(Duration::from_millis(100))
     }
@@ -97,10 +133,12 @@ impl Probe for Tcp {
             self.writers.take(&record, pid, &mut told);
         });
         self.writers.rest(look.now, &mut told);
+        self.writers.doubt(&mut told);
         out.extend(told.into_iter().map(Observation::Retransmit));
         if look.now >= self.due {
-            self.due = look.now + LOOK;
+            let begun = clock::of_thread();
             self.look(look, out);
+            self.due = look.now + (REST * clock::of_thread().saturating_sub(begun)).clamp(LOOK, RAREST);
         } else {
             self.news(look);
             // Short-lived connections must not pile up until the next look.
@@ -110,6 +148,7 @@ impl Probe for Tcp {
 
     fn forget(&mut self, pid: Pid) {
         self.connections.forget(pid);
+        self.without.remove(&pid);
         self.windows.remove(&pid);
     }
 }
@@ -128,6 +167,10 @@ impl Tcp {
         let pids = look.targets.pids();
         let mut seen = BTreeSet::new();
         for pid in &pids {
+            // Who has not run since has made none.
+            if self.without.get(pid).is_some_and(|at| look.targets.is_asleep(*pid, *at)) {
+                continue;
+            }
             let Some(kernel) = look.kernel.as_deref_mut() else { return };
             // One that has ended, or whose files cannot be listed, has nothing open.
             if kernel.look("tcp_list", Of::Process(*pid), look.buffer).is_err() {
@@ -137,12 +180,18 @@ impl Tcp {
             // A duplicated descriptor shows its socket again.
             seen.clear();
             self.news.extend(own.filter(|record| seen.insert(record.socket)).map(|record| (*pid, record)));
+            if seen.is_empty() {
+                self.without.insert(*pid, look.now);
+            } else {
+                self.without.remove(pid);
+            }
         }
         // After the look, so that what closed during it is known to have.
         self.news(look);
         self.connections.take(&mut std::mem::take(&mut self.news));
+        let mut namespaces = namespace::Windows::default();
         for mut told in self.connections.tell(&pids, look.now) {
-            if let Some(now) = namespace::windows(told.pid) {
+            if let Some(now) = namespaces.of(told.pid) {
                 let before = self.windows.insert(told.pid, now).unwrap_or(now);
                 told.zero_windows = Some(now.0.saturating_sub(before.0));
                 told.window_probes = Some(now.1.saturating_sub(before.1));

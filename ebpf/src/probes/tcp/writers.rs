@@ -17,6 +17,8 @@ const MOST_HELD: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Writers {
     held: VecDeque<Held>,
+    /// Until then nobody is named.
+    doubtful: Nanos,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,19 @@ impl Writers {
                 }
             }
             index += 1;
+        }
+    }
+
+    /// Names nobody until then: some writers were not heard.
+    pub(super) fn doubt_until(&mut self, time: Nanos) {
+        self.doubtful = time;
+    }
+
+    /// Takes the names off what was told of a doubtful time.
+    pub(super) fn doubt(&self, told: &mut [Retransmit]) {
+        for one in told.iter_mut().filter(|one| one.at < self.doubtful) {
+            (one.trace, one.join, one.ambiguity, one.complete) = (None, Join::None, 0, false);
+            one.candidates.clear();
         }
     }
 
@@ -158,6 +173,20 @@ mod tests {
         }
         let many = told(&[record(0, 10, 20, &[1, 2, 3, 4, 5, 6, 7, 8, 9])]).remove(0);
         assert!(!many.complete && many.candidates.len() == 8 && many.ambiguity == 9);
+    }
+
+    #[test]
+    fn in_doubtful_times_nobody_is_named() {
+        let at = |at| {
+            let mut told = told(&[RetransmitRecord { at, ..record(0, 10, 20, &[5]) }]);
+            let mut writers = Writers::default();
+            writers.doubt_until(100);
+            writers.doubt(&mut told);
+            told.remove(0)
+        };
+        let (before, after) = (at(99), at(100));
+        assert_eq!((before.trace, before.join, before.complete), (None, Join::None, false));
+        assert!(after.trace.is_some() && after.complete);
     }
 
     #[test]

@@ -275,6 +275,30 @@ fn a_snapshot_costs_in_proportion_to_what_is_held() {
 }
 
 #[test]
+fn only_what_has_an_owner_takes_room_and_gives_it_back() {
+    let mut process = Process::new();
+    for n in 0..2_000_u64 {
+        let key = process.open(n % 7, HoldingKind::File, (n % 2 == 0).then_some(n), None);
+        process.item(key).key = n;
+    }
+    process.snapshot(10);
+    assert_eq!((process.own.held.len(), process.own.past.len()), (1_000, 0));
+    assert!(size_of::<(u64, Held)>() <= 40, "a hundred thousand of them are four megabytes");
+    process.item(4).use_mark = 1;
+    process.span(6, 11);
+    process.snapshot(12);
+    assert_eq!(process.own.past.len(), 2, "one was used, the owner of another ended");
+    process.items.retain(|item| item.key < 8);
+    process.snapshot(13);
+    assert_eq!((process.own.held.len(), process.own.past.len()), (4, 2));
+    assert!(process.own.held.capacity() < 500, "{}", process.own.held.capacity());
+    process.items.clear();
+    process.open(13, HoldingKind::File, None, None);
+    process.snapshot(14);
+    assert_eq!((process.own.held.len(), process.own.past.len()), (0, 0));
+}
+
+#[test]
 fn groups_are_bounded() {
     let mut process = Process::new();
     process.caps.groups = 16;
