@@ -15,7 +15,10 @@ use crate::{
     },
     probes::{Look, Probe},
     session::Shed,
-    wire::{Counter, FdRecord, JOIN_INHERITED, JOIN_THREAD, SAMPLE_CONNECTIONS, SAMPLE_FD, StackRecord, UnixRecord},
+    wire::{
+        Counter, FdRecord, JOIN_INHERITED, JOIN_THREAD, SAMPLE_CONNECTIONS, SAMPLE_FD, StackRecord, ThreadRecord,
+        UnixRecord,
+    },
 };
 use snowshed_engine::model::{
     Holding, HoldingKind, Holdings, Join, Nanos, Observation, Owner, Pid, Resource, SiteId, TraceId,
@@ -55,6 +58,9 @@ const OPENING: &[&str] = &[
 ];
 /// Sites by file that are kept; the ones of closed files go with each snapshot.
 const MOST_STACKS: usize = 65_536;
+
+/// Nothing is called an orphan sooner, so who made it is of no use yet.
+const YOUNG: Nanos = 3_000_000_000;
 
 /// What is read without any hook.
 const LISTED: &str = "the kernel's list of descriptors, without owner, age and stack";
@@ -147,7 +153,9 @@ impl Probe for Fd {
                             let told = self.watch.look(*pid, look.now, look.buffer);
                             out.push(Observation::Connections(told));
                         }
-                        Some(self.items(look.buffer, &mut listening, &mut live))
+                        let mut items = self.items(look.buffer, &mut listening, &mut live);
+                        forget_ended_makers(&mut items, kernel, *pid, look.now, look.buffer);
+                        Some(items)
                     }
                     Err(_) => None,
                 },
@@ -252,6 +260,19 @@ fn hook(kernel: &mut Kernel) -> Result<Option<String>, AttachError> {
     Ok(received.err().map(|error| format!("no file is known by its connection: {error}")))
 }
 
+/// A maker that has ended makes nothing more: its things are then compared with everybody's. Threads are looked at
+/// only where something is old enough for that to matter.
+fn forget_ended_makers(items: &mut [Holding], kernel: &mut Kernel, pid: Pid, now: Nanos, buffer: &mut Vec<u8>) {
+    let old = |item: &&mut Holding| item.leads_to != 0 && item.made.is_some_and(|made| now > made + YOUNG);
+    if !items.iter_mut().any(|item| old(&item)) || kernel.look("thread_list", Of::Process(pid), buffer).is_err() {
+        return;
+    }
+    let threads: HashSet<u32> = iterator::records::<ThreadRecord>(buffer).map(|thread| thread.host[0]).collect();
+    for item in items.iter_mut().filter(|item| !threads.contains(&item.maker)) {
+        item.maker = 0;
+    }
+}
+
 impl Fd {
     fn items(&self, buffer: &[u8], listening: &mut BTreeSet<u16>, live: &mut HashSet<FileKey>) -> Vec<Holding> {
         let mut items = Vec::with_capacity(buffer.len() / size_of::<FdRecord>());
@@ -281,8 +302,10 @@ impl Fd {
             owner: owner(record),
             made: (origin.made != 0 && origin.via != crate::wire::VIA_EXISTING).then_some(origin.made),
             use_mark: record.position ^ record.bytes.rotate_left(32) ^ kind::use_mark(kind, record),
-            // Not counted here: bytes that go to and fro in one exchange look like many. The connection's end decides.
-            exchanges: 0,
+            // Bytes that go to and fro in one exchange look like many: by itself a later one proves nothing.
+            exchanges: if kind == HoldingKind::TcpAccepted { origin.exchange } else { 0 },
+            leads_to: kind::leads_to(kind, record),
+            maker: origin.maker,
         }
     }
 }
@@ -296,8 +319,9 @@ fn owner(record: &FdRecord) -> Owner {
     let origin = &record.origin;
     let [high, low] = origin.context.trace.map(u64::to_ne_bytes);
     let trace = TraceId::from_bytes(&[high, low].concat());
-    let connection = (origin.connection != 0).then(|| (identity(origin.connection, origin.connection_made), 0));
-    let join = match origin.join {
+    let made_for = identity(origin.connection, origin.connection_made);
+    let connection = (origin.connection != 0).then_some((made_for, origin.exchange.saturating_sub(1)));
+    let join = match u32::from(origin.join) {
         JOIN_THREAD if trace.is_some() => Join::ThreadContext,
         JOIN_INHERITED if trace.is_some() => Join::Inherited,
         _ if connection.is_some() => Join::Socket,
