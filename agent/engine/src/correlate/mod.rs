@@ -51,6 +51,8 @@ impl OrphanConfig {
         let seconds = match item.kind {
             _ if reused => self.reused_after_seconds,
             _ if again => self.after_seconds,
+            // One of a pair, as pipes are: nobody can ask for it by a name.
+            HoldingKind::Unix if item.leads_to == 0 => self.after_seconds,
             HoldingKind::Tcp | HoldingKind::Udp | HoldingKind::Unix | HoldingKind::Netlink | HoldingKind::Socket => {
                 self.socket_after_seconds
             }

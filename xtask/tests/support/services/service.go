@@ -122,7 +122,7 @@ func serve(response http.ResponseWriter, request *http.Request) {
 	case "cache":
 		err = cache(parts[1])
 	case "big":
-		io.WriteString(response, strings.Repeat("x", 50000))
+		io.WriteString(response, strings.Repeat("x", 400000))
 		return
 	}
 	if err != nil {

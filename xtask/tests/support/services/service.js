@@ -35,16 +35,17 @@ function temp(leak, done) {
   done('temp');
 }
 
-// The output of a child is read until somebody pauses it and forgets.
+// A child that waits for the end of its input.
 function pipe(leak, done) {
-  const child = spawn('cat', ['/etc/hostname'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const child = spawn('cat', { stdio: ['pipe', 'pipe', 'ignore'] });
+  child.stdout.resume();
   if (leak) {
-    child.stdout.pause();
     forgotten.push(child);
+    child.on('spawn', () => done('pipe'));
   } else {
-    child.stdout.resume();
+    child.stdin.end();
+    child.on('close', () => done('pipe'));
   }
-  child.on('exit', () => done('pipe'));
 }
 
 function body(leak, done) {
@@ -88,6 +89,6 @@ const server = http.createServer((request, response) => {
   if (kind === 'fine' || kind === 'leak') work[what](kind === 'leak', done);
   else if (kind === 'pool') pool(done);
   else if (kind === 'cache') cache(what, done);
-  else done(kind === 'big' ? 'x'.repeat(50000) : 'ok');
+  else done(kind === 'big' ? 'x'.repeat(400000) : 'ok');
 });
 server.listen(0, '127.0.0.1', () => console.log(`listening on ${server.address().port}`));

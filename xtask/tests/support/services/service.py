@@ -94,7 +94,7 @@ def answer(path):
         return cache(what)
     if kind == "pool":
         return pool(what)
-    return b"x" * 50_000 if kind == "big" else b"ok"
+    return b"x" * 400_000 if kind == "big" else b"ok"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
