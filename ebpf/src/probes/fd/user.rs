@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     host::{
+        elf,
         iterator::{self, Of},
         kernel::{AttachError, Kernel},
         targets,
@@ -80,6 +81,8 @@ pub(crate) struct Fd {
     nameless: Option<String>,
     /// Origins from before are of files that may be closed by now: the hooks were off.
     trusted: Nanos,
+    /// Processes whose threads hand their work to others.
+    roaming: HashMap<Pid, bool>,
 }
 
 impl Probe for Fd {
@@ -154,7 +157,7 @@ impl Probe for Fd {
                             out.push(Observation::Connections(told));
                         }
                         let mut items = self.items(look.buffer, &mut listening, &mut live);
-                        forget_ended_makers(&mut items, kernel, *pid, look.now, look.buffer);
+                        self.forget_makers(&mut items, look, *pid);
                         Some(items)
                     }
                     Err(_) => None,
@@ -174,6 +177,7 @@ impl Probe for Fd {
             kernel.set_sampling(SAMPLE_CONNECTIONS, 1);
         }
         self.sites.retain(|key, _| live.contains(key));
+        self.roaming.retain(|pid, _| pids.contains(pid));
         if let Some(kernel) = look.kernel.as_deref_mut()
             && listening != self.ports
         {
@@ -260,20 +264,21 @@ fn hook(kernel: &mut Kernel) -> Result<Option<String>, AttachError> {
     Ok(received.err().map(|error| format!("no file is known by its connection: {error}")))
 }
 
-/// A maker that has ended makes nothing more: its things are then compared with everybody's. Threads are looked at
-/// only where something is old enough for that to matter.
-fn forget_ended_makers(items: &mut [Holding], kernel: &mut Kernel, pid: Pid, now: Nanos, buffer: &mut Vec<u8>) {
-    let old = |item: &&mut Holding| item.leads_to != 0 && item.made.is_some_and(|made| now > made + YOUNG);
-    if !items.iter_mut().any(|item| old(&item)) || kernel.look("thread_list", Of::Process(pid), buffer).is_err() {
-        return;
-    }
-    let threads: HashSet<u32> = iterator::records::<ThreadRecord>(buffer).map(|thread| thread.host[0]).collect();
-    for item in items.iter_mut().filter(|item| !threads.contains(&item.maker)) {
-        item.maker = 0;
-    }
-}
-
 impl Fd {
+    /// A maker that has ended makes nothing more, and Go's threads work for anybody: their things are compared with
+    /// everybody's. Looked at only where something is old enough for that to matter.
+    fn forget_makers(&mut self, items: &mut [Holding], look: &mut Look<'_>, pid: Pid) {
+        let old = |item: &Holding| item.leads_to != 0 && item.made.is_some_and(|made| look.now > made + YOUNG);
+        let Some(kernel) = look.kernel.as_deref_mut().filter(|_| items.iter().any(old)) else { return };
+        if *self.roaming.entry(pid).or_insert_with(|| elf::is_go(&targets::executable(pid))) {
+            items.iter_mut().for_each(|item| item.maker = 0);
+        } else if kernel.look("thread_list", Of::Process(pid), look.buffer).is_ok() {
+            let threads = iterator::records::<ThreadRecord>(look.buffer).map(|thread| thread.host[0]);
+            let threads: HashSet<u32> = threads.collect();
+            items.iter_mut().filter(|item| !threads.contains(&item.maker)).for_each(|item| item.maker = 0);
+        }
+    }
+
     fn items(&self, buffer: &[u8], listening: &mut BTreeSet<u16>, live: &mut HashSet<FileKey>) -> Vec<Holding> {
         let mut items = Vec::with_capacity(buffer.len() / size_of::<FdRecord>());
         for (mut record, _) in connections::records(buffer) {

@@ -92,9 +92,10 @@ def answer(path):
         return WORK[what](kind == "leak")
     if kind == "cache":
         return cache(what)
-    if kind == "pool":
+    # Whoever has no upstream is one: a proxy passes the path on.
+    if kind == "pool" and UPSTREAM:
         return pool(what)
-    return b"x" * 400_000 if kind == "big" else b"ok"
+    return b"x" * 400_000 if kind in ("big", "pool") else b"ok"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
