@@ -116,7 +116,7 @@ fn each_leak_is_named_after_a_handful() -> anyhow::Result<()> {
 /// The short form of `cargo xtask bench quiet`.
 #[test]
 fn pools_caches_and_workers_raise_nothing() -> anyhow::Result<()> {
-    let seen = bench::quiet(Duration::from_secs(20))?;
+    let seen = bench::quiet(Duration::from_secs(15))?;
     ensure!(seen.incidents.is_empty(), "{:#}", Value::from(seen.incidents));
     Ok(())
 }

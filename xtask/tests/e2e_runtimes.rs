@@ -18,7 +18,7 @@ use xtask::{
 
 const BOUND: Duration = Duration::from_secs(30);
 /// Requests to each healthy service.
-const HEALTHY: usize = 300;
+const HEALTHY: usize = 200;
 /// Clients of the healthy services, each with a connection of its own.
 const CLIENTS: usize = 4;
 /// Clients that block: more than there are workers.
@@ -86,19 +86,18 @@ fn a_blocked_loop_is_named_and_healthy_ones_are_left_alone() -> anyhow::Result<(
     }
     ensure!(agent.incidents()?.is_empty(), "healthy loops: {:#}", serde_json::Value::from(agent.incidents()?));
 
-    for (name, (child, address), function, call) in &loops {
-        let over = Arc::new(AtomicBool::new(false));
-        let mut clients: Vec<_> = (0..BLOCKERS).map(|_| ask(*address, "/sleep", usize::MAX, over.clone())).collect();
+    let over = Arc::new(AtomicBool::new(false));
+    let mut clients = Vec::new();
+    for (_, (_, address), _, _) in &loops {
+        clients.extend((0..BLOCKERS).map(|_| ask(*address, "/sleep", usize::MAX, over.clone())));
         clients.push(ask(*address, "/", usize::MAX, over.clone()));
+    }
+    for (name, (child, _), function, call) in &loops {
         let named = agent.wait_incident("the stall", BOUND, |incident| {
             let cause = &incident["causes"][0];
             let resolved = cause["site"]["frames"].as_array().is_some_and(|frames| !frames.is_empty());
             incident["target"]["pid"] == child.pid() && incident["verdict"] == "named" && resolved
         });
-        over.store(true, Ordering::Relaxed);
-        for client in clients {
-            client.join().ok().context("a client panicked")??;
-        }
         let named = named.with_context(|| format!("{name}: {}", child.errors()))?;
         let cause = &named["causes"][0];
         ensure!(cause["kind"] == "event_loop_stall", "{name}: {named:#}");
@@ -107,6 +106,10 @@ fn a_blocked_loop_is_named_and_healthy_ones_are_left_alone() -> anyhow::Result<(
         ensure!(process::threads(child.pid()).contains(&tid), "{name}: thread {tid} is not one of it: {cause:#}");
         ensure!(cause["title"].as_str().is_some_and(|title| title.contains(call)), "{name}: {cause:#}");
         ensure!(cause["site"]["frames"].to_string().contains(function), "{name}: {cause:#}");
+    }
+    over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().ok().context("a client panicked")??;
     }
     Ok(())
 }

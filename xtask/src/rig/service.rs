@@ -45,6 +45,10 @@ impl Language {
     }
 }
 
+/// Node tells profilers the names of its functions, interpreted ones too, and keeps no log of its own.
+const NAMED: [&str; 4] =
+    ["--perf-basic-prof", "--interpreted-frames-native-stack", "--no-logfile-per-isolate", "--logfile=/dev/null"];
+
 /// A running service.
 #[derive(Debug)]
 pub struct Service {
@@ -62,10 +66,7 @@ impl Service {
         let (program, arguments) = match language {
             Language::PythonThreads => (interpreter().into(), vec![path("service.py"), "threads".into()]),
             Language::PythonLoop => (interpreter().into(), vec![path("service.py"), "asyncio".into()]),
-            Language::Node => (
-                "node".into(),
-                vec!["--perf-basic-prof".into(), "--interpreted-frames-native-stack".into(), path("service.js")],
-            ),
+            Language::Node => ("node".into(), NAMED.iter().map(Into::into).chain([path("service.js")]).collect()),
             Language::Go => (go(&script("services").join("service.go"), &[])?.into_os_string(), Vec::new()),
         };
         let spawn = Spawn::new(language.name(), program).args(arguments);
