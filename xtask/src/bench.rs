@@ -13,6 +13,7 @@ mod levels;
 mod paired;
 mod probes;
 mod quality;
+mod quiet;
 mod service;
 mod soak;
 mod table;
@@ -22,6 +23,7 @@ mod watch;
 
 pub use aborts::{Aborts, aborts};
 pub use levels::Level;
+pub use quiet::{Quiet, quiet};
 pub use soak::{Phase, Soak, soak};
 pub use watch::Watched;
 
@@ -46,6 +48,15 @@ enum What {
     Aborts(AbortsArgs),
     /// What the probes cost a watched process and all others, and how right they are
     Probes(probes::Args),
+    /// Healthy services whose pools, caches and workers look like leaks: the agent raises nothing
+    Quiet(QuietArgs),
+}
+
+#[derive(clap::Args, Debug)]
+struct QuietArgs {
+    /// Seconds
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 3600)]
+    length: u64,
 }
 
 #[derive(clap::Args, Debug)]
@@ -98,6 +109,20 @@ pub struct Subject {
     pub strict: bool,
 }
 
+/// Whatever is raised is an error.
+fn keep_quiet(args: &QuietArgs) -> anyhow::Result<()> {
+    let seen = quiet(Duration::from_secs(args.length))?;
+    for (name, answered) in &seen.answered {
+        println!("{name:<16} {answered:>8} requests answered");
+    }
+    println!("at most {} descriptors called orphaned at one moment", seen.orphaned);
+    println!("{} incidents in {} s", seen.incidents.len(), args.length);
+    if !seen.incidents.is_empty() {
+        bail!("healthy services, and yet: {:#}", serde_json::Value::from(seen.incidents));
+    }
+    Ok(())
+}
+
 /// Runs it.
 ///
 /// # Errors
@@ -127,6 +152,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             (&args.subject, aborts(&aborting)?.card())
         }
         What::Probes(args) => return probes::run(args),
+        What::Quiet(args) => return keep_quiet(args),
     };
     card.print(subject.json)?;
     let missed = card.missed();

@@ -27,8 +27,11 @@ fn document() -> String {
     table!(text, Place { offset, entry, generation, module, table, count });
     table!(text, Target { place, inherited, observer });
     table!(text, Context { trace, span });
-    table!(text, FileOrigin { ino, made, context, connection, connection_made, join, via });
-    table!(text, FdRecord { file, f_op, position, ino, bytes, sb, mark, origin, fd, mode, tail, socket });
+    table!(text, FileOrigin { ino, made, context, connection, connection_made, join, via, maker, exchange, written });
+    table!(
+        text,
+        FdRecord { file, f_op, position, ino, bytes, sb, mark, peer, origin, fd, mode, tail, socket, links, file_mode }
+    );
     table!(
         text,
         ConnectionRecord {
@@ -85,6 +88,7 @@ fn document() -> String {
             busy_ns,
             connection,
             connection_made,
+            exchange,
             epoll,
             call,
             batch,

@@ -15,6 +15,7 @@ pub(crate) mod kernel;
 mod layout;
 pub(crate) mod naming;
 pub(crate) mod observer;
+pub(crate) mod pclntab;
 pub(crate) mod privilege;
 pub(crate) mod proc_file;
 pub(crate) mod publish;

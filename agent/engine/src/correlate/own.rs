@@ -2,16 +2,20 @@
 //! is given back or nobody's.
 //!
 //! An owner has ended when its span or the service's own report says so; where neither speaks, when its
-//! connection is gone or has begun a later exchange. What lies unused for a while after that is
-//! orphaned; what was used after it belongs to a pool or a cache. Invariant: what cannot be decided
-//! counts as held. Cost: of what has an owner some 70 bytes (as much again once it was used or its owner ended) and
-//! three look-ups a snapshot; what has none, and what is kept on purpose, is only counted.
+//! connection is gone or its later exchanges made the same again. What lies unused for a while after that is
+//! orphaned; what was used after it belongs to a pool or a cache, and so may a file that anybody can open by its
+//! name until that is opened once more. Invariant: what cannot be decided counts as held. Cost: of what has an owner
+//! some 70 bytes (as much again once it was used or its owner ended) and up to eight look-ups a snapshot; what has
+//! none, and what is kept on purpose, is only counted.
+
+mod again;
 
 use super::{
     OrphanConfig,
     ends::{Ends, Fate},
     group::{Groups, Leak, Standing},
     is_kept_on_purpose,
+    own::again::Again,
     quick::{Quick, QuickMap},
 };
 use crate::{
@@ -54,20 +58,30 @@ struct Past {
     ended: Nanos,
     /// When its connection was first seen to have gone on to a later exchange.
     overtaken: Nanos,
+    /// The same was made again while it lay idle.
+    again: bool,
 }
 
 impl Past {
-    const NONE: Self = Self { used: (0, 0), ended: NEVER, overtaken: NEVER };
+    const NONE: Self = Self { used: (0, 0), ended: NEVER, overtaken: NEVER, again: false };
 
-    fn standing(&self, kind: HoldingKind, at: Nanos, config: &OrphanConfig) -> Standing {
-        if self.ended == NEVER {
-            return Standing::Held;
-        }
-        // A change in an interval that holds the end may have been before it.
-        let reused = Some(self.used).filter(|used| used.1 != 0 && used.0 >= self.ended);
+    /// The last use, if that was after the owner's end. A change in an interval that holds the end may have been
+    /// before it.
+    fn reused(&self) -> Option<(Nanos, Nanos)> {
+        Some(self.used).filter(|used| used.1 != 0 && used.0 >= self.ended)
+    }
+
+    /// Since when it lies idle, if nobody used it after its owner's end.
+    fn idle_since(&self) -> Option<Nanos> {
+        (self.ended != NEVER && self.reused().is_none()).then(|| self.used.1.max(self.ended))
+    }
+
+    /// Of something whose owner has ended.
+    fn standing(&self, item: &Holding, at: Nanos, config: &OrphanConfig) -> Standing {
+        let reused = self.reused();
         let unused_since = reused.map_or(self.ended, |used| used.1);
-        let grace = config.grace(kind, reused.is_some());
-        match (at.saturating_sub(unused_since) >= grace, reused) {
+        let patience = config.grace(item, reused.is_some(), self.again);
+        match (patience.is_some_and(|grace| at.saturating_sub(unused_since) >= grace), reused) {
             (true, _) => Standing::Orphaned,
             (false, Some(_)) => Standing::Reused,
             (false, None) => Standing::Left,
@@ -80,6 +94,9 @@ impl Past {
 pub(crate) struct Ownership {
     held: QuickMap<u64, Held>,
     past: QuickMap<u64, Past>,
+    /// Places in the snapshot of what lost its owner; kept for its room.
+    ended: Vec<usize>,
+    again: Again,
     round: u16,
     /// Exchanges begun on each accepted connection of the last snapshot.
     connections: QuickMap<u64, u32>,
@@ -120,17 +137,33 @@ impl Ownership {
 
         self.groups.begin(caps.groups);
         self.round = self.round.wrapping_add(1);
-        self.orphaned = 0;
-        for item in items {
+        self.again.clear();
+        items.iter().for_each(|item| self.again.made_for(item));
+        let mut ended = std::mem::take(&mut self.ended);
+        ended.clear();
+        for (place, item) in items.iter().enumerate() {
             let made = item.made.unwrap_or(at).min(at);
             if !has_owner(&item.owner) || is_kept_on_purpose(item.kind) {
                 self.groups.count(item, Standing::Held, made, None, caps.groups);
                 continue;
             }
-            let (standing, made, ended) = self.follow(item, made, at, ends, config);
+            let (made, past) = self.follow(item, made, at, ends, config);
+            if past.ended == NEVER {
+                self.groups.count(item, Standing::Held, made, None, caps.groups);
+                continue;
+            }
+            if past.idle_since().is_some() {
+                self.again.kept(item, made);
+            }
+            ended.push(place);
+        }
+        self.orphaned = 0;
+        for item in ended.iter().map(|place| &items[*place]) {
+            let (standing, made, ended) = self.judge(item, at, config);
             self.orphaned += u64::from(standing == Standing::Orphaned);
             self.groups.count(item, standing, made, ended, caps.groups);
         }
+        self.ended = ended;
         for item in rest {
             self.groups.count(item, Standing::Held, at, None, caps.groups);
         }
@@ -146,16 +179,9 @@ impl Ownership {
         self.connections.keys().copied()
     }
 
-    /// What is known of an item from the last snapshot, brought up to date and judged: its standing, when it was made,
-    /// and when its owner ended. Duplicated descriptors share one open file, and so one entry.
-    fn follow(
-        &mut self,
-        item: &Holding,
-        made: Nanos,
-        at: Nanos,
-        ends: &Ends,
-        config: &OrphanConfig,
-    ) -> (Standing, Nanos, Option<Nanos>) {
+    /// What is known of an item from the last snapshot, brought up to date: when it was made, and what happened to it.
+    /// Duplicated descriptors share one open file, and so one entry.
+    fn follow(&mut self, item: &Holding, made: Nanos, at: Nanos, ends: &Ends, config: &OrphanConfig) -> (Nanos, Past) {
         self.work += 1;
         let since = self.at.unwrap_or(at);
         let (use_mark, owner) = (short(item.use_mark), identity(&item.owner));
@@ -165,7 +191,7 @@ impl Ownership {
         let before = if held.has_past { self.past.get(&item.key).copied() } else { None }.unwrap_or(Past::NONE);
         let mut past = before;
         if held.use_mark != use_mark {
-            past.used = (since, at);
+            (past.used, past.again) = ((since, at), false);
         }
         if held.owner != owner {
             // It works for another request now: the last one's end no longer counts.
@@ -175,7 +201,7 @@ impl Ownership {
         *held = Held { made, has_past: held.has_past, ..fresh };
         if past.ended == NEVER {
             self.work += 2;
-            let known = (&self.connections, &self.parents, self.unfollowed == 0);
+            let known = (&self.connections, &self.parents, self.unfollowed == 0, &self.again);
             past.ended = end_of_owner(item, (made, &mut past.overtaken), at, ends, config, known).unwrap_or(NEVER);
         }
         if past != before {
@@ -187,7 +213,17 @@ impl Ownership {
                 self.past.remove(&item.key);
             }
         }
-        (past.standing(kind, at, config), made, Some(past.ended).filter(|ended| *ended != NEVER))
+        (made, past)
+    }
+
+    /// The standing of something whose owner has ended, when it was made, and that end.
+    fn judge(&mut self, item: &Holding, at: Nanos, config: &OrphanConfig) -> (Standing, Nanos, Option<Nanos>) {
+        self.work += 2;
+        let (Some(held), Some(past)) = (self.held.get(&item.key), self.past.get_mut(&item.key)) else {
+            return (Standing::Held, at, None);
+        };
+        past.again = past.again || past.idle_since().is_some_and(|idle| self.again.was_made_after(item, idle));
+        (past.standing(item, at, config), held.made, Some(past.ended))
     }
 
     /// Counts what is no longer there, and forgets it.
@@ -209,6 +245,7 @@ impl Ownership {
         shrink(held);
         shrink(past);
         shrink(connections);
+        self.ended.shrink_to(SLACK * self.ended.len().max(64));
     }
 }
 
@@ -219,15 +256,15 @@ fn shrink<V>(table: &mut QuickMap<u64, V>) {
     }
 }
 
-/// When the request ended for which something was made; `known` are the connections of this process and of its parent,
-/// and whether they are all.
+/// When the request ended for which something was made; last come the connections of this process and of its parent,
+/// whether they are all, and what else was made for them.
 fn end_of_owner(
     item: &Holding,
     (made, overtaken): (Nanos, &mut Nanos),
     at: Nanos,
     ends: &Ends,
     config: &OrphanConfig,
-    (connections, parents, complete): (&QuickMap<u64, u32>, &HashSet<u64>, bool),
+    (connections, parents, complete, again): (&QuickMap<u64, u32>, &HashSet<u64>, bool, &Again),
 ) -> Option<Nanos> {
     let fate = item.owner.trace.map_or(Fate::Unknown { spans: false }, |trace| ends.fate(&trace, made, at));
     let wait = match fate {
@@ -241,7 +278,7 @@ fn end_of_owner(
         None if !complete || item.owner.join == Join::Inherited => None,
         None if parents.contains(&key) => None,
         None => Some(at),
-        Some(begun) if *begun > exchange.saturating_add(1) => {
+        Some(begun) if *begun > exchange.saturating_add(1) && again.was_made_by_later_exchanges(item) => {
             *overtaken = (*overtaken).min(at);
             let patience = if wait { config.span_wait_seconds.saturating_mul(SECOND) } else { 0 };
             (at.saturating_sub(*overtaken) >= patience).then_some(*overtaken)

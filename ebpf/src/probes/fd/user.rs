@@ -11,13 +11,14 @@ use super::{
 };
 use crate::{
     host::{
+        elf,
         iterator::{self, Of},
         kernel::{AttachError, Kernel},
         targets,
     },
     probes::{self, Look, Probe},
     session::Shed,
-    wire::{Counter, FdRecord, SAMPLE_CONNECTIONS, SAMPLE_FD, StackRecord, UnixRecord},
+    wire::{Counter, FdRecord, SAMPLE_CONNECTIONS, SAMPLE_FD, StackRecord, ThreadRecord, UnixRecord},
 };
 use snowshed_engine::model::{
     Holding, HoldingKind, Holdings, Join, Nanos, Observation, Owner, Pid, Resource, SiteId, TraceId,
@@ -62,6 +63,9 @@ const SWEEP: Nanos = 2_000_000_000;
 /// A process in which nothing can have changed is looked at so often all the same.
 const ASLEEP: Nanos = 4_000_000_000;
 
+/// Nothing is called an orphan sooner, so who made it is of no use yet.
+const YOUNG: Nanos = 3_000_000_000;
+
 /// What is read without any hook.
 const LISTED: &str = "the kernel's list of descriptors, without owner, age and stack";
 
@@ -92,6 +96,8 @@ pub(crate) struct Fd {
     /// Origins from before are of files that may be closed by now: the hooks were off.
     trusted: Nanos,
     deaf: Deaf,
+    /// Processes whose threads hand their work to others.
+    roaming: HashMap<Pid, bool>,
 }
 
 impl Probe for Fd {
@@ -272,6 +278,7 @@ impl Probe for Fd {
         self.last.remove(&pid);
         self.watch.forget(pid);
         self.listening.remove(&pid);
+        self.roaming.remove(&pid);
     }
 }
 
@@ -308,14 +315,29 @@ impl Fd {
             out.push(Observation::Connections(self.watch.look(pid, look.now, look.buffer)));
         }
         let mut listening = BTreeSet::new();
-        let items = self.items(look.buffer, look.now, &mut listening);
+        let mut items = self.items(look.buffer, look.now, &mut listening);
         if listening.is_empty() {
             self.listening.remove(&pid);
         } else {
             self.listening.insert(pid, listening);
         }
+        self.forget_makers(&mut items, look, pid);
         look.rest();
         Some(items)
+    }
+
+    /// A maker that has ended makes nothing more, and Go's threads work for anybody: their things are compared with
+    /// everybody's. Looked at only where something is old enough for that to matter.
+    fn forget_makers(&mut self, items: &mut [Holding], look: &mut Look<'_>, pid: Pid) {
+        let old = |item: &Holding| item.leads_to != 0 && item.made.is_some_and(|made| look.now > made + YOUNG);
+        let Some(kernel) = look.kernel.as_deref_mut().filter(|_| items.iter().any(old)) else { return };
+        if *self.roaming.entry(pid).or_insert_with(|| elf::is_go(&targets::executable(pid))) {
+            items.iter_mut().for_each(|item| item.maker = 0);
+        } else if kernel.look("thread_list", Of::Process(pid), look.buffer).is_ok() {
+            let threads = iterator::records::<ThreadRecord>(look.buffer).map(|thread| thread.host[0]);
+            let threads: HashSet<u32> = threads.collect();
+            items.iter_mut().filter(|item| !threads.contains(&item.maker)).for_each(|item| item.maker = 0);
+        }
     }
 
     fn items(&mut self, buffer: &[u8], now: Nanos, listening: &mut BTreeSet<u16>) -> Vec<Holding> {
@@ -351,8 +373,10 @@ impl Fd {
             owner: owner(record),
             made: (origin.made != 0 && origin.via != crate::wire::VIA_EXISTING).then_some(origin.made),
             use_mark: record.position ^ record.bytes.rotate_left(32) ^ kind::use_mark(kind, record),
-            // Not counted here: bytes that go to and fro in one exchange look like many. The connection's end decides.
-            exchanges: 0,
+            // Bytes that go to and fro in one exchange look like many: by itself a later one proves nothing.
+            exchanges: if kind == HoldingKind::TcpAccepted { origin.exchange } else { 0 },
+            leads_to: kind::leads_to(kind, record),
+            maker: origin.maker,
         }
     }
 }
@@ -371,8 +395,9 @@ fn owner(record: &FdRecord) -> Owner {
     let origin = &record.origin;
     let [high, low] = origin.context.trace.map(u64::to_ne_bytes);
     let trace = TraceId::from_bytes(&[high, low].concat());
-    let connection = (origin.connection != 0).then(|| (identity(origin.connection, origin.connection_made), 0));
-    let join = match probes::join(origin.join) {
+    let made_for = identity(origin.connection, origin.connection_made);
+    let connection = (origin.connection != 0).then_some((made_for, origin.exchange.saturating_sub(1)));
+    let join = match probes::join(origin.join.into()) {
         join if trace.is_some() && join != Join::None => join,
         _ if connection.is_some() => Join::Socket,
         _ => Join::None,
