@@ -178,13 +178,10 @@ fn javascript_by_the_names_that_node_tells_and_without() {
 
 fn named(session: &mut Session) {
     let mut node = Command::new("node");
-    node.args([
-        "--perf-basic-prof",
-        "--interpreted-frames-native-stack",
-        "--no-logfile-per-isolate",
-        "--logfile=/dev/null",
-    ])
-    .arg(source("chain.js"));
+    // It keeps a log of its own beside the map; not wherever the test runs.
+    let log = format!("--logfile={}", folder().join("v8.log").display());
+    node.args(["--perf-basic-prof", "--interpreted-frames-native-stack", "--no-logfile-per-isolate", &log])
+        .arg(source("chain.js"));
     let victim = Victim::run(&mut node);
     let (told, own) = chains(session, &victim);
     let is_own = |frame: &&Frame| frame.location.as_ref().is_some_and(|(file, _)| file.ends_with("/chain.js"));

@@ -45,9 +45,8 @@ impl Language {
     }
 }
 
-/// Node tells profilers the names of its functions, interpreted ones too, and keeps no log of its own.
-const NAMED: [&str; 4] =
-    ["--perf-basic-prof", "--interpreted-frames-native-stack", "--no-logfile-per-isolate", "--logfile=/dev/null"];
+/// Node tells profilers the names of its functions, interpreted ones too; the log that comes with it is one file.
+const NAMED: [&str; 3] = ["--perf-basic-prof", "--interpreted-frames-native-stack", "--no-logfile-per-isolate"];
 
 /// A running service.
 #[derive(Debug)]
@@ -66,7 +65,10 @@ impl Service {
         let (program, arguments) = match language {
             Language::PythonThreads => (interpreter().into(), vec![path("service.py"), "threads".into()]),
             Language::PythonLoop => (interpreter().into(), vec![path("service.py"), "asyncio".into()]),
-            Language::Node => ("node".into(), NAMED.iter().map(Into::into).chain([path("service.js")]).collect()),
+            Language::Node => {
+                let log = format!("--logfile={}", folder.join("v8.log").display());
+                ("node".into(), NAMED.iter().map(Into::into).chain([log.into(), path("service.js")]).collect())
+            }
             Language::Go => (go(&script("services").join("service.go"), &[])?.into_os_string(), Vec::new()),
         };
         let spawn = Spawn::new(language.name(), program).args(arguments);
