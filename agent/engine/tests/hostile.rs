@@ -94,6 +94,8 @@ impl Random {
             made: self.chance(3).then(|| self.time(now)),
             use_mark: self.below(3),
             exchanges: u32::try_from(self.below(5)).unwrap(),
+            leads_to: self.below(3),
+            maker: u32::try_from(self.below(3)).unwrap(),
         }
     }
 

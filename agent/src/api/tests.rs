@@ -68,6 +68,8 @@ fn open_fd(number: i32) -> snowshed_ebpf::OpenFd {
         made: None,
         use_mark: 0,
         exchanges: 0,
+        leads_to: 0,
+        maker: 0,
     };
     snowshed_ebpf::OpenFd {
         item,

@@ -26,8 +26,11 @@ fn document() -> String {
         .to_owned();
     table!(text, Target { tls, inherited });
     table!(text, Context { trace, span });
-    table!(text, FileOrigin { ino, made, context, connection, connection_made, join, via });
-    table!(text, FdRecord { file, f_op, position, ino, bytes, sb, mark, origin, fd, mode, tail, socket });
+    table!(text, FileOrigin { ino, made, context, connection, connection_made, join, via, maker, exchange, written });
+    table!(
+        text,
+        FdRecord { file, f_op, position, ino, bytes, sb, mark, peer, origin, fd, mode, tail, socket, links, file_mode }
+    );
     table!(
         text,
         ConnectionRecord {
@@ -85,6 +88,7 @@ fn document() -> String {
             busy_ns,
             connection,
             connection_made,
+            exchange,
             epoll,
             call,
             batch,

@@ -3,11 +3,11 @@
 use super::Context;
 
 /// [`FileOrigin::via`]: an ordinary way in.
-pub const VIA_OPEN: u32 = 1;
+pub const VIA_OPEN: u16 = 1;
 /// `accept`, `accept4`.
-pub const VIA_ACCEPT: u32 = 2;
+pub const VIA_ACCEPT: u16 = 2;
 /// A server connection older than the probe.
-pub const VIA_EXISTING: u32 = 3;
+pub const VIA_EXISTING: u16 = 3;
 
 /// Remembered when a file comes in; keyed by the `struct file`'s address.
 #[repr(C)]
@@ -24,9 +24,16 @@ pub struct FileOrigin {
     /// When that connection was made: together they are its identity.
     pub connection_made: u64,
     /// How the context was found (`JOIN_*`).
-    pub join: u32,
+    pub join: u16,
     /// How it came in (`VIA_*`).
-    pub via: u32,
+    pub via: u16,
+    /// The thread that made it, initial namespace.
+    pub maker: u32,
+    /// Of a server connection: how many exchanges it has begun; of anything else: in which one of its connection it
+    /// was made.
+    pub exchange: u32,
+    /// Of a server connection: the next sequence number to write when it was last read from.
+    pub written: u32,
 }
 
 /// One open descriptor, as `iter/task_file` tells it.
@@ -47,6 +54,8 @@ pub struct FdRecord {
     pub sb: u64,
     /// Pipes: buffers written and read. Else, if it is an eventfd: its counter.
     pub mark: u64,
+    /// Sockets: to whom it is connected, as a number; 0 if to nobody.
+    pub peer: u64,
     /// Where it came from; all zero if that was not seen.
     pub origin: FileOrigin,
     /// The descriptor.
@@ -57,4 +66,8 @@ pub struct FdRecord {
     pub tail: u16,
     /// For sockets: family, protocol, TCP state, local port; 16 bits each.
     pub socket: [u16; 4],
+    /// Names of the inode.
+    pub links: u32,
+    /// `FMODE_*`.
+    pub file_mode: u32,
 }

@@ -84,6 +84,8 @@ offsets! {
     fdt_fd = "fdtable"."fd";
     /// Kind of file.
     file_f_op = "file"."f_op";
+    /// How it was opened.
+    file_f_mode = "file"."f_mode";
     /// Inode.
     file_f_inode = "file"."f_inode";
     /// Position.
@@ -94,6 +96,8 @@ offsets! {
     inode_i_ino = "inode"."i_ino";
     /// Type and permissions.
     inode_i_mode = "inode"."i_mode";
+    /// Names.
+    inode_i_nlink = "inode"."i_nlink";
     /// File system.
     inode_i_sb = "inode"."i_sb";
     /// Buffers written to a pipe.

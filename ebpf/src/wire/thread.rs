@@ -66,6 +66,8 @@ pub struct TaskState {
     pub connection: u64,
     /// When that was made.
     pub connection_made: u64,
+    /// Which of its exchanges that was, in the lower half.
+    pub exchange: u64,
     /// The epoll or io_uring descriptor waited on last; [`NO_INSTANCE`] for poll and select.
     pub epoll: u64,
     /// The system call that it waited with last.

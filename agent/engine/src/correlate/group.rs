@@ -44,7 +44,7 @@ impl Default for Fewest {
 pub(crate) enum Standing {
     /// Its owner works, or it has none, or nobody knows.
     Held,
-    /// Its owner ended a moment ago.
+    /// Its owner ended a moment ago, or it may be a cache's.
     Left,
     /// Used after its owner's end: a pool or a cache.
     Reused,

@@ -7,7 +7,7 @@ pub(crate) mod own;
 pub(crate) mod rank;
 
 use crate::{
-    model::{HoldingKind, Nanos},
+    model::{Holding, HoldingKind, Nanos},
     window::SECOND,
 };
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub struct OrphanConfig {
     /// Unused for so long after its owner's end: orphaned, seconds.
     pub after_seconds: u64,
-    /// The same for outbound sockets, which idle in pools, seconds.
+    /// The same for outbound sockets, which idle in pools, unless another was made to the same peer meanwhile, seconds.
     pub socket_after_seconds: u64,
     /// The same for what was used after its owner's end (pools, caches), seconds.
     pub reused_after_seconds: u64,
@@ -45,16 +45,21 @@ impl Default for OrphanConfig {
 }
 
 impl OrphanConfig {
-    /// How long something may lie unused after its owner's end.
-    pub(crate) fn grace(&self, kind: HoldingKind, reused: bool) -> Nanos {
-        let seconds = match kind {
+    /// How long something may lie unused after its owner's end; `again`: the same was made while it lay idle.
+    /// `None` is for ever: what has a name may be in a cache, and a file that is read shows no use.
+    pub(crate) fn grace(&self, item: &Holding, reused: bool, again: bool) -> Option<Nanos> {
+        let seconds = match item.kind {
             _ if reused => self.reused_after_seconds,
+            _ if again => self.after_seconds,
+            // One of a pair, as pipes are: nobody can ask for it by a name.
+            HoldingKind::Unix if item.leads_to == 0 => self.after_seconds,
             HoldingKind::Tcp | HoldingKind::Udp | HoldingKind::Unix | HoldingKind::Netlink | HoldingKind::Socket => {
                 self.socket_after_seconds
             }
+            _ if item.leads_to != 0 => return None,
             _ => self.after_seconds,
         };
-        seconds.saturating_mul(SECOND)
+        Some(seconds.saturating_mul(SECOND))
     }
 }
 

@@ -2,15 +2,19 @@
 //! is given back or nobody's.
 //!
 //! An owner has ended when its span or the service's own report says so; where neither speaks, when its
-//! connection is gone or has begun a later exchange. What lies unused for a while after that is
-//! orphaned; what was used after it belongs to a pool or a cache. Invariant: what cannot be decided
-//! counts as held. Cost: four hash look-ups per thing and snapshot; memory is reused.
+//! connection is gone or its later exchanges made the same again. What lies unused for a while after that is
+//! orphaned; what was used after it belongs to a pool or a cache, and so may a file that anybody can open by its
+//! name until that is opened once more. Invariant: what cannot be decided counts as held. Cost: up to eight hash
+//! look-ups per thing and snapshot; memory is reused.
+
+mod again;
 
 use super::{
     OrphanConfig,
     ends::{Ends, Fate},
     group::{Groups, Leak, Standing},
     is_kept_on_purpose,
+    own::again::Again,
 };
 use crate::{
     config::Caps,
@@ -30,9 +34,25 @@ struct Held {
     ended: Option<Nanos>,
     /// When its connection was first seen to have gone on to a later exchange.
     overtaken: Option<Nanos>,
+    /// The same was made again while it lay idle.
+    again: bool,
     standing: Standing,
     /// Found again in the next snapshot.
     visited: bool,
+}
+
+impl Held {
+    /// The last use, if that was after the owner's end. A change in an interval that holds the end may have been
+    /// before it.
+    fn reused(&self, end: Nanos) -> Option<(Nanos, Nanos)> {
+        self.used.filter(|used| used.0 >= end)
+    }
+
+    /// Since when it lies idle, if nobody used it after its owner's end.
+    fn idle_since(&self) -> Option<Nanos> {
+        let end = self.ended?;
+        self.reused(end).is_none().then(|| self.used.map_or(end, |used| used.1.max(end)))
+    }
 }
 
 /// What one process holds, and whose it is.
@@ -40,6 +60,7 @@ struct Held {
 pub(crate) struct Ownership {
     held: Vec<Held>,
     next: Vec<Held>,
+    again: Again,
     index: HashMap<u64, u32>,
     /// Exchanges begun on each accepted connection of the last snapshot.
     connections: HashMap<u64, u32>,
@@ -79,15 +100,28 @@ impl Ownership {
         self.connections.extend(accepted.map(|item| (item.key, item.exchanges)));
 
         self.groups.begin(caps.groups);
-        self.next.clear();
-        self.orphaned = 0;
+        self.again.clear();
+        let mut next = std::mem::take(&mut self.next);
+        next.clear();
         for item in items {
-            let mut held = self.follow(item, at);
-            self.judge(&mut held, at, ends, config);
-            self.orphaned += u64::from(held.standing == Standing::Orphaned);
-            self.groups.count(item, held.standing, held.made, held.ended, caps.groups);
-            self.next.push(held);
+            next.push(self.follow(item, at));
+            self.again.made_for(item);
         }
+        for held in next.iter_mut().filter(|held| !is_kept_on_purpose(held.item.kind)) {
+            if held.ended.is_none() {
+                held.ended = self.end_of_owner(held, at, ends, config);
+            }
+            if held.idle_since().is_some() {
+                self.again.kept(&held.item, held.made);
+            }
+        }
+        self.orphaned = 0;
+        for held in &mut next {
+            self.judge(held, at, config);
+            self.orphaned += u64::from(held.standing == Standing::Orphaned);
+            self.groups.count(&held.item, held.standing, held.made, held.ended, caps.groups);
+        }
+        self.next = next;
         for item in rest {
             self.groups.count(item, Standing::Held, at, None, caps.groups);
         }
@@ -114,6 +148,7 @@ impl Ownership {
             used: None,
             ended: None,
             overtaken: None,
+            again: false,
             standing: Standing::Held,
             visited: false,
         };
@@ -123,7 +158,7 @@ impl Ownership {
         old.visited = true;
         let mut held = Held { item: *item, visited: false, ..*old };
         if old.item.use_mark != item.use_mark {
-            held.used = Some((since, at));
+            (held.used, held.again) = (Some((since, at)), false);
         }
         if old.item.owner != item.owner {
             // It works for another request now: the last one's end no longer counts.
@@ -132,20 +167,14 @@ impl Ownership {
         held
     }
 
-    fn judge(&mut self, held: &mut Held, at: Nanos, ends: &Ends, config: &OrphanConfig) {
+    fn judge(&mut self, held: &mut Held, at: Nanos, config: &OrphanConfig) {
         held.standing = Standing::Held;
-        if is_kept_on_purpose(held.item.kind) {
-            return;
-        }
-        if held.ended.is_none() {
-            held.ended = self.end_of_owner(held, at, ends, config);
-        }
         let Some(end) = held.ended else { return };
-        // A change in an interval that holds the end may have been before it.
-        let reused = held.used.filter(|used| used.0 >= end);
+        held.again = held.again || held.idle_since().is_some_and(|idle| self.again.was_made_after(&held.item, idle));
+        let reused = held.reused(end);
         let unused_since = reused.map_or(end, |used| used.1);
-        let grace = config.grace(held.item.kind, reused.is_some());
-        held.standing = match (at.saturating_sub(unused_since) >= grace, reused) {
+        let patience = config.grace(&held.item, reused.is_some(), held.again);
+        held.standing = match (patience.is_some_and(|grace| at.saturating_sub(unused_since) >= grace), reused) {
             (true, _) => Standing::Orphaned,
             (false, Some(_)) => Standing::Reused,
             (false, None) => Standing::Left,
@@ -167,7 +196,9 @@ impl Ownership {
             None if self.unfollowed > 0 || held.item.owner.join == Join::Inherited => None,
             None if self.parents.contains(&key) => None,
             None => Some(at),
-            Some(begun) if *begun > exchange.saturating_add(1) => {
+            Some(begun)
+                if *begun > exchange.saturating_add(1) && self.again.was_made_by_later_exchanges(&held.item) =>
+            {
                 let overtaken = *held.overtaken.get_or_insert(at);
                 let patience = if wait { config.span_wait_seconds.saturating_mul(SECOND) } else { 0 };
                 (at.saturating_sub(overtaken) >= patience).then_some(overtaken)

@@ -254,6 +254,19 @@ pub struct Holding {
     /// How many exchanges a server connection has begun; 0 for everything else.
     #[serde(default)]
     pub exchanges: u32,
+    /// What it leads to (a peer, a file that has a name), as a number: whoever opens it again gets the same. 0 where
+    /// there is no such thing or it is unknown.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub leads_to: u64,
+    /// The thread that made it, as a number; 0 once that ended, or where it is unknown.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub maker: u32,
+}
+
+/// Recordings leave out what is unknown of most things.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// A level of a resource.

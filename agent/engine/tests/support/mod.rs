@@ -84,7 +84,9 @@ impl Service {
         self.next_key += 1;
         let (key, number) = (self.next_key, i32::try_from(self.held.len()).unwrap() + 3);
         let exchanges = u32::from(kind == HoldingKind::TcpAccepted);
-        self.held.push(Holding { key, number, kind, site, owner, made: Some(self.now), use_mark: 0, exchanges });
+        let made = Some(self.now);
+        let bare = Holding { key, number, kind, site, owner, made, use_mark: 0, exchanges, leads_to: 0, maker: 0 };
+        self.held.push(bare);
         key
     }
 
@@ -135,6 +137,8 @@ impl Service {
             made: Some(2 * SECOND),
             use_mark: 0,
             exchanges: 0,
+            leads_to: 0,
+            maker: 0,
         };
         let items = (1..=count).map(item).collect();
         let (at, resource) = (self.now, Resource::Fds);

@@ -39,7 +39,7 @@ fn returned(ctx: &TracePointContext) -> i64 {
 }
 
 #[inline(always)]
-fn remember(target: &Target, fd: i64, via: u32) {
+fn remember(target: &Target, fd: i64, via: u16) {
     if fd < 0 {
         return;
     }
@@ -52,16 +52,20 @@ fn remember(target: &Target, fd: i64, via: u32) {
     // SAFETY: always allowed.
     let made = unsafe { bpf_ktime_get_ns() };
     let mut origin = FileOrigin { ino: peek(inode + offset!(inode_i_ino) as u64), made, via, ..FileOrigin::default() };
+    // SAFETY: the current task is trusted.
+    origin.maker = unsafe { load(current().cast(), offset!(task_pid)) };
     // Over the budget only some learn their owner; when and where from is remembered of all, or a recycled address
     // would read as what it was before.
     let whole = via == VIA_OPEN && sampled(SAMPLE_FD);
     if whole {
         // A connection belongs to whom it will serve, not to the thread that happened to accept it.
-        (origin.context, origin.join) = context::of_current(target);
+        let (context, join) = context::of_current(target);
+        (origin.context, origin.join) = (context, join as u16);
         // SAFETY: the current task is trusted.
         if let Some(task) = unsafe { TASKS.get(current(), false) } {
             origin.connection = task.connection;
             origin.connection_made = task.connection_made;
+            origin.exchange = task.exchange as u32;
         }
     }
     match FILES.insert(file, origin, 0) {
@@ -135,9 +139,17 @@ pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
             return 0;
         }
         let file: u64 = load(socket, offset!(socket_file));
-        let made = match FILES.get(file) {
-            Some(origin) if origin.via == VIA_OPEN => return 0,
-            Some(origin) => origin.made,
+        let written: u32 = peek(sk as u64 + offset!(tcp_write_seq) as u64);
+        let (made, exchange) = match FILES.get_ptr_mut(file) {
+            Some(origin) if (*origin).via == VIA_OPEN => return 0,
+            Some(origin) => {
+                // What was written since the last read answered that: now another exchange begins.
+                if (*origin).exchange == 0 || (*origin).written != written {
+                    (*origin).exchange = (*origin).exchange.saturating_add(1);
+                    (*origin).written = written;
+                }
+                ((*origin).made, (*origin).exchange)
+            }
             None => {
                 let port: u16 = load(sk, offset!(sk_num));
                 if PORTS.get(port as u32).is_none() {
@@ -146,17 +158,18 @@ pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
                 let inode: u64 = peek(file + offset!(file_f_inode) as u64);
                 let ino = peek(inode + offset!(inode_i_ino) as u64);
                 let made = bpf_ktime_get_ns();
-                let origin = FileOrigin { ino, made, via: VIA_EXISTING, ..FileOrigin::default() };
+                let origin = FileOrigin { ino, made, via: VIA_EXISTING, exchange: 1, written, ..FileOrigin::default() };
                 if FILES.insert(file, origin, 0).is_err() {
                     count(Counter::FilesLost);
                     return 0;
                 }
-                made
+                (made, 1)
             }
         };
         if let Some(task) = TASKS.get(current(), true) {
             task.connection = file;
             task.connection_made = made;
+            task.exchange = exchange as u64;
         }
     }
     0
@@ -206,6 +219,8 @@ pub extern "C" fn fd_list(ctx: *const TaskFile) -> i32 {
             sb: load(inode, offset!(inode_i_sb)),
             fd: read_volatile(&raw const (*ctx).fd),
             mode: load(inode, offset!(inode_i_mode)),
+            links: load(inode, offset!(inode_i_nlink)),
+            file_mode: load(file, offset!(file_f_mode)),
             ..FdRecord::default()
         };
         if let Some(origin) = FILES.get(record.file)
@@ -234,6 +249,7 @@ pub extern "C" fn fd_list(ctx: *const TaskFile) -> i32 {
                 let sent: u64 = peek(sk + offset!(tcp_bytes_sent) as u64);
                 record.bytes = received.wrapping_add(sent);
             }
+            record.peer = sockets::peer(sk, family);
             if (family == AF_INET || family == AF_INET6) && divisor(SAMPLE_CONNECTIONS) <= 1 {
                 internet = sk;
                 record.tail = size_of::<ConnectionRecord>() as u16;

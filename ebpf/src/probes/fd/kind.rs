@@ -22,6 +22,8 @@ const TCP: u16 = 6;
 const UDP: u16 = 17;
 const MPTCP: u16 = 262;
 const LISTEN: u16 = 10;
+/// The call that opened the file made it (include/linux/fs.h, since 4.19).
+const FMODE_CREATED: u32 = 1 << 20;
 
 /// What tells kinds apart on this kernel.
 #[derive(Debug, Default)]
@@ -135,6 +137,20 @@ fn socket(record: &FdRecord, ports: &BTreeSet<u16>) -> HoldingKind {
 /// What changes in a pipe or eventfd when it is used; a small write that fits into a pipe's last buffer does not show.
 pub(super) fn use_mark(kind: HoldingKind, record: &FdRecord) -> u64 {
     if matches!(kind, HoldingKind::Pipe | HoldingKind::Eventfd) { record.mark } else { 0 }
+}
+
+/// What somebody else would get who opens the same again, as a number; 0 where that is a thing of its own each time:
+/// what has no name, or got it by this very call.
+pub(super) fn leads_to(kind: HoldingKind, record: &FdRecord) -> u64 {
+    match kind {
+        HoldingKind::File | HoldingKind::Directory | HoldingKind::Device
+            if record.links > 0 && record.file_mode & FMODE_CREATED == 0 =>
+        {
+            record.ino ^ record.sb.rotate_left(32)
+        }
+        HoldingKind::Tcp | HoldingKind::Udp | HoldingKind::Unix => record.peer,
+        _ => 0,
+    }
 }
 
 /// The listening port of a record, if it listens.

@@ -17,7 +17,18 @@ fn holding(path: &Path) -> Option<Holding> {
     let kind = kind(&link.to_string_lossy(), metadata.as_ref().map_or(0, MetadataExt::mode));
     // Without the `struct file` the descriptor and its inode are the best identity there is.
     let key = inode.rotate_left(24) ^ u64::from(number.unsigned_abs());
-    Some(Holding { key, number, kind, site: SiteId(0), owner: Owner::default(), made: None, use_mark: 0, exchanges: 0 })
+    Some(Holding {
+        key,
+        number,
+        kind,
+        site: SiteId(0),
+        owner: Owner::default(),
+        made: None,
+        use_mark: 0,
+        exchanges: 0,
+        leads_to: 0,
+        maker: 0,
+    })
 }
 
 fn kind(link: &str, mode: u32) -> HoldingKind {

@@ -16,6 +16,7 @@ use aya_ebpf::helpers::{
 use core::{ffi::c_void, ptr::read_volatile};
 
 const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
 /// Reads as many bytes as there is room; leaves zeros if they cannot be read.
@@ -23,6 +24,32 @@ const AF_INET6: u16 = 10;
 fn read<const N: usize>(into: &mut [u8; N], from: u64) {
     // SAFETY: the room is as large as told; the helper checks the kernel address.
     unsafe { bpf_probe_read_kernel(into.as_mut_ptr().cast(), N as u32, from as *const c_void) };
+}
+
+/// To whom a socket is connected, as a number: equal for equal peers; 0 if to nobody.
+#[inline(always)]
+pub fn peer(sk: u64, family: u16) -> u64 {
+    match family {
+        AF_INET | AF_INET6 => {
+            let port: u16 = peek(sk + offset!(sk_dport) as u64);
+            if port == 0 {
+                return 0;
+            }
+            let host: u64 = if family == AF_INET {
+                peek::<u32>(sk + offset!(sk_daddr) as u64) as u64
+            } else {
+                let address = sk + offset!(sk_v6_daddr) as u64;
+                peek::<u64>(address) ^ peek::<u64>(address + 8).rotate_left(13)
+            };
+            host ^ (port as u64) << 48
+        }
+        // The name's place: whoever listens shares it with the connections made to it.
+        AF_UNIX => {
+            let other: u64 = peek(sk + offset!(unix_peer) as u64);
+            if other == 0 { 0 } else { peek(other + offset!(unix_addr) as u64) }
+        }
+        _ => 0,
+    }
 }
 
 /// Writes the second part of an internet socket's record; `socket` is that of its [`FdRecord`](crate::wire::FdRecord).

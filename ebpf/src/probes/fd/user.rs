@@ -9,13 +9,17 @@ use super::{
 };
 use crate::{
     host::{
+        elf,
         iterator::{self, Of},
         kernel::{AttachError, Kernel},
         targets,
     },
     probes::{Look, Probe},
     session::Shed,
-    wire::{Counter, FdRecord, JOIN_INHERITED, JOIN_THREAD, SAMPLE_CONNECTIONS, SAMPLE_FD, StackRecord, UnixRecord},
+    wire::{
+        Counter, FdRecord, JOIN_INHERITED, JOIN_THREAD, SAMPLE_CONNECTIONS, SAMPLE_FD, StackRecord, ThreadRecord,
+        UnixRecord,
+    },
 };
 use snowshed_engine::model::{
     Holding, HoldingKind, Holdings, Join, Nanos, Observation, Owner, Pid, Resource, SiteId, TraceId,
@@ -56,6 +60,9 @@ const OPENING: &[&str] = &[
 /// Sites by file that are kept; the ones of closed files go with each snapshot.
 const MOST_STACKS: usize = 65_536;
 
+/// Nothing is called an orphan sooner, so who made it is of no use yet.
+const YOUNG: Nanos = 3_000_000_000;
+
 /// What is read without any hook.
 const LISTED: &str = "the kernel's list of descriptors, without owner, age and stack";
 
@@ -74,6 +81,8 @@ pub(crate) struct Fd {
     nameless: Option<String>,
     /// Origins from before are of files that may be closed by now: the hooks were off.
     trusted: Nanos,
+    /// Processes whose threads hand their work to others.
+    roaming: HashMap<Pid, bool>,
 }
 
 impl Probe for Fd {
@@ -147,7 +156,9 @@ impl Probe for Fd {
                             let told = self.watch.look(*pid, look.now, look.buffer);
                             out.push(Observation::Connections(told));
                         }
-                        Some(self.items(look.buffer, &mut listening, &mut live))
+                        let mut items = self.items(look.buffer, &mut listening, &mut live);
+                        self.forget_makers(&mut items, look, *pid);
+                        Some(items)
                     }
                     Err(_) => None,
                 },
@@ -166,6 +177,7 @@ impl Probe for Fd {
             kernel.set_sampling(SAMPLE_CONNECTIONS, 1);
         }
         self.sites.retain(|key, _| live.contains(key));
+        self.roaming.retain(|pid, _| pids.contains(pid));
         if let Some(kernel) = look.kernel.as_deref_mut()
             && listening != self.ports
         {
@@ -253,6 +265,20 @@ fn hook(kernel: &mut Kernel) -> Result<Option<String>, AttachError> {
 }
 
 impl Fd {
+    /// A maker that has ended makes nothing more, and Go's threads work for anybody: their things are compared with
+    /// everybody's. Looked at only where something is old enough for that to matter.
+    fn forget_makers(&mut self, items: &mut [Holding], look: &mut Look<'_>, pid: Pid) {
+        let old = |item: &Holding| item.leads_to != 0 && item.made.is_some_and(|made| look.now > made + YOUNG);
+        let Some(kernel) = look.kernel.as_deref_mut().filter(|_| items.iter().any(old)) else { return };
+        if *self.roaming.entry(pid).or_insert_with(|| elf::is_go(&targets::executable(pid))) {
+            items.iter_mut().for_each(|item| item.maker = 0);
+        } else if kernel.look("thread_list", Of::Process(pid), look.buffer).is_ok() {
+            let threads = iterator::records::<ThreadRecord>(look.buffer).map(|thread| thread.host[0]);
+            let threads: HashSet<u32> = threads.collect();
+            items.iter_mut().filter(|item| !threads.contains(&item.maker)).for_each(|item| item.maker = 0);
+        }
+    }
+
     fn items(&self, buffer: &[u8], listening: &mut BTreeSet<u16>, live: &mut HashSet<FileKey>) -> Vec<Holding> {
         let mut items = Vec::with_capacity(buffer.len() / size_of::<FdRecord>());
         for (mut record, _) in connections::records(buffer) {
@@ -281,8 +307,10 @@ impl Fd {
             owner: owner(record),
             made: (origin.made != 0 && origin.via != crate::wire::VIA_EXISTING).then_some(origin.made),
             use_mark: record.position ^ record.bytes.rotate_left(32) ^ kind::use_mark(kind, record),
-            // Not counted here: bytes that go to and fro in one exchange look like many. The connection's end decides.
-            exchanges: 0,
+            // Bytes that go to and fro in one exchange look like many: by itself a later one proves nothing.
+            exchanges: if kind == HoldingKind::TcpAccepted { origin.exchange } else { 0 },
+            leads_to: kind::leads_to(kind, record),
+            maker: origin.maker,
         }
     }
 }
@@ -296,8 +324,9 @@ fn owner(record: &FdRecord) -> Owner {
     let origin = &record.origin;
     let [high, low] = origin.context.trace.map(u64::to_ne_bytes);
     let trace = TraceId::from_bytes(&[high, low].concat());
-    let connection = (origin.connection != 0).then(|| (identity(origin.connection, origin.connection_made), 0));
-    let join = match origin.join {
+    let made_for = identity(origin.connection, origin.connection_made);
+    let connection = (origin.connection != 0).then_some((made_for, origin.exchange.saturating_sub(1)));
+    let join = match u32::from(origin.join) {
         JOIN_THREAD if trace.is_some() => Join::ThreadContext,
         JOIN_INHERITED if trace.is_some() => Join::Inherited,
         _ if connection.is_some() => Join::Socket,

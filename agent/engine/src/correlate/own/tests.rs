@@ -27,7 +27,19 @@ impl Process {
         let join = if trace.is_none() && connection.is_none() { Join::None } else { join };
         let owner = Owner { trace, connection, join };
         let made = Some(second * SECOND);
-        self.items.push(Holding { key, number: 3, kind, site: SITE, owner, made, use_mark: 0, exchanges: 0 });
+        let (use_mark, exchanges, leads_to, maker) = (0, 0, 0, 0);
+        self.items.push(Holding {
+            key,
+            number: 3,
+            kind,
+            site: SITE,
+            owner,
+            made,
+            use_mark,
+            exchanges,
+            leads_to,
+            maker,
+        });
         key
     }
 
@@ -110,15 +122,70 @@ fn without_traces_the_connection_tells() {
     process.open(11, HoldingKind::File, None, Some((connection, 0)));
     process.snapshot(12);
     assert_eq!(process.snapshot(30), 0, "the exchange goes on");
-    process.item(connection).exchanges = 2;
+    process.item(connection).exchanges = 3;
+    process.open(31, HoldingKind::File, None, Some((connection, 1)));
     process.snapshot(31);
-    assert_eq!(process.snapshot(36), 1, "a later exchange has begun");
+    assert_eq!(
+        process.snapshot(36),
+        0,
+        "later exchanges have begun, or what looks like them: one made such a file too"
+    );
+    process.open(36, HoldingKind::File, None, Some((connection, 2)));
+    process.snapshot(37);
+    assert_eq!(process.snapshot(42), 1, "two did");
 
-    process.open(40, HoldingKind::File, None, Some((connection, 1)));
-    process.snapshot(41);
     process.items.retain(|item| item.key != connection);
-    process.snapshot(42);
-    assert_eq!(process.snapshot(47), 2, "the connection is gone");
+    process.snapshot(43);
+    assert_eq!(process.snapshot(48), 3, "the connection is gone");
+}
+
+#[test]
+fn a_long_session_keeps_what_it_made_once() {
+    let mut process = Process::new();
+    let connection = process.open(10, HoldingKind::TcpAccepted, None, None);
+    for n in 0..8 {
+        process.open(10 + n, HoldingKind::Pipe, None, Some((connection, u32::try_from(n).unwrap())));
+        process.items.last_mut().unwrap().site = SiteId(n + 1);
+    }
+    process.item(connection).exchanges = 500;
+    (18..60).for_each(|second| assert_eq!(process.snapshot(second), 0, "each at another place"));
+}
+
+#[test]
+fn a_file_with_a_name_may_be_in_a_cache_until_it_is_opened_again() {
+    let mut process = Process::new();
+    for n in 0..6 {
+        process.open(10, HoldingKind::File, Some(n), None);
+        (process.items.last_mut().unwrap().leads_to, process.items.last_mut().unwrap().maker) = (70 + n, 1);
+        process.span(n, 11);
+    }
+    process.snapshot(11);
+    assert_eq!(process.snapshot(3_600), 0, "six files, each opened once");
+    process.open(3_601, HoldingKind::File, Some(50), None);
+    (process.items.last_mut().unwrap().leads_to, process.items.last_mut().unwrap().maker) = (70, 2);
+    process.span(50, 3_602);
+    assert_eq!(process.snapshot(3_602), 0, "by another thread: each may have a cache of its own");
+    process.items[0].maker = 0;
+    assert_eq!(process.snapshot(3_603), 1, "but the first thread ended");
+    process.open(3_604, HoldingKind::File, Some(51), None);
+    (process.items.last_mut().unwrap().leads_to, process.items.last_mut().unwrap().maker) = (70, 2);
+    assert_eq!(process.snapshot(3_610), 1, "its request goes on");
+    process.span(51, 3_611);
+    assert_eq!(process.snapshot(3_611), 2);
+}
+
+#[test]
+fn a_pool_does_not_connect_anew_while_a_connection_lies_idle() {
+    let mut process = Process::new();
+    for (n, second) in [10, 10, 14, 14, 18].into_iter().enumerate() {
+        process.open(second, HoldingKind::Tcp, Some(n as u64), None);
+        (process.items.last_mut().unwrap().leads_to, process.items.last_mut().unwrap().maker) = (7, 1);
+        process.span(n as u64, second + 1);
+        process.snapshot(second + 1);
+    }
+    assert_eq!(process.snapshot(20), 4, "the newest may be a pool's");
+    process.items[0].use_mark = 1;
+    assert_eq!(process.snapshot(21), 3, "one was used again");
 }
 
 #[test]
