@@ -9,9 +9,12 @@ pub(crate) mod incident;
 pub(crate) mod markdown;
 pub(crate) mod memory;
 pub(crate) mod open;
+mod own;
 pub(crate) mod tasks;
 pub(crate) mod tcp;
 pub(crate) mod text;
+
+pub(crate) use own::own_frames;
 
 use crate::clock::Clock;
 use serde::Serialize;
@@ -77,40 +80,6 @@ pub(crate) fn frame(frame: &Frame) -> String {
     }
 }
 
-/// Functions through which a program enters the system; nobody's own code.
-const ENTRANCES: &[&str] = &[
-    "_", "open", "syscall", "clone", "lll_", "pthread_", "futex", "socket", "accept", "pipe", "std::", "core::",
-    "alloc::", "<std::",
-];
-
-/// Sources of a library, as sites name them: from its crate (`tokio-1.54.1/src/…`) or Rust's own library on.
-fn is_library(file: &str) -> bool {
-    let Some((first, rest)) = file.split_once('/') else { return false };
-    let versioned =
-        || first.rsplit_once('-').is_some_and(|(_, version)| version.starts_with(|c: char| c.is_ascii_digit()));
-    rest.starts_with("src/") && (matches!(first, "std" | "core" | "alloc") || versioned())
-}
-
-/// The frames from the first that is likely the program's own on, one whose line is known before others: what
-/// lies before it is libraries and how any program enters the system. All of them if none is.
-pub(crate) fn own_frames(frames: &[String]) -> &[String] {
-    let entrance = |frame: &String| {
-        frame.contains("/sysdeps/")
-            || ["(nptl/", "/nptl/"].iter().any(|folder| frame.contains(folder))
-            || frame.contains("(/rustc/")
-            || ENTRANCES.iter().any(|start| frame.starts_with(start) && !frame.starts_with("_Py"))
-    };
-    let known = |frame: &String| {
-        let place = frame.rsplit_once(" (").map(|(_, place)| place);
-        !entrance(frame) && place.is_some_and(|place| place.ends_with(')') && place.contains(':') && !is_library(place))
-    };
-    let first = frames.iter().position(known).or_else(|| frames.iter().position(|frame| !entrance(frame)));
-    match first {
-        Some(first) => frames.get(first..).unwrap_or(frames),
-        None => frames,
-    }
-}
-
 /// A site's frames as the contract writes them; empty if unknown.
 pub(crate) fn frames(sites: &Sites, site: SiteId) -> Vec<String> {
     sites.get(&site).map(|found| found.iter().map(frame).collect()).unwrap_or_default()
@@ -140,26 +109,4 @@ pub(crate) async fn named_record(numbered: &Numbered, sites: &SharedSites, clock
     drop(tokio::time::timeout(NAMES_WAIT, waiting.wait_for(named)).await);
     let known = sites.borrow().clone();
     incident::Record::of(numbered, &known, clock)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_begins_with_the_programs_own_code() {
-        let frames =
-            ["__libc_open64 (io/../sysdeps/unix/sysv/linux/open64.c:41)", "std::fs::File::open", "spool::park"];
-        let frames: Vec<String> = frames.map(String::from).to_vec();
-        assert_eq!(own_frames(&frames), ["spool::park"]);
-        assert_eq!(own_frames(&frames[..2]).len(), 2, "nothing is hidden if that would leave nothing");
-        assert!(own_frames(&[]).is_empty());
-        let mixed = ["tempfile::tempfile", "poll (axum-0.8.9/src/util.rs:94)", "spool (/srv/app/src/a.rs:9)", "main"];
-        let mixed: Vec<String> = mixed.map(String::from).to_vec();
-        assert_eq!(
-            own_frames(&mixed),
-            ["spool (/srv/app/src/a.rs:9)", "main"],
-            "a line that can be opened comes first"
-        );
-    }
 }

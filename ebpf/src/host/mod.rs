@@ -14,6 +14,7 @@ pub(crate) mod kernel;
 #[cfg(test)]
 mod layout;
 pub(crate) mod naming;
+pub(crate) mod pclntab;
 pub(crate) mod privilege;
 pub(crate) mod sampler;
 pub(crate) mod sites;

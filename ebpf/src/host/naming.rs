@@ -31,6 +31,20 @@ pub(crate) fn function(name: &str) -> String {
     }
 }
 
+/// A function that a runtime compiled while it ran, as it told profilers (`/tmp/perf-PID.map`): V8's
+/// `JS:^name /srv/app.js:12:34`, where the sign tells how well it is compiled. Others are called what they are called.
+pub(crate) fn compiled(name: &str) -> Option<(String, Option<(String, u32)>)> {
+    if name == "Builtins_InterpreterEntryTrampoline" {
+        return Some(("[interpreted JavaScript]".to_owned(), None));
+    }
+    let rest = ["JS:", "LazyCompile:", "Function:"].iter().find_map(|kind| name.strip_prefix(kind))?;
+    let (function, place) = rest.trim_start_matches(['^', '~', '*', '+']).split_once(' ')?;
+    let function = if function.is_empty() { "(anonymous)" } else { function };
+    let mut parts = place.rsplitn(3, ':');
+    let (_column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((function.to_owned(), Some((file.to_owned(), line.parse().ok()?))))
+}
+
 /// Length of a balanced `<…>` at the start; arrows are no brackets.
 fn group(text: &str) -> Option<usize> {
     let (mut depth, mut before) = (0_u32, ' ');
@@ -104,6 +118,18 @@ mod tests {
             assert_eq!(function(long), short, "{long}");
         }
         assert!(function(&"x".repeat(1000)).chars().count() <= LONGEST + 1);
+    }
+
+    #[test]
+    fn javascript_has_its_own_names() {
+        let open = ("openSync".to_owned(), Some(("node:fs".to_owned(), 570)));
+        assert_eq!(compiled("JS:^openSync node:fs:570:18"), Some(open));
+        let handler = ("(anonymous)".to_owned(), Some(("/srv/my app.js".to_owned(), 86)));
+        assert_eq!(compiled("JS:* /srv/my app.js:86:34"), Some(handler));
+        assert_eq!(compiled("LazyCompile:~f /a.js:1:2").unwrap().0, "f");
+        for other in ["main", "JS:", "JS:^x", "JS:^x y", "JS:^x y:1:", "Builtins_JSEntry"] {
+            assert_eq!(compiled(other), None, "{other}");
+        }
     }
 
     #[test]

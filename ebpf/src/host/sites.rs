@@ -112,7 +112,8 @@ impl Sites {
         }
         self.asked = clock::now();
         let symbolizer = self.symbolizer.get_or_insert_with(Symbolizer::new);
-        let frames = symbolize(symbolizer, site.pid, &site.addresses, &site.places);
+        let unwinder = self.tables.get(&site.pid).map(|tables| &tables.unwinder);
+        let frames = symbolize(symbolizer, unwinder, site);
         site.frames = Some(frames.clone());
         frames
     }
@@ -172,16 +173,20 @@ fn place(unwinder: &Unwinder, address: u64) -> String {
     }
 }
 
-fn symbolize(symbolizer: &Symbolizer, pid: Pid, addresses: &[u64], places: &[String]) -> Vec<Frame> {
-    let source = Source::Process(Process::new(SymPid::from(pid)));
+fn symbolize(symbolizer: &Symbolizer, unwinder: Option<&Unwinder>, site: &Site) -> Vec<Frame> {
+    let source = Source::Process(Process::new(SymPid::from(site.pid)));
     let unknown = |place: &String| Frame { function: place.clone(), location: None };
-    let Ok(symbols) = symbolizer.symbolize(&source, Input::AbsAddr(addresses)) else {
-        return places.iter().map(unknown).collect();
+    let Ok(symbols) = symbolizer.symbolize(&source, Input::AbsAddr(&site.addresses)) else {
+        return site.places.iter().map(unknown).collect();
     };
-    let mut frames = Vec::with_capacity(addresses.len());
-    for (place, symbol) in places.iter().zip(symbols) {
+    let mut frames = Vec::with_capacity(site.addresses.len());
+    for ((place, address), symbol) in site.places.iter().zip(&site.addresses).zip(symbols) {
         let Symbolized::Sym(symbol) = symbol else {
-            frames.push(unknown(place));
+            let go = unwinder.and_then(|unwinder| unwinder.go(site.pid, *address));
+            frames.push(match go {
+                Some((function, location)) => Frame { function, location },
+                None => unknown(place),
+            });
             continue;
         };
         let place = |code: &blazesym::symbolize::CodeInfo<'_>| {
@@ -191,6 +196,10 @@ fn symbolize(symbolizer: &Symbolizer, pid: Pid, addresses: &[u64], places: &[Str
         for inner in symbol.inlined.iter().rev() {
             let location = inner.code_info.as_ref().and_then(place);
             frames.push(Frame { function: naming::function(&inner.name), location });
+        }
+        if let Some((function, location)) = naming::compiled(&symbol.name) {
+            frames.push(Frame { function, location });
+            continue;
         }
         let location = symbol.code_info.as_deref().and_then(place);
         frames.push(Frame { function: naming::function(&symbol.name), location });

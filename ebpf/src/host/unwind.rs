@@ -17,6 +17,7 @@ use std::{
     sync::Arc,
 };
 
+use super::pclntab;
 use crate::wire::Registers;
 
 /// Frames that are followed at most.
@@ -106,6 +107,15 @@ impl Unwinder {
     /// Code that holds an address.
     pub(crate) fn code(&self, address: u64) -> Option<&Mapped> {
         self.code.iter().find(|mapped| mapped.range.contains(&address))
+    }
+
+    /// The Go function that holds an address, for programs without symbols.
+    pub(crate) fn go(&self, pid: Pid, address: u64) -> Option<pclntab::Named> {
+        let code = self.code(address)?;
+        let file = open(pid, code)?;
+        // SAFETY: as for the unwind tables below.
+        let map = file.metadata().ok()?.is_file().then(|| unsafe { Mmap::map(&file) })?.ok()?;
+        pclntab::resolve(&map, address - code.range.start + code.offset)
     }
 
     /// Addresses inside the calls, innermost first. `stack` starts at `base`.

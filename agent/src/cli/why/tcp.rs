@@ -20,7 +20,7 @@ pub(super) fn lines(tcp: &Record) -> Vec<String> {
             format!("; its network namespace: windows shut {count} times, {probes} window probes")
         });
         lines.push(format!(
-            "  tcp      {} segments sent, {} again ({share:.2} %){windows}",
+            "  peers    {} segments sent, {} again ({share:.2} %){windows}",
             tcp.segments_sent_total, tcp.segments_retransmitted_total
         ));
         let (ill, well): (Vec<&Peer>, Vec<&Peer>) = tcp.peers.iter().partition(|peer| is_ill(peer));

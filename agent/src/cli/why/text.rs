@@ -121,6 +121,9 @@ fn cause_lines(page: &mut Page, cause: &Cause) {
         if frames.len() > FRAMES {
             page.line(format!("    and {} more, with --json", frames.len() - FRAMES));
         }
+        if let Some(note) = runtime(frames) {
+            page.line(format!("    ({note})"));
+        }
     }
     if let Some(thread) = &cause.thread {
         page.line(format!("  on thread {} ({})", thread.name, thread.tid));
@@ -128,6 +131,21 @@ fn cause_lines(page: &mut Page, cause: &Cause) {
     if !cause.trace_ids.is_empty() {
         let ids: Vec<String> = cause.trace_ids.iter().rev().take(4).map(ToString::to_string).collect();
         page.line(format!("  requests: {}", ids.join(" ")));
+    }
+}
+
+/// What a runtime keeps to itself, so that nobody looks for a function that cannot be there.
+fn runtime(frames: &[String]) -> Option<&'static str> {
+    let has = |start: &str| frames.iter().any(|frame| frame.starts_with(start));
+    let nameless = has("[interpreted JavaScript]") || has("[generated code]");
+    if has("_PyEval") {
+        Some("frames of the interpreter: the native stack does not hold those of Python's own functions")
+    } else if nameless && has("node::") {
+        Some("functions of JavaScript have names with node --perf-basic-prof --interpreted-frames-native-stack")
+    } else if nameless {
+        Some("code made at run time has names where its runtime writes /tmp/perf-PID.map")
+    } else {
+        None
     }
 }
 
@@ -149,14 +167,20 @@ fn process_lines(page: &mut Page, process: &Process, looked: f64) {
     }
     for (at, site) in fds.sites.iter().enumerate().take(SITES) {
         let kind = wire_name(site.kind);
-        let place = own_frames(&site.frames).first().map_or("made at an unknown place", String::as_str);
-        page.line(format!("           {:>5} {kind:<12} {:>5} orphaned  {place}", site.live, site.orphaned));
+        let unknown = if site.oldest_seconds > 0.0 { "place not sampled" } else { "open before the look" };
+        let place = own_frames(&site.frames).first().map_or(unknown, String::as_str);
+        let orphaned = if site.orphaned > 0 {
+            format!("{:>5} orphaned", site.orphaned)
+        } else {
+            " ".repeat("12345 orphaned".len())
+        };
+        page.line(format!("           {:>5} {kind:<12} {orphaned}  {place}", site.live));
         for example in process.examples.get(at).into_iter().flatten() {
             page.line(format!("                 {example}"));
         }
     }
     if fds.sites.len() > SITES {
-        page.line(format!("           and {} more places", fds.sites.len() - SITES));
+        page.line(format!("           more: {}, with --json", fds.sites.len() - SITES));
     }
     connections(page, fds);
     if let Some((first, last)) = process.rss_anon_bytes {
@@ -307,6 +331,16 @@ mod tests {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
         assert!(!text.contains('\x1b'), "no colour without a terminal");
+    }
+
+    #[test]
+    fn what_a_runtime_keeps_to_itself_is_said() {
+        let note = |frames: &[&str]| runtime(&frames.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert!(note(&["python3.11+0x1", "_PyEval_EvalFrameDefault"]).is_some_and(|note| note.contains("Python")));
+        let node = note(&["[interpreted JavaScript]", "node::fs::Open(x)"]);
+        assert!(node.is_some_and(|note| note.contains("--perf-basic-prof")));
+        assert!(note(&["[generated code] 0x1", "JavaMain"]).is_some_and(|note| note.contains("perf-PID.map")));
+        assert_eq!(note(&["main.settings (/srv/a.go:3)"]), None);
     }
 
     #[test]

@@ -1,0 +1,133 @@
+//! Where a stack becomes the program's own: what lies before is how any program of its language enters the system.
+//!
+//! Invariant: only the beginning of a stack is left out, and only for people; programs get all of it.
+
+/// Functions through which a program enters the system; nobody's own code.
+const ENTRANCES: &[&str] = &[
+    "_",
+    "open",
+    "syscall",
+    "clone",
+    "lll_",
+    "pthread_",
+    "futex",
+    "socket",
+    "accept",
+    "pipe",
+    "std::",
+    "core::",
+    "alloc::",
+    "<std::",
+    "uv_",
+    "node::",
+    "v8::",
+    "void node::",
+    "Builtins_",
+    "new_socket",
+    "maybe_new_socket",
+];
+
+/// What Go's standard library begins with; nothing of it has a dot before the first slash.
+const GO: &[&str] = &[
+    "bufio", "bytes", "context", "crypto", "database", "encoding", "fmt", "internal", "io", "log", "net", "os", "path",
+    "runtime", "sync", "syscall", "time", "vendor",
+];
+
+/// Sources of a library, as sites name them: from its crate (`tokio-1.54.1/src/…`) or Rust's own library on; Node's
+/// own (`node:fs`), and what npm and Go's module cache brought.
+fn is_library(place: &str) -> bool {
+    if place.starts_with("node:") || place.contains("/node_modules/") || place.contains("/pkg/mod/") {
+        return true;
+    }
+    let Some((first, rest)) = place.split_once('/') else { return false };
+    let versioned =
+        || first.rsplit_once('-').is_some_and(|(_, version)| version.starts_with(|c: char| c.is_ascii_digit()));
+    rest.starts_with("src/") && (matches!(first, "std" | "core" | "alloc") || versioned())
+}
+
+/// Go's standard library: by the package, and by the language of the source.
+fn is_go(function: &str, place: &str) -> bool {
+    let is_source = [".go:", ".s:"].iter().any(|end| place.contains(end));
+    is_source && function.split(['/', '.']).next().is_some_and(|package| GO.contains(&package))
+}
+
+/// The frames from the first that is likely the program's own on, one whose line is known before others: what
+/// lies before it is libraries and how any program enters the system. All of them if none is.
+pub(crate) fn own_frames(frames: &[String]) -> &[String] {
+    let place = |frame: &'_ String| frame.rsplit_once(" (").map(|(_, place)| place.to_owned()).unwrap_or_default();
+    let entrance = |frame: &String| {
+        frame.contains("/sysdeps/")
+            || ["(nptl/", "/nptl/"].iter().any(|folder| frame.contains(folder))
+            || frame.contains("(/rustc/")
+            || is_go(frame, &place(frame))
+            || ENTRANCES.iter().any(|start| frame.starts_with(start) && !frame.starts_with("_Py"))
+    };
+    let known = |frame: &String| {
+        let place = place(frame);
+        !entrance(frame) && place.ends_with(')') && place.contains(':') && !is_library(&place)
+    };
+    let first = frames.iter().position(known).or_else(|| frames.iter().position(|frame| !entrance(frame)));
+    match first {
+        Some(first) => frames.get(first..).unwrap_or(frames),
+        None => frames,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_begins_with_the_programs_own_code() {
+        let frames =
+            ["__libc_open64 (io/../sysdeps/unix/sysv/linux/open64.c:41)", "std::fs::File::open", "spool::park"];
+        let frames: Vec<String> = frames.map(String::from).to_vec();
+        assert_eq!(own_frames(&frames), ["spool::park"]);
+        assert_eq!(own_frames(&frames[..2]).len(), 2, "nothing is hidden if that would leave nothing");
+        assert!(own_frames(&[]).is_empty());
+        let mixed = ["tempfile::tempfile", "poll (axum-0.8.9/src/util.rs:94)", "spool (/srv/app/src/a.rs:9)", "main"];
+        let mixed: Vec<String> = mixed.map(String::from).to_vec();
+        assert_eq!(
+            own_frames(&mixed),
+            ["spool (/srv/app/src/a.rs:9)", "main"],
+            "a line that can be opened comes first"
+        );
+    }
+
+    #[test]
+    fn other_languages_enter_the_system_their_own_way() {
+        for (frames, own) in [
+            (
+                &[
+                    "syscall.openat (/usr/lib/go/src/syscall/zsyscall_linux_amd64.go:98)",
+                    "os.Open (os/file.go:3)",
+                    "github.com/x/y.F (/root/go/pkg/mod/github.com/x/y@v1/f.go:2)",
+                    "main.settings (/srv/main.go:41)",
+                ][..],
+                "main.settings (/srv/main.go:41)",
+            ),
+            (
+                &[
+                    "__libc_open64 (io/../sysdeps/unix/sysv/linux/open64.c:41)",
+                    "uv__fs_open (/w/deps/uv/src/unix/fs.c:386)",
+                    "node::fs::Open(v8::FunctionCallbackInfo const&)",
+                    "openSync (node:fs:570)",
+                    "[interpreted JavaScript]",
+                    "(anonymous) (/srv/service.js:86)",
+                ],
+                "(anonymous) (/srv/service.js:86)",
+            ),
+            (
+                &[
+                    "__libc_open64 (io/../sysdeps/unix/sysv/linux/open64.c:41)",
+                    "python3.11+0x1acfdf",
+                    "_PyObject_MakeTpCall",
+                ],
+                "python3.11+0x1acfdf",
+            ),
+        ] {
+            let frames: Vec<String> = frames.iter().map(ToString::to_string).collect();
+            assert_eq!(own_frames(&frames)[0], own);
+        }
+    }
+}
