@@ -12,6 +12,7 @@ mod job;
 mod levels;
 mod paired;
 mod quality;
+mod quiet;
 mod service;
 mod soak;
 mod table;
@@ -21,6 +22,7 @@ mod watch;
 
 pub use aborts::{Aborts, aborts};
 pub use levels::Level;
+pub use quiet::{Quiet, quiet};
 pub use soak::{Phase, Soak, soak};
 pub use watch::Watched;
 
@@ -43,6 +45,15 @@ enum What {
     Soak(SoakArgs),
     /// Thousands of requests that their clients give up: nothing stays behind
     Aborts(AbortsArgs),
+    /// Healthy services whose pools, caches and workers look like leaks: the agent raises nothing
+    Quiet(QuietArgs),
+}
+
+#[derive(clap::Args, Debug)]
+struct QuietArgs {
+    /// Seconds
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 3600)]
+    length: u64,
 }
 
 #[derive(clap::Args, Debug)]
@@ -95,6 +106,20 @@ pub struct Subject {
     pub strict: bool,
 }
 
+/// Whatever is raised is an error.
+fn keep_quiet(args: &QuietArgs) -> anyhow::Result<()> {
+    let seen = quiet(Duration::from_secs(args.length))?;
+    for (name, answered) in &seen.answered {
+        println!("{name:<16} {answered:>8} requests answered");
+    }
+    println!("at most {} descriptors called orphaned at one moment", seen.orphaned);
+    println!("{} incidents in {} s", seen.incidents.len(), args.length);
+    if !seen.incidents.is_empty() {
+        bail!("healthy services, and yet: {:#}", serde_json::Value::from(seen.incidents));
+    }
+    Ok(())
+}
+
 /// Runs it.
 ///
 /// # Errors
@@ -123,6 +148,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             let aborting = Aborts { subject: args.subject.clone(), requests: args.requests, settle: SETTLE };
             (&args.subject, aborts(&aborting)?.card())
         }
+        What::Quiet(args) => return keep_quiet(args),
     };
     card.print(subject.json)?;
     let missed = card.missed();

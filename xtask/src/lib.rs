@@ -8,6 +8,7 @@ pub mod load;
 pub mod process;
 pub mod program;
 pub mod rig;
+pub mod serve;
 pub mod setup;
 pub mod test;
 mod text;

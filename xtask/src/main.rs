@@ -28,6 +28,9 @@ enum Task {
     Faults(xtask::faults::Args),
     /// The probes' tests on Debian's other kernels, in virtual machines
     Vm(xtask::vm::Args),
+    /// A small service on tokio that can be made to block, for the tests
+    #[command(hide = true)]
+    Serve(xtask::serve::Args),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => xtask::bench::run(&args),
         Task::Faults(args) => xtask::faults::run(&args),
         Task::Vm(args) => xtask::vm::run(&args),
+        Task::Serve(args) => xtask::serve::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

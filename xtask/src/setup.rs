@@ -9,7 +9,7 @@ mod tools;
 
 pub use apt::{download, mirrors};
 pub use need::{DEMO, DEMO_SEEN, EBPF, FAULTS, Need, TEST, VM, union};
-pub use tools::{cargo_program, venv};
+pub use tools::{cargo_program, go, venv};
 
 use crate::program;
 use anyhow::Context as _;

