@@ -184,20 +184,22 @@ mod tests {
             targets.insert(Watched { pid, host: 0, name, started: 0, instance: None, parent: None, activity });
         }
         let begun = clock::now();
-        let mut last = begun;
-        targets.note_activity(last);
-        assert!(!targets.is_asleep(child.id(), begun - 1), "new ones count as running");
-        // Until it has begun to sleep.
-        while !targets.is_asleep(child.id(), last) && clock::now() < begun + 20_000_000_000 {
-            last = clock::now();
+        targets.note_activity(begun);
+        let is_new = !targets.is_asleep(child.id(), begun - 1);
+        // Until it has begun to sleep: nothing between two notes.
+        let asleep = loop {
+            let last = clock::now();
             std::thread::sleep(std::time::Duration::from_millis(20));
             targets.note_activity(clock::now());
-        }
-        assert!(targets.is_asleep(child.id(), last), "it sleeps");
-        assert!(!targets.is_asleep(std::process::id(), last), "this one asks");
-        assert!(!targets.is_asleep(1 << 23, last), "nobody is not asleep");
+            let found = [child.id(), std::process::id(), 1 << 23].map(|pid| targets.is_asleep(pid, last));
+            if found[0] || clock::now() > begun + 20_000_000_000 {
+                break found;
+            }
+        };
         child.kill().unwrap();
         child.wait().unwrap();
+        assert!(is_new, "new ones count as running");
+        assert_eq!(asleep, [true, false, false], "it sleeps, this one asks, and nobody is not asleep");
     }
 
     #[test]

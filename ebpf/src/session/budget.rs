@@ -163,9 +163,13 @@ impl Governor {
             self.calm = None;
             return None;
         }
-        // Where it would be too much again there is no hurry; but what it takes may have changed.
-        let patience = if spent + last.expected(used) > budget { MOST_PATIENCE } else { self.patience };
-        if now < *self.calm.get_or_insert(now) + patience {
+        if spent + last.expected(used) > budget {
+            // It would be too much again, so there is no hurry; but what it takes may have changed.
+            self.calm = None;
+            if now < self.settled + MOST_PATIENCE {
+                return None;
+            }
+        } else if now < *self.calm.get_or_insert(now) + self.patience {
             return None;
         }
         if self.raised.is_some_and(|raised| now >= raised + IN_VAIN) {
