@@ -5,11 +5,12 @@ use crate::{
     own::own_usage,
     render::{
         memory::{self, Shortage},
-        tasks, tcp,
+        scrape, tasks, tcp,
     },
 };
 use axum::{Json, extract::State};
 use serde::Serialize;
+
 use snowshed_ebpf::{Overhead, ProbeStatus};
 use snowshed_engine::model::Pid;
 
@@ -27,6 +28,8 @@ pub(super) struct Status {
     probes: Vec<ProbeStatus>,
     /// What observing costs in all, and what it may cost; `null` until the probes are attached.
     overhead: Option<Overhead>,
+    /// The pages that the configuration names.
+    scrapes: Vec<scrape::Record>,
     agent: Agent,
 }
 
@@ -84,6 +87,7 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
         host: picture.view.host.iter().map(Shortage::from).collect(),
         probes: probes.to_vec(),
         overhead: *sources.overhead.borrow(),
+        scrapes: sources.scrapes.borrow().to_vec(),
         agent: Agent::now(),
     })
 }

@@ -4,14 +4,18 @@
 //! the API, the alerts and the command line cannot disagree. Names of code appear here for the first
 //! time. Cost: a record allocates; it is built when something asks for it, never in the engine's loop.
 
+mod allocators;
 pub(crate) mod fds;
 pub(crate) mod incident;
 pub(crate) mod markdown;
 pub(crate) mod memory;
 pub(crate) mod open;
+pub(crate) mod scrape;
 pub(crate) mod tasks;
 pub(crate) mod tcp;
 pub(crate) mod text;
+
+pub(crate) use allocators::place_of_pages;
 
 use crate::clock::Clock;
 use serde::Serialize;
@@ -95,7 +99,8 @@ fn is_library(file: &str) -> bool {
 /// lies before it is libraries and how any program enters the system. All of them if none is.
 pub(crate) fn own_frames(frames: &[String]) -> &[String] {
     let entrance = |frame: &String| {
-        frame.contains("/sysdeps/")
+        allocators::is_allocator(frame)
+            || frame.contains("/sysdeps/")
             || ["(nptl/", "/nptl/"].iter().any(|folder| frame.contains(folder))
             || frame.contains("(/rustc/")
             || ENTRANCES.iter().any(|start| frame.starts_with(start) && !frame.starts_with("_Py"))

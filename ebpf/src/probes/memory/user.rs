@@ -66,6 +66,7 @@ impl Probe for Memory {
         let at = look.now;
         self.due = at + TELL;
         self.tells += 1;
+        let machine = levels::machine().filter(|_| self.tells % 2 == 1);
         for pid in look.targets.pids() {
             let level = |resource, value, limit| Observation::Level(Level { pid, resource, value, limit, at });
             // First, so that whoever reads the levels has the limit.
@@ -74,7 +75,10 @@ impl Probe for Memory {
             {
                 out.push(level(Resource::CgroupMemory, current, limit));
             }
-            out.extend(levels::of(pid).into_iter().map(|(resource, value)| level(resource, value, None)));
+            out.extend(machine.map(|(used, all)| level(Resource::HostMemory, used, Some(all))));
+            let data = levels::data_limit(pid);
+            let limit = |resource| data.filter(|_| resource == Resource::AddressSpaceData);
+            out.extend(levels::of(pid).into_iter().map(|(resource, value)| level(resource, value, limit(resource))));
         }
         self.places.tell(at, out);
     }

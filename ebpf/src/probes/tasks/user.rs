@@ -1,6 +1,7 @@
 //! Looks at every target's threads, and tells once a second what they did.
 
 use super::{
+    disk::Disk,
     groups,
     locks::{Contended, Locks, innermost},
     throttle::Cgroup,
@@ -10,10 +11,10 @@ use crate::{
         iterator::{self, Of},
         kernel::{AttachError, Kernel},
     },
-    probes::{Look, Probe, epoll::syscall_name},
+    probes::{Look, Probe},
     wire::{Counter, StackRecord, TaskRecord},
 };
-use snowshed_engine::model::{Blocked, CpuTime, Holder, LockWait, Nanos, Observation, Pid, SiteId, Threads, Throttled};
+use snowshed_engine::model::{CpuTime, Holder, LockWait, Nanos, Observation, Pid, SiteId, Threads, Throttled};
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
@@ -31,9 +32,8 @@ const TELL: Nanos = 1_000_000_000;
 const STRETCH: Nanos = 500_000_000;
 /// Threads whose place is remembered.
 const MOST_SITES: usize = 16_384;
-/// Scheduler states: `TASK_UNINTERRUPTIBLE`, and `TASK_NOLOAD`, which marks kernel threads that merely idle.
-const UNINTERRUPTIBLE: u32 = 2;
-const NO_LOAD: u32 = 0x400;
+/// Scheduler states in which a thread stands still: interruptible and not.
+const BLOCKED: u32 = 1 | 2;
 
 /// A thread: its number in the initial namespace, and when it was made.
 type Thread = (u32, Nanos);
@@ -60,15 +60,6 @@ struct Process {
     cgroup: Option<Cgroup>,
     throttled: Option<Throttled>,
     blocked: Disk,
-}
-
-/// Uninterruptible waits since the last telling.
-#[derive(Default)]
-struct Disk {
-    /// By thread: its sleeps and since when.
-    waiting: HashMap<u32, (u64, Nanos)>,
-    wait_ns: Nanos,
-    longest: Option<(Nanos, TaskRecord)>,
 }
 
 impl Probe for Tasks {
@@ -104,7 +95,7 @@ impl Probe for Tasks {
             if now >= process.due
                 && let Some(records) = threads(look, pid)
             {
-                process.look(now, &records);
+                process.look(look, pid, &records);
                 if now.saturating_sub(process.told) >= TELL {
                     self.tell(look, pid, &mut process, &records, out);
                 }
@@ -164,7 +155,7 @@ impl Tasks {
         for thread in gone {
             self.sites.remove(&thread);
         }
-        process.tell_blocked(pid, at, look.level, out);
+        out.extend(process.blocked.tell(pid, at, look.level));
     }
 }
 
@@ -181,14 +172,16 @@ fn threads(look: &mut Look<'_>, pid: Pid) -> Option<Vec<TaskRecord>> {
 }
 
 impl Process {
-    fn look(&mut self, now: Nanos, records: &[TaskRecord]) {
+    fn look(&mut self, look: &mut Look<'_>, pid: Pid, records: &[TaskRecord]) {
+        let now = look.now;
         if self.locks.look(now, records) {
             self.wary_until = now + WARY;
         }
         self.due = if now < self.wary_until { now } else { now + CALM };
         let stretch = self.looked.map_or(0, |at| now.saturating_sub(at)).min(STRETCH);
         self.looked = Some(now);
-        self.blocked.look(now, stretch, records);
+        let level = look.level;
+        self.blocked.look(now, stretch, records, |record| place(look, pid, record), pid, level);
     }
 
     /// CPU time since the last telling; answers the threads that are gone.
@@ -228,42 +221,6 @@ impl Process {
         out.push(Observation::CpuTime(CpuTime { pid, at, over_ns, used_ns, delay_ns, throttled }));
         known.into_keys().collect()
     }
-
-    fn tell_blocked(&mut self, pid: Pid, at: Nanos, level: usize, out: &mut Vec<Observation>) {
-        let wait_ns = std::mem::take(&mut self.blocked.wait_ns);
-        if let Some((longest_ns, record)) = self.blocked.longest.take()
-            && wait_ns > 0
-        {
-            out.push(Observation::Blocked(Blocked {
-                pid,
-                at,
-                wait_ns,
-                longest_ns,
-                tid: record.numbers.get(level).copied().unwrap_or_default(),
-                thread: groups::name(&record),
-                syscall: if record.syscall < 0 { String::new() } else { syscall_name(record.syscall) },
-            }));
-        }
-    }
-}
-
-impl Disk {
-    fn look(&mut self, now: Nanos, stretch: Nanos, records: &[TaskRecord]) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        let blocked = |record: &&TaskRecord| record.state & UNINTERRUPTIBLE != 0 && record.state & NO_LOAD == 0;
-        for record in records.iter().filter(blocked) {
-            let since = match waiting.remove(&record.host[0]) {
-                Some((sleeps, since)) if sleeps == record.sleeps => since,
-                _ => now,
-            };
-            self.waiting.insert(record.host[0], (record.sleeps, since));
-            self.wait_ns += stretch;
-            let length = now.saturating_sub(since);
-            if self.longest.is_none_or(|(longest, _)| longest <= length) {
-                self.longest = Some((length, *record));
-            }
-        }
-    }
 }
 
 /// A contended lock with the place of one of its waiters and of its holder.
@@ -295,7 +252,7 @@ fn name_lock(
         site,
         thread: waiter.map(groups::name).unwrap_or_default(),
         holder: holder.map(|record| Holder {
-            tid: record.numbers.get(look.level).copied().unwrap_or_default(),
+            tid: number(record, look.level),
             thread: groups::name(record),
             site: place(look, pid, record),
         }),
@@ -303,12 +260,17 @@ fn name_lock(
     }
 }
 
+/// A thread's number as the agent sees it.
+pub(super) fn number(record: &TaskRecord, level: usize) -> Pid {
+    record.numbers.get(level).copied().unwrap_or_default()
+}
+
 /// Where a blocked thread stands; 0 if it runs, or has gone on since the look.
 fn place(look: &mut Look<'_>, pid: Pid, record: &TaskRecord) -> SiteId {
-    if record.state & 1 == 0 {
+    if record.state & BLOCKED == 0 {
         return SiteId(0);
     }
-    let tid = record.numbers.get(look.level).copied().unwrap_or_default();
+    let tid = number(record, look.level);
     let Some(kernel) = look.kernel.as_deref_mut() else { return SiteId(0) };
     if kernel.look("thread_stack", Of::Thread(tid), look.buffer).is_err() {
         return SiteId(0);
