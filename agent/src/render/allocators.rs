@@ -135,7 +135,9 @@ pub(crate) fn place_of_pages(frames: &[String]) -> Option<String> {
     let above: Vec<&String> = frames.iter().filter(|frame| !is_allocator(frame)).collect();
     let first = *above.first()?;
     if !is_interpreter(first) {
-        return super::own_frames(frames).first().cloned();
+        // A place in a module without names is still the place.
+        let nameless = first.contains("+0x");
+        return if nameless { Some(first.clone()) } else { super::own_frames(frames).first().cloned() };
     }
     // An extension that the interpreter called is somebody's; what called the interpreter is nobody's.
     Some(format!("{first}, in CPython, of which no line of the program is told"))
