@@ -3,7 +3,13 @@
 //! Invariant: the file is read whole or not at all: an unknown key, a wrong type or a value that makes no
 //! sense is an error that names file, line and key. Each unit's settings are its own type, beside the unit.
 
-use crate::{actuators, sinks, sources::procfs::Selector};
+use crate::{
+    actuators, sinks,
+    sources::{
+        procfs::Selector,
+        scrape::{self, Endpoint},
+    },
+};
 use serde::{Deserialize, Serialize};
 use snowshed_engine::{config::EngineConfig, model::Pid, slo};
 use std::{
@@ -33,6 +39,9 @@ pub(crate) struct Config {
     pub(crate) comm: Vec<String>,
     /// Processes by cgroup.
     pub(crate) cgroup: Vec<String>,
+    /// Pages on which targets publish their own figures: Prometheus' text format, Go's `/debug/vars` or its
+    /// `/debug/pprof/goroutine`; loopback only. Nothing else is ever asked.
+    pub(crate) scrape: Vec<Endpoint>,
     /// Files with objectives.
     pub(crate) slo: Vec<PathBuf>,
     /// Where the audit trail is kept; nowhere if it is not set.
@@ -66,6 +75,7 @@ impl Default for Config {
             pid: Vec::new(),
             comm: Vec::new(),
             cgroup: Vec::new(),
+            scrape: Vec::new(),
             slo: Vec::new(),
             state_dir: None,
             record: None,
@@ -103,6 +113,9 @@ impl Config {
             }
         }
         self.overhead.check()?;
+        if self.scrape.len() > scrape::MOST {
+            return Err(format!("scrape: {} pages; at most {} are asked", self.scrape.len(), scrape::MOST));
+        }
         for kind in &self.engine.enforce {
             actuators::named(&crate::render::wire_name(kind))?;
         }
@@ -212,6 +225,16 @@ mod tests {
         let config = read("[overhead]\ntargets_core_share = 0.0\n").expect("reads");
         assert!(config.check().is_err_and(|error| error.contains("overhead.targets_core_share")));
         assert!(read("[overhead]\ncpu = 1.0\n").is_err_and(|error| error.contains("cpu")));
+    }
+
+    #[test]
+    fn only_loopback_pages_are_scraped_and_not_without_end() {
+        let config = read("scrape = [\"http://localhost:6060/debug/pprof/goroutine\"]\n").expect("reads");
+        assert_eq!((config.scrape.len(), config.check()), (1, Ok(())));
+        let error = read("listen = \"127.0.0.1:1\"\nscrape = [\"http://10.0.0.1/metrics\"]\n").expect_err("refused");
+        assert!(error.contains(":2:") && error.contains("scrape") && error.contains("loopback"), "{error}");
+        let many = Config { scrape: vec![config.scrape[0].clone(); 17], ..Config::default() };
+        assert!(many.check().is_err_and(|error| error.contains("17 pages")));
     }
 
     #[test]

@@ -60,6 +60,9 @@ metrics! {
     TARGET_OOM_KILLS = Counter "snowshed_target_oom_kills_total" ["pid", "name"] "Times that the kernel chose a target for lack of memory.";
     TARGET_PAGES_IN = Gauge "snowshed_target_pages_in_bytes_per_second" ["pid", "name", "kind"] "Pages that a target got over the last minute, given back or not.";
     TARGET_GROWTH = Gauge "snowshed_target_memory_growth_bytes_per_second" ["pid", "name", "kind", "bound"] "Growth of a target's memory, least and most, while it is significant.";
+    TARGET_HEAP = Gauge "snowshed_target_heap_in_use_bytes" ["pid", "name"] "Heap in use, as a target publishes it; absent where it does not or no page is configured.";
+    TARGET_COLLECTIONS = Counter "snowshed_target_collections_total" ["pid", "name"] "Garbage collections since the start, as a target publishes them.";
+    TARGET_TASKS = Gauge "snowshed_target_tasks" ["pid", "name"] "Async tasks or goroutines, as a target publishes them.";
     TARGET_SHORTAGES = Counter "snowshed_target_shortages_total" ["pid", "name", "signal", "place"] "What a target's network namespace or cgroup dropped, refused or killed since the agent began to look.";
     TARGET_PRESSURE = Counter "snowshed_target_pressure_seconds_total" ["pid", "name", "signal"] "Time in which tasks of a target's cgroup waited for a resource (PSI).";
     HOST_SHORTAGES = Counter "snowshed_host_shortages_total" ["signal", "place"] "What the machine dropped since the agent began to look.";
@@ -123,6 +126,7 @@ metrics! {
     ENGINE_LOST = Counter "snowshed_engine_lost_total" ["source"] "Evidence that never reached the engine, or that one of its bounds made it leave out, by probe or bound.";
     OTLP_SPANS = Counter "snowshed_otlp_spans_total" ["outcome"] "Spans received: request (a request's end), ignored (neither server nor root), invalid, dropped (queue full).";
     OTLP_REFUSED = Counter "snowshed_otlp_refused_total" ["reason"] "OTLP calls that were refused whole.";
+    SCRAPES = Counter "snowshed_scrapes_total" ["outcome"] "Pages of targets that were asked for: learnt, failed.";
     GUARD_REPORTS = Counter "snowshed_guard_reports_total" ["outcome"] "Reports of the guard layer: answered, unknown_pid, invalid, dropped.";
     SINK_SENT = Counter "snowshed_sink_sent_total" ["sink"] "Messages that a sink delivered.";
     SINK_FAILED = Counter "snowshed_sink_failed_total" ["sink"] "Attempts of a sink that failed.";
@@ -146,6 +150,8 @@ pub(crate) struct Tally {
     pub(crate) otlp_refused: IntCounterVec,
     /// [`GUARD_REPORTS`].
     pub(crate) guard_reports: IntCounterVec,
+    /// [`SCRAPES`].
+    pub(crate) scrapes: IntCounterVec,
     /// [`SINK_SENT`].
     pub(crate) sink_sent: IntCounterVec,
     /// [`SINK_FAILED`].
@@ -172,6 +178,7 @@ impl Tally {
             otlp_spans: counter(&OTLP_SPANS)?,
             otlp_refused: counter(&OTLP_REFUSED)?,
             guard_reports: counter(&GUARD_REPORTS)?,
+            scrapes: counter(&SCRAPES)?,
             sink_sent: counter(&SINK_SENT)?,
             sink_failed: counter(&SINK_FAILED)?,
             sink_dropped: counter(&SINK_DROPPED)?,
@@ -186,10 +193,12 @@ impl Tally {
         start_at_zero(&tally.otlp_spans, &["request", "ignored", "invalid", "dropped"]);
         start_at_zero(&tally.otlp_refused, &["too_large", "encoding", "content_type", "malformed"]);
         start_at_zero(&tally.guard_reports, &["answered", "unknown_pid", "invalid", "dropped"]);
-        start_at_zero(&tally.incidents_opened, &["orphans", "stall", "exhaustion", "slo_windows"]);
-        for (cause, verdict) in [("fd_leak", "named"), ("event_loop_stall", "named"), ("none", "unknown")] {
-            tally.incidents.with_label_values(&[cause, verdict]).inc_by(0);
+        start_at_zero(&tally.incidents_opened, &["orphans", "stall", "exhaustion", "anomaly", "slo_windows"]);
+        for cause in ["fd_leak", "event_loop_stall", "memory_growth", "task_leak"] {
+            tally.incidents.with_label_values(&[cause, "named"]).inc_by(0);
         }
+        tally.incidents.with_label_values(&["none", "unknown"]).inc_by(0);
+        start_at_zero(&tally.scrapes, &["learnt", "failed"]);
         tally.stream_lagged.with_label_values::<&str>(&[]).inc_by(0);
         Ok(tally)
     }
@@ -206,12 +215,13 @@ impl Tally {
         self.registry.gather()
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 10] {
+    fn collectors(&self) -> [Box<dyn Collector>; 11] {
         [
             Box::new(self.queue_dropped.clone()),
             Box::new(self.otlp_spans.clone()),
             Box::new(self.otlp_refused.clone()),
             Box::new(self.guard_reports.clone()),
+            Box::new(self.scrapes.clone()),
             Box::new(self.sink_sent.clone()),
             Box::new(self.sink_failed.clone()),
             Box::new(self.sink_dropped.clone()),

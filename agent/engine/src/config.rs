@@ -7,7 +7,8 @@ use crate::{model::ActuatorKind, slo::Slo};
 use serde::{Deserialize, Serialize};
 
 pub use crate::{
-    breaker::BreakerConfig, correlate::OrphanConfig, forecast::ExhaustionConfig, loops::StallConfig, slo::SloConfig,
+    breaker::BreakerConfig, correlate::OrphanConfig, forecast::ExhaustionConfig, loops::StallConfig,
+    rise::GrowthConfig, slo::SloConfig,
 };
 
 /// Everything that can be set.
@@ -24,6 +25,8 @@ pub struct EngineConfig {
     pub stalls: StallConfig,
     /// When a resource counts as running out.
     pub exhaustion: ExhaustionConfig,
+    /// When memory, threads and tasks count as growing.
+    pub growth: GrowthConfig,
     /// How the windows of an objective are judged.
     pub slo: SloConfig,
     /// How hard and for how long the breaker limits.

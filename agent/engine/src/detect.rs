@@ -6,6 +6,7 @@
 use crate::{
     causes::Scene,
     forecast::span_words,
+    memory::{Growing, mib},
     model::{Nanos, Severity, TriggerKind},
     window::{SECOND, seconds},
 };
@@ -22,7 +23,7 @@ pub(crate) struct Finding {
 }
 
 /// Every trigger, one line each.
-const ALL: &[fn(&Scene<'_>) -> Option<Finding>] = &[orphans, stall, exhaustion, slo_windows];
+const ALL: &[fn(&Scene<'_>) -> Option<Finding>] = &[orphans, stall, exhaustion, anomaly, slo_windows];
 
 /// The triggers that hold.
 pub(crate) fn detect(scene: &Scene<'_>) -> Vec<Finding> {
@@ -78,6 +79,29 @@ fn exhaustion(scene: &Scene<'_>) -> Option<Finding> {
         severity: Severity::Page,
         onset: (scene.now.saturating_sub(fit), scene.now),
     })
+}
+
+/// Memory that grows and whose limit is not too far away, or threads or tasks that pile up.
+fn anomaly(scene: &Scene<'_>) -> Option<Finding> {
+    let finding = |detail, severity, since| Finding {
+        kind: TriggerKind::Anomaly,
+        slo: None,
+        detail,
+        severity,
+        onset: (since, since.saturating_add(2 * SECOND).min(scene.now)),
+    };
+    let near = |memory: &&Growing| memory.eta().is_none_or(|eta| eta.0 <= scene.config.growth.open_below_seconds);
+    let memory = scene.memory.filter(near);
+    let soon = memory.and_then(Growing::eta).is_some_and(|eta| eta.1 < scene.config.exhaustion.open_below_seconds);
+    let severity = if soon { Severity::Page } else { Severity::Ticket };
+    if let Some(pile) = scene.piles.first() {
+        let rise = &pile.rise;
+        let detail = format!("{:.0} {} have become {:.0}, and go on", rise.from, pile.noun(), rise.to);
+        return Some(finding(detail, severity, rise.since));
+    }
+    let rise = memory?.rise;
+    let detail = format!("memory has grown from {} to {} without a pause", mib(rise.from), mib(rise.to));
+    Some(finding(detail, severity, rise.since))
 }
 
 fn slo_windows(scene: &Scene<'_>) -> Option<Finding> {

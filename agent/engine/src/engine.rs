@@ -147,12 +147,22 @@ impl Engine {
                 let at = self.past(told.at);
                 self.watched(told.pid, |target, _| target.loops.time(told, at));
             }
-            Observation::Threads(told) => self.watched(told.pid, |target, _| target.tasks.threads(told)),
+            Observation::Threads(told) => {
+                let at = self.past(told.at);
+                self.watched(told.pid, |target, _| target.tasks.threads(told, at));
+            }
+            Observation::TaskGroups(told) => {
+                let at = self.past(told.at);
+                self.known(told.pid, |target, _| target.tasks.tasks(told, at));
+            }
             Observation::LockWait(told) => {
                 let at = self.past(told.at);
                 self.watched(told.pid, |target, _| target.tasks.lock(told, at));
             }
-            Observation::CpuTime(told) => self.watched(told.pid, |target, _| target.tasks.cpu(told)),
+            Observation::CpuTime(told) => {
+                let at = self.past(told.at);
+                self.watched(told.pid, |target, _| target.tasks.cpu(told, at));
+            }
             Observation::Blocked(told) => self.watched(told.pid, |target, _| target.tasks.blocked(told)),
             Observation::LoopInstance(told) => {
                 let at = self.past(told.at);

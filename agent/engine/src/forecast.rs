@@ -54,7 +54,7 @@ impl Growth {
     }
 
     /// When a rise of `room` will be complete: earliest and latest, seconds.
-    fn times(&self, room: f64) -> (f64, f64) {
+    pub(crate) fn times(&self, room: f64) -> (f64, f64) {
         let (early, late) = self.steps.times(room);
         (early.min(room / self.high), late.max(room / self.low))
     }

@@ -17,6 +17,7 @@ mod instances;
 mod loops;
 mod memory;
 pub mod model;
+mod rise;
 mod series;
 mod sketch;
 pub mod slo;

@@ -15,7 +15,7 @@ use crate::{
     loops::Loops,
     memory::Memory,
     model::{
-        Act, Acted, ActionTaken, ActuatorKind, Ask, Change, Connections, Forecast, Holdings, Level, Nanos,
+        Act, Acted, ActionTaken, ActuatorKind, Ask, Change, Connections, Forecast, HoldingKind, Holdings, Level, Nanos,
         OpenRequests, Output, Pid, ProcessSeen, Request, Resource, SiteId,
     },
     series::Series,
@@ -51,6 +51,8 @@ pub(crate) struct Target {
     pub(crate) own: Ownership,
     pub(crate) ends: Ends,
     pub(crate) fds: Series,
+    /// Accepted connections and open requests: what it is to do at once.
+    load: Series,
     fds_limit: Option<u64>,
     pub(crate) connections: Option<Connections>,
     pub(crate) rss_anon: Option<u64>,
@@ -87,6 +89,7 @@ impl Target {
             own: Ownership::default(),
             ends: Ends::default(),
             fds: Series::new(),
+            load: Series::new(),
             fds_limit: None,
             connections: None,
             rss_anon: None,
@@ -131,6 +134,9 @@ impl Target {
         }
         if self.own.snapshot(told, at, &self.ends, &config.orphans, &config.caps) {
             self.fds.record(at, self.own.live);
+            let accepted = told.items.iter().filter(|item| item.kind == HoldingKind::TcpAccepted).count() as u64;
+            let requests = self.report.map_or(0, |report| u64::from(report.in_flight));
+            self.load.record(at, accepted.saturating_add(requests));
         }
     }
 
@@ -147,13 +153,17 @@ impl Target {
             Resource::RssAnon => self.rss_anon = Some(told.value),
             Resource::RssFile => self.rss_file = Some(told.value),
             Resource::Threads => self.threads = Some(told.value),
+            Resource::Tasks => self.tasks.tasks_live(told.value, at),
             Resource::MajorFaults
             | Resource::RssShmem
             | Resource::Swap
             | Resource::RssPeak
             | Resource::AddressSpace
             | Resource::AddressSpaceData
-            | Resource::CgroupMemory => {}
+            | Resource::CgroupMemory
+            | Resource::HostMemory
+            | Resource::HeapInUse
+            | Resource::Collections => {}
         }
     }
 
@@ -202,6 +212,13 @@ impl Target {
         forecast(Resource::Fds, &self.fds, self.fd_limit(), onset, changed, &config.exhaustion)
     }
 
+    /// How many connections and open requests there are more than at a time.
+    #[expect(clippy::cast_precision_loss, reason = "a count, for a comparison")]
+    fn more_load(&self, since: Nanos) -> f64 {
+        let (then, now) = (self.load.before(since), self.load.level());
+        then.zip(now).map_or(0.0, |(then, now)| now as f64 - then as f64)
+    }
+
     /// p50 and p99 to the first byte, seconds, over the last complete window of 15 s, else the present one.
     pub(crate) fn latency(&self, now: Nanos) -> Option<(f64, f64)> {
         let present = self.latency.number(now);
@@ -236,10 +253,23 @@ impl Target {
         let fds = self.forecast_fds(onset, config);
         let shown = |told: &Forecast| onset.is_some() || config.exhaustion.over_gate(told.level, told.limit);
         self.eta = fds.filter(shown);
+        let memory = self.memory.growing(now, &config.growth, |from, until| self.tasks.work(from, until));
+        let piles = self.tasks.piles(&config.growth, |since| self.more_load(since));
         let mut episode = self.episode.take();
         let mut breaker = std::mem::replace(&mut self.breaker, Breaker::new(0));
         let limited = !breaker.is_closed();
-        let scene = Scene { now, target: self, config, limited, leaks: &self.own.leaks, stalls: &stalls, burns, fds };
+        let scene = Scene {
+            now,
+            target: self,
+            config,
+            limited,
+            leaks: &self.own.leaks,
+            stalls: &stalls,
+            burns,
+            fds,
+            memory: memory.as_ref(),
+            piles: &piles,
+        };
         let findings = detect(&scene);
         if let Some(first) = findings.first().filter(|_| episode.is_none()) {
             episode = Some(Episode::open(ledger, self.pid, &self.name, first, now));

@@ -8,7 +8,7 @@ mod support;
 
 use snowshed_engine::model::{HoldingKind, Join, Nanos, Observation, Owner, SiteId};
 use std::{collections::VecDeque, fmt::Write as _, fs, path::PathBuf};
-use support::{SECOND, Service, ms};
+use support::{SECOND, Service, growth, ms};
 
 type Lines = Vec<(Nanos, Observation)>;
 type Scenario = (&'static str, fn() -> Lines);
@@ -23,6 +23,10 @@ const SCENARIOS: &[Scenario] = &[
     ("slo_three_windows", slo_three_windows),
     ("breaker_limits_and_gives_back", breaker_limits_and_gives_back),
     ("dry_run", breaker_limits_and_gives_back),
+    ("memory_growth", growth::memory_growth),
+    ("task_leak", growth::task_leak),
+    ("thread_leak", growth::thread_leak),
+    ("healthy_growth", growth::healthy_growth),
 ];
 
 #[test]

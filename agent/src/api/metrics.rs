@@ -126,6 +126,8 @@ fn memory(page: &mut Page, target: &TargetView, who: &[&str; 2]) -> prometheus::
     page.set_some(&table::TARGET_CGROUP, who, bytes(memory.cgroup.map(|(current, _)| current)))?;
     page.set_some(&table::TARGET_CGROUP_LIMIT, who, bytes(memory.cgroup.and_then(|(_, limit)| limit)))?;
     page.set_some(&table::TARGET_MAJOR_FAULTS, who, bytes(memory.major_faults))?;
+    page.set_some(&table::TARGET_HEAP, who, bytes(memory.heap.map(|(used, _)| used)))?;
+    page.set_some(&table::TARGET_COLLECTIONS, who, bytes(memory.collections))?;
     page.set(&table::TARGET_OOM_KILLS, who, memory.oom_kills as f64)?;
     for trend in &memory.trends {
         let kind = wire_name(trend.kind);
@@ -190,6 +192,7 @@ fn threads(page: &mut Page, who: &[&str], tasks: &TasksView) -> prometheus::Resu
     page.set(&table::TARGET_LOCK_WAITERS, who, tasks.locks.iter().map(|lock| f64::from(lock.waiters)).sum())?;
     page.set(&table::TARGET_CPU, who, tasks.cpu_used_seconds)?;
     page.set(&table::TARGET_CPU_DELAY, who, tasks.cpu_delay_seconds)?;
+    page.set_some(&table::TARGET_TASKS, who, tasks.tasks_live.map(|live| live as f64))?;
     page.set_some(&table::TARGET_THROTTLED, who, tasks.throttled.map(|told| told.1))?;
     page.set_some(&table::TARGET_THROTTLED_PERIODS, who, tasks.throttled.map(|told| told.0 as f64))?;
     page.set(&table::TARGET_BLOCKED, who, tasks.blocked_seconds)

@@ -24,7 +24,7 @@ use crate::{
     clock::Clock,
     metrics::Tally,
     problem::Problem,
-    render::{Picture, SharedSites},
+    render::{Picture, SharedSites, scrape},
 };
 use axum::{
     Router,
@@ -59,6 +59,8 @@ pub(crate) struct Sources {
     pub(crate) clock: Clock,
     /// Counters.
     pub(crate) tally: Tally,
+    /// How the pages that targets publish are getting on.
+    pub(crate) scrapes: watch::Receiver<Arc<Vec<scrape::Record>>>,
     /// When the agent started.
     pub(crate) started: Nanos,
     /// Names of the actuators that may act.

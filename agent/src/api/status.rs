@@ -5,7 +5,7 @@ use crate::{
     own::own_usage,
     render::{
         memory::{self, Shortage},
-        tasks, tcp,
+        scrape, tasks, tcp,
     },
 };
 use axum::{Json, extract::State};
@@ -29,6 +29,8 @@ pub(super) struct Status {
     overhead: Option<Overhead>,
     /// How the traces of threads are known.
     contexts: ContextStatus,
+    /// The pages that the configuration names.
+    scrapes: Vec<scrape::Record>,
     agent: Agent,
 }
 
@@ -87,6 +89,7 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
         probes: probes.to_vec(),
         overhead: *sources.overhead.borrow(),
         contexts: (**sources.contexts.borrow()).clone(),
+        scrapes: sources.scrapes.borrow().to_vec(),
         agent: Agent::now(),
     })
 }

@@ -16,6 +16,7 @@ type Published = (
     watch::Sender<Arc<Sites>>,
     watch::Sender<Arc<Vec<ProbeStatus>>>,
     watch::Sender<Option<snowshed_ebpf::Overhead>>,
+    watch::Sender<Arc<Vec<crate::render::scrape::Record>>>,
 );
 
 struct Fake {
@@ -121,6 +122,8 @@ fn fake() -> Fake {
     let (names, names_seen) = watch::channel(Arc::new(sites));
     let (probes, probes_seen) = watch::channel(Arc::new(vec![probe]));
     let (overhead, overhead_seen) = watch::channel(None);
+    let scrape = crate::render::scrape::Record { url: "http://127.0.0.1:1/metrics".into(), ..Default::default() };
+    let (scrapes, scrapes_seen) = watch::channel(Arc::new(vec![scrape]));
     let tally = Tally::new().expect("the table is valid");
     let sources = Sources {
         picture: picture_seen,
@@ -134,6 +137,7 @@ fn fake() -> Fake {
             drop(reply.send((most == 1).then(|| fds::Part { items: vec![open_fd(number)], next: Some(number) })));
             Some(answer)
         }),
+        scrapes: scrapes_seen,
         hub: Arc::new(stream::Hub::new()),
         clock,
         tally,
@@ -141,7 +145,11 @@ fn fake() -> Fake {
         enforce: Arc::new(Vec::new()),
     };
     let bound = SocketAddr::from(([127, 0, 0, 1], 9470));
-    Fake { app: router(sources.clone(), bound, Router::new()), sources, _open: (picture, names, probes, overhead) }
+    Fake {
+        app: router(sources.clone(), bound, Router::new()),
+        sources,
+        _open: (picture, names, probes, overhead, scrapes),
+    }
 }
 
 async fn ask(app: &Router, path: &str, host: &str) -> Response {

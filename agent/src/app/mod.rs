@@ -21,7 +21,7 @@ use crate::{
     sources::{
         Intake, guard,
         kernel::{Command, Kernel},
-        otlp,
+        otlp, scrape,
     },
 };
 use listen::Listeners;
@@ -71,6 +71,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
 
     let (end, ended) = watch::channel(false);
     let (picture, picture_seen) = watch::channel(Arc::new(Picture::default()));
+    let (states, scrapes) = watch::channel(Arc::default());
     let leases = Leases::default();
     let sources = api::Sources {
         picture: picture_seen,
@@ -79,6 +80,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         overhead: kernel.overhead.clone(),
         contexts: kernel.contexts.clone(),
         open: opener(&kernel),
+        scrapes,
         hub: Arc::new(Hub::new()),
         clock: clock.clone(),
         tally: tally.clone(),
@@ -109,6 +111,15 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     tasks.spawn(stream(sources.clone(), from_decider));
     tasks.spawn(keep_time(clock.clone()));
     tasks.spawn(select::follow(kernel.clone(), selector));
+    tasks.spawn(scrape::run(scrape::Desk {
+        endpoints: config.scrape.clone(),
+        every: scrape::EVERY,
+        intake: told_intake.clone(),
+        targets: kernel.targets.clone(),
+        name: namer(&kernel),
+        states,
+        tally: tally.clone(),
+    }));
     let reports = guard::router(guard::Desk {
         intake: told_intake.clone(),
         targets: kernel.targets.clone(),
@@ -231,6 +242,14 @@ fn opener(kernel: &Kernel) -> api::fds::Opener {
             });
             telling
         })
+    })
+}
+
+/// Hands names that a target told itself to whoever keeps names; a full queue drops them until the next time.
+fn namer(kernel: &Kernel) -> Box<dyn Fn(scrape::Named) + Send + Sync> {
+    let kernel = kernel.clone();
+    Box::new(move |named| {
+        kernel.tell(Command::Name(named));
     })
 }
 

@@ -1,7 +1,7 @@
 //! `snowshed run`.
 
 use super::print;
-use crate::{actuators, app, config::Config, failure::Failure, sinks};
+use crate::{actuators, app, config::Config, failure::Failure, sinks, sources::scrape::Endpoint};
 use snowshed_engine::model::Pid;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Watch every process of this cgroup and those below (may be repeated)
     #[arg(long, value_name = "PATH")]
     cgroup: Vec<String>,
+    /// A loopback page on which a target publishes its figures: /metrics, /debug/vars, /debug/pprof/goroutine (may be repeated)
+    #[arg(long, value_name = "URL")]
+    scrape: Vec<Endpoint>,
     /// Objectives, OpenSLO v1 (may be repeated)
     #[arg(long, value_name = "FILE")]
     slo: Vec<PathBuf>,
@@ -102,6 +105,7 @@ fn settings(args: Args) -> Result<Config, Failure> {
     over(&mut config.comm, args.comm);
     over(&mut config.cgroup, args.cgroup);
     over(&mut config.slo, args.slo);
+    over(&mut config.scrape, args.scrape);
     config.listen = args.listen.unwrap_or(config.listen);
     config.otlp_grpc = args.otlp_grpc.unwrap_or(config.otlp_grpc);
     config.otlp_http = args.otlp_http.unwrap_or(config.otlp_http);

@@ -3,7 +3,7 @@
 //! Invariant: field names and nesting are the contract's; an unknown value is `null` or empty, never
 //! left out. The record reads back (`explain` renders what an agent elsewhere answered).
 
-use super::{Numbered, Passport, Sites, frames};
+use super::{Numbered, Passport, Sites, allocators::beyond_allocator, frames};
 use crate::clock::Clock;
 use serde::{Deserialize, Serialize};
 use snowshed_engine::model::{
@@ -159,7 +159,7 @@ fn cause(cause: &model::Cause, sites: &Sites, clock: &Clock) -> Cause {
         kind: cause.kind,
         confidence: cause.confidence,
         title: cause.title.clone(),
-        site: Site { frames: frames(sites, cause.site) },
+        site: Site { frames: place(cause, sites) },
         thread: cause.thread.clone(),
         connection: cause.connection,
         trace_ids: cause.traces.clone(),
@@ -171,6 +171,13 @@ fn cause(cause: &model::Cause, sites: &Sites, clock: &Clock) -> Cause {
             eta_seconds: forecast.eta_seconds,
         }),
     }
+}
+
+/// Where memory comes in, every stack begins in the allocator: that is not the place.
+fn place(cause: &model::Cause, sites: &Sites) -> Vec<String> {
+    let all = frames(sites, cause.site);
+    let by_pages = matches!(cause.kind, CauseKind::MemoryGrowth | CauseKind::TaskLeak);
+    if by_pages { beyond_allocator(all) } else { all }
 }
 
 fn evidence(evidence: &model::Evidence, clock: &Clock) -> Evidence {

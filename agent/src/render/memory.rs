@@ -3,7 +3,11 @@
 //! Invariant: a word on growth is no stronger than the engine's verdict; a place is called the one where pages
 //! came in, never the leak itself.
 
-use super::{Sites, frames, own_frames};
+use super::{
+    Sites,
+    allocators::{self, beyond_allocator},
+    frames,
+};
 use serde::Serialize;
 use snowshed_engine::model::{
     HostScope, HostSignal, HostView, MemorySite, MemoryTrend, MemoryVerdict, PageKind, TargetView, TraceId,
@@ -25,6 +29,10 @@ pub(crate) struct Record {
     pub(crate) address_space_data: Option<u64>,
     pub(crate) cgroup_current: Option<u64>,
     pub(crate) cgroup_limit: Option<u64>,
+    /// Heap in use and its limit, as the target publishes them.
+    pub(crate) heap_in_use: Option<u64>,
+    pub(crate) heap_limit: Option<u64>,
+    pub(crate) collections_total: Option<u64>,
     pub(crate) major_faults_total: Option<u64>,
     pub(crate) oom_kills_total: u64,
     pub(crate) trends: Vec<Trend>,
@@ -56,7 +64,7 @@ impl Record {
         let memory = &target.memory;
         let site = |site: &MemorySite| Site {
             kind: site.kind,
-            frames: frames(names, site.site),
+            frames: beyond_allocator(frames(names, site.site)),
             bytes: site.bytes,
             trace_ids: site.traces.clone(),
         };
@@ -66,7 +74,7 @@ impl Record {
             verdict: trend.verdict,
             growth_bytes_per_second: trend.growth,
             pages_in_bytes_per_second: trend.pages_in,
-            words: words(trend, &sites, memory.rss_peak),
+            words: words(trend, &sites, memory.rss_peak, memory.heap.map(|(used, _)| used)),
         };
         Self {
             anon: target.rss_anon,
@@ -78,6 +86,9 @@ impl Record {
             address_space_data: memory.address_space_data,
             cgroup_current: memory.cgroup.map(|(current, _)| current),
             cgroup_limit: memory.cgroup.and_then(|(_, limit)| limit),
+            heap_in_use: memory.heap.map(|(used, _)| used),
+            heap_limit: memory.heap.and_then(|(_, limit)| limit),
+            collections_total: memory.collections,
             major_faults_total: memory.major_faults,
             oom_kills_total: memory.oom_kills,
             trends: memory.trends.iter().map(trend).collect(),
@@ -91,7 +102,7 @@ pub(crate) fn mib(bytes: f64) -> String {
     if bytes < 1024.0 * MIB { format!("{:.1} MiB", bytes / MIB) } else { format!("{:.2} GiB", bytes / MIB / 1024.0) }
 }
 
-fn words(trend: &MemoryTrend, sites: &[Site], peak: Option<u64>) -> String {
+fn words(trend: &MemoryTrend, sites: &[Site], peak: Option<u64>, heap: Option<u64>) -> String {
     let level = mib(trend.level as f64);
     match (trend.verdict, trend.growth) {
         (MemoryVerdict::Grows, Some((low, high))) => {
@@ -108,6 +119,13 @@ fn words(trend: &MemoryTrend, sites: &[Site], peak: Option<u64>) -> String {
             let rate = trend.pages_in.unwrap_or(0.0) / MIB;
             format!("stays at {level} while {rate:.1} MiB/s come and go, most at {}", place(trend.kind, sites))
         }
+        (MemoryVerdict::Retains, growth) => {
+            let moves = if growth.is_some() { "grows" } else { "stays" };
+            let heap = mib(heap.unwrap_or(0) as f64);
+            format!(
+                "{moves} at {level}, of which its heap says {heap} are in use and that this does not grow: the rest is kept by its allocator, or lies outside the heap"
+            )
+        }
         (MemoryVerdict::NotEnough | MemoryVerdict::Grows, _) => "not enough seen to say".to_owned(),
     }
 }
@@ -119,7 +137,7 @@ fn place(kind: PageKind, sites: &[Site]) -> String {
         return "an unknown place".to_owned();
     };
     let share = 100.0 * first.bytes as f64 / all as f64;
-    match own_frames(&first.frames).first() {
+    match allocators::place_of_pages(&first.frames) {
         Some(frame) => format!("{frame} ({share:.0} % of the pages that came in)"),
         None => format!("an unknown place ({share:.0} % of the pages that came in)"),
     }
@@ -176,18 +194,26 @@ mod tests {
     #[test]
     fn growth_names_rate_and_place() {
         let rate = 2.0 * MIB / 60.0;
-        let text = words(&trend(MemoryVerdict::Grows, Some((rate * 0.99, rate)), rate), &sites(), None);
+        let text = words(&trend(MemoryVerdict::Grows, Some((rate * 0.99, rate)), rate), &sites(), None, None);
         assert_eq!(text, "grows: 2.0 MiB/min at keep_upload (app.c:3) (90 % of the pages that came in)");
-        let text = words(&trend(MemoryVerdict::Grows, Some((rate * 0.5, rate)), 20.0 * rate), &[], None);
+        let text = words(&trend(MemoryVerdict::Grows, Some((rate * 0.5, rate)), 20.0 * rate), &[], None, None);
         assert!(text.starts_with("grows: 1.0 to 2.0 MiB/min at an unknown place; 20 times as much"), "{text}");
     }
 
     #[test]
+    fn what_the_allocator_keeps_is_told_from_what_is_in_use() {
+        let kept = trend(MemoryVerdict::Retains, None, 0.0);
+        let text = words(&kept, &sites(), None, Some(1 << 19));
+        assert!(text.starts_with("stays at 170.0 MiB, of which its heap says 0.5 MiB are in use"), "{text}");
+        assert!(!text.contains("keep_upload"), "nobody is accused: {text}");
+    }
+
+    #[test]
     fn what_stays_is_not_accused() {
-        let text = words(&trend(MemoryVerdict::Holds, None, 0.0), &sites(), Some(171 << 20));
+        let text = words(&trend(MemoryVerdict::Holds, None, 0.0), &sites(), Some(171 << 20), None);
         assert_eq!(text, "holds what it once used: 170.0 MiB (at most 171.0 MiB in all, ever); hardly a page comes in");
-        let text = words(&trend(MemoryVerdict::TurnsOver, None, 30.0 * MIB), &sites(), None);
+        let text = words(&trend(MemoryVerdict::TurnsOver, None, 30.0 * MIB), &sites(), None, None);
         assert!(text.starts_with("stays at 170.0 MiB while 30.0 MiB/s come and go, most at keep_upload"), "{text}");
-        assert_eq!(words(&trend(MemoryVerdict::NotEnough, None, 0.0), &sites(), None), "not enough seen to say");
+        assert_eq!(words(&trend(MemoryVerdict::NotEnough, None, 0.0), &sites(), None, None), "not enough seen to say");
     }
 }

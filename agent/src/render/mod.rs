@@ -4,16 +4,19 @@
 //! the API, the alerts and the command line cannot disagree. Names of code appear here for the first
 //! time. Cost: a record allocates; it is built when something asks for it, never in the engine's loop.
 
+mod allocators;
 pub(crate) mod fds;
 pub(crate) mod incident;
 pub(crate) mod markdown;
 pub(crate) mod memory;
 pub(crate) mod open;
 mod own;
+pub(crate) mod scrape;
 pub(crate) mod tasks;
 pub(crate) mod tcp;
 pub(crate) mod text;
 
+pub(crate) use allocators::place_of_pages;
 pub(crate) use own::own_frames;
 
 use crate::clock::Clock;

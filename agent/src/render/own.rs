@@ -2,6 +2,8 @@
 //!
 //! Invariant: only the beginning of a stack is left out, and only for people; programs get all of it.
 
+use super::allocators;
+
 /// Functions through which a program enters the system; nobody's own code.
 const ENTRANCES: &[&str] = &[
     "_",
@@ -56,7 +58,8 @@ fn is_go(function: &str, place: &str) -> bool {
 pub(crate) fn own_frames(frames: &[String]) -> &[String] {
     let place = |frame: &'_ String| frame.rsplit_once(" (").map(|(_, place)| place.to_owned()).unwrap_or_default();
     let entrance = |frame: &String| {
-        frame.contains("/sysdeps/")
+        allocators::is_allocator(frame)
+            || frame.contains("/sysdeps/")
             || ["(nptl/", "/nptl/"].iter().any(|folder| frame.contains(folder))
             || frame.contains("(/rustc/")
             || is_go(frame, &place(frame))

@@ -2,7 +2,7 @@
 
 use super::{Sites, frames};
 use serde::Serialize;
-use snowshed_engine::model::{BlockedView, LockKind, LockView, Nanos, TasksView, ThreadGroup};
+use snowshed_engine::model::{BlockedView, LockKind, LockView, Nanos, TaskGroup, TasksView, ThreadGroup};
 
 /// Threads, locks, processor and disk of a target.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -10,10 +10,14 @@ pub(crate) struct Record {
     pub(crate) threads: Vec<Threads>,
     /// Threads in groups that are left out.
     pub(crate) threads_left_out: u32,
+    /// Tasks of its own scheduler, where it publishes them.
+    pub(crate) tasks_live: Option<u64>,
+    /// By the place that makes them.
+    pub(crate) tasks: Vec<Group>,
     pub(crate) locks: Vec<Lock>,
     pub(crate) cpu: Cpu,
     pub(crate) uninterruptible_seconds: f64,
-    pub(crate) longest_uninterruptible: Option<BlockedView>,
+    pub(crate) longest_uninterruptible: Option<Blocked>,
 }
 
 /// Threads of one origin.
@@ -31,6 +35,15 @@ pub(crate) struct Threads {
     pub(crate) cpu_seconds: f64,
     pub(crate) trace_ids: Vec<String>,
     pub(crate) join: &'static str,
+}
+
+/// Async tasks or goroutines of one origin.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Group {
+    pub(crate) frames: Vec<String>,
+    pub(crate) live: u64,
+    /// What most of them do; empty: not told.
+    pub(crate) state: String,
 }
 
 /// A lock that threads waited for.
@@ -56,6 +69,33 @@ pub(crate) struct Holder {
     pub(crate) frames: Vec<String>,
 }
 
+/// The longest wait that no signal could end.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Blocked {
+    pub(crate) longest_seconds: f64,
+    pub(crate) thread: String,
+    pub(crate) syscall: String,
+    /// Function of the kernel; empty: not seen.
+    pub(crate) kernel_function: String,
+    /// Block device, where the thread's descriptor tells.
+    pub(crate) device: Option<String>,
+    /// Where it stood; empty if that is not known.
+    pub(crate) frames: Vec<String>,
+}
+
+impl Blocked {
+    fn new(view: &BlockedView, sites: &Sites) -> Self {
+        Self {
+            longest_seconds: view.longest_seconds,
+            thread: view.thread.clone(),
+            syscall: view.syscall.clone(),
+            kernel_function: view.function.clone(),
+            device: view.device.clone(),
+            frames: frames(sites, view.site),
+        }
+    }
+}
+
 /// How the target got on with the processor since it is watched.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Cpu {
@@ -72,6 +112,8 @@ impl Record {
         Self {
             threads: view.groups.iter().map(|group| Threads::new(group, sites, now)).collect(),
             threads_left_out: view.left_out,
+            tasks_live: view.tasks_live,
+            tasks: view.tasks.iter().map(|group| Group::new(group, sites)).collect(),
             locks: view.locks.iter().map(|lock| Lock::new(lock, sites)).collect(),
             cpu: Cpu {
                 used_seconds: view.cpu_used_seconds,
@@ -80,7 +122,7 @@ impl Record {
                 throttled_seconds: view.throttled.map(|told| told.1),
             },
             uninterruptible_seconds: view.blocked_seconds,
-            longest_uninterruptible: view.blocked.clone(),
+            longest_uninterruptible: view.blocked.as_ref().map(|blocked| Blocked::new(blocked, sites)),
         }
     }
 }
@@ -100,6 +142,12 @@ impl Threads {
             trace_ids: group.traces.iter().map(ToString::to_string).collect(),
             join: if group.traces.is_empty() { "none" } else { "inherited" },
         }
+    }
+}
+
+impl Group {
+    fn new(group: &TaskGroup, sites: &Sites) -> Self {
+        Self { frames: frames(sites, group.site), live: group.live, state: group.state.clone() }
     }
 }
 

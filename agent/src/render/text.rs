@@ -4,9 +4,10 @@
 
 use super::{
     incident::{Cause, Record},
+    memory::mib,
     own_frames, wire_name,
 };
-use snowshed_engine::model::Verdict;
+use snowshed_engine::model::{Resource, Verdict};
 
 /// Frames shown of a stack.
 const FRAMES: usize = 16;
@@ -39,10 +40,12 @@ pub(crate) fn seconds(seconds: f64) -> String {
 /// A cause's forecast as a sentence, where it has one.
 pub(crate) fn forecast(cause: &Cause) -> Option<String> {
     let forecast = cause.forecast.as_ref()?;
+    let is_bytes = !matches!(forecast.resource, Resource::Fds | Resource::Threads | Resource::Tasks);
+    let amount = |value: u64| if is_bytes { mib(value as f64) } else { value.to_string() };
     Some(format!(
         "{} of {} {} in use; the limit is reached in {} to {}",
-        forecast.level,
-        forecast.limit,
+        amount(forecast.level),
+        amount(forecast.limit),
         wire_name(forecast.resource),
         seconds(forecast.eta_seconds.0),
         seconds(forecast.eta_seconds.1)

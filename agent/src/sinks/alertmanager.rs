@@ -137,6 +137,8 @@ fn labels(record: &Record) -> BTreeMap<&'static str, String> {
     let alertname = match named {
         Some(CauseKind::FdLeak) => "SnowshedFdLeak",
         Some(CauseKind::EventLoopStall) => "SnowshedEventLoopStall",
+        Some(CauseKind::MemoryGrowth) => "SnowshedMemoryGrowth",
+        Some(CauseKind::TaskLeak) => "SnowshedTaskLeak",
         None => "SnowshedIncident",
     };
     BTreeMap::from([

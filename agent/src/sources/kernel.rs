@@ -6,7 +6,7 @@
 
 use super::Intake;
 use crate::render::Sites;
-use snowshed_ebpf::{Budget, ContextStatus, OpenFd, Options, Overhead, ProbeStatus, Session, SessionError};
+use snowshed_ebpf::{Budget, ContextStatus, Frame, OpenFd, Options, Overhead, ProbeStatus, Session, SessionError};
 use snowshed_engine::model::{Ask, Pid, SiteId};
 use std::{
     collections::VecDeque,
@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Ask(Ask),
     /// Find out the frames of these sites.
     Resolve(Vec<SiteId>),
+    /// These sites have names that a target told itself.
+    Name(Vec<(SiteId, Vec<Frame>)>),
     /// Look at the descriptors of a process above a number, so many at most; the answer goes to the sender.
     Open(Pid, Option<i32>, usize, oneshot::Sender<Option<Opened>>),
     /// Detach everything and end.
@@ -131,7 +133,7 @@ struct Known {
 }
 
 impl Known {
-    fn insert(&mut self, site: SiteId, frames: Vec<snowshed_ebpf::Frame>) {
+    fn insert(&mut self, site: SiteId, frames: Vec<Frame>) {
         if self.sites.insert(site, frames).is_none() {
             self.order.push_back(site);
         }
@@ -187,6 +189,15 @@ impl Thread {
                     drop(reply.send(answer));
                 }
                 Ok(Command::Ask(ask)) => self.session.ask(ask),
+                Ok(Command::Name(told)) => {
+                    // Told again and again: only news are published.
+                    let news: Vec<_> =
+                        told.into_iter().filter(|(site, _)| !self.known.sites.contains_key(site)).collect();
+                    if !news.is_empty() {
+                        news.into_iter().for_each(|(site, frames)| self.known.insert(site, frames));
+                        self.sites.send_replace(Arc::new(self.known.sites.clone()));
+                    }
+                }
                 Ok(Command::Open(pid, after, most, reply)) => {
                     let answer = self.open(pid, after, most);
                     // Whoever asked may have gone.

@@ -7,6 +7,7 @@ pub(crate) mod guard;
 pub(crate) mod kernel;
 pub(crate) mod otlp;
 pub(crate) mod procfs;
+pub(crate) mod scrape;
 
 use prometheus::IntCounter;
 use snowshed_engine::model::Observation;

@@ -6,14 +6,18 @@
 
 mod event_loop_stall;
 mod fd_leak;
+mod memory_growth;
+mod task_leak;
 
 use crate::{
     config::EngineConfig,
     correlate::group::Leak,
     loops::StallPicture,
+    memory::Growing,
     model::{Cause, CauseKind, Evidence, Forecast, Join, Layer, Nanos, SiteId, TriggerKind},
     slo::state::Burn,
     target::Target,
+    tasks::Pile,
 };
 
 /// All that is known of one target at a moment.
@@ -29,6 +33,10 @@ pub(crate) struct Scene<'a> {
     pub(crate) burns: &'a [Burn],
     /// For descriptors, where their growth is significant.
     pub(crate) fds: Option<Forecast>,
+    /// Memory that grows.
+    pub(crate) memory: Option<&'a Growing>,
+    /// Threads and tasks that pile up, most first.
+    pub(crate) piles: &'a [Pile],
 }
 
 /// A kind of cause.
@@ -46,7 +54,8 @@ pub(crate) struct CauseUnit {
 }
 
 /// Every cause that this version can name.
-pub(crate) const ALL: &[&CauseUnit] = &[&fd_leak::UNIT, &event_loop_stall::UNIT];
+pub(crate) const ALL: &[&CauseUnit] =
+    &[&fd_leak::UNIT, &event_loop_stall::UNIT, &task_leak::UNIT, &memory_growth::UNIT];
 
 /// The unit of a kind.
 pub(crate) fn unit(kind: CauseKind) -> Option<&'static CauseUnit> {
@@ -87,6 +96,6 @@ mod tests {
             assert!(ALL[n + 1..].iter().all(|other| other.kind != unit.kind), "{:?} twice", unit.kind);
             assert!(unit.produces.contains(&unit.needs), "{:?} needs a trigger that it does not produce", unit.kind);
         }
-        assert_eq!(ALL.len(), 2, "a new kind needs its replay folder");
+        assert_eq!(ALL.len(), 4, "a new kind needs its replay folder");
     }
 }

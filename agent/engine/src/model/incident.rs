@@ -68,6 +68,8 @@ pub enum TriggerKind {
     Stall,
     /// A resource is running out.
     Exhaustion,
+    /// Something grows steadily that should not.
+    Anomaly,
     /// Violated windows in a row.
     SloWindows,
 }
@@ -105,6 +107,10 @@ pub enum CauseKind {
     FdLeak,
     /// A thread of an event loop that blocks or computes too long.
     EventLoopStall,
+    /// Memory that only grows.
+    MemoryGrowth,
+    /// Threads, async tasks or goroutines that only grow in number.
+    TaskLeak,
 }
 
 /// A possible culprit.

@@ -70,6 +70,12 @@ pub struct MemoryView {
     pub major_faults: Option<u64>,
     /// Use and limit of the cgroup that leaves least room, bytes.
     pub cgroup: Option<(u64, Option<u64>)>,
+    /// Heap in use and its limit, as the process publishes them, bytes.
+    #[serde(default)]
+    pub heap: Option<(u64, Option<u64>)>,
+    /// Garbage collections since the process started, as it publishes them.
+    #[serde(default)]
+    pub collections: Option<u64>,
     /// Times that the out-of-memory killer chose it.
     pub oom_kills: u64,
     /// What its memory does, by kind.
@@ -105,6 +111,9 @@ pub enum MemoryVerdict {
     Holds,
     /// It stays, while pages come and go.
     TurnsOver,
+    /// It grows or stays high, while the heap that the process says is in use does not grow and is much smaller:
+    /// its allocator keeps the rest, or it lies outside that heap.
+    Retains,
 }
 
 /// Pages that came in at one place.

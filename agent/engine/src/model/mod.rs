@@ -31,7 +31,8 @@ pub use observation::{
 };
 pub use output::{Act, ActuatorKind, Ask, Change, Output};
 pub use tasks::{
-    Blocked, BlockedView, CpuTime, Holder, LockKind, LockView, LockWait, TasksView, ThreadGroup, Threads, Throttled,
+    Blocked, BlockedView, CpuTime, Holder, LockKind, LockView, LockWait, TaskGroup, TaskGroups, TasksView, ThreadGroup,
+    Threads, Throttled,
 };
 pub use tcp::{Peer, TcpListener, TcpLook, TcpPeer, TcpView};
 pub use view::{BreakerView, FdView, InstanceView, LoopView, SiteView, SloState, SloView, TargetView, View};

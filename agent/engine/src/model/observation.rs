@@ -2,7 +2,7 @@
 
 use super::{
     ActuatorKind, Blocked, Connections, CpuTime, HostLook, Join, LockWait, LoopInstance, LoopTime, Nanos, OomKill,
-    Owner, Pages, Pid, SiteId, Stall, TcpLook, Threads, TraceId,
+    Owner, Pages, Pid, SiteId, Stall, TaskGroups, TcpLook, Threads, TraceId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,8 @@ pub enum Observation {
     Stall(Stall),
     /// All threads of a process, by origin.
     Threads(Threads),
+    /// Tasks of its own scheduler that a process told of, by origin.
+    TaskGroups(TaskGroups),
     /// Threads waited for a lock.
     LockWait(LockWait),
     /// How a process got on with the processor.
@@ -163,6 +165,14 @@ pub enum Resource {
     Threads,
     /// Major page faults since the process started.
     MajorFaults,
+    /// Memory of the whole machine that is in use and cannot be reclaimed, bytes; its limit is all there is.
+    HostMemory,
+    /// Heap that is allocated and not freed, as the process itself publishes it, bytes; its limit is the heap's.
+    HeapInUse,
+    /// Tasks of its own scheduler (async tasks, goroutines), as the process itself publishes them.
+    Tasks,
+    /// Garbage collections since the process started, as it publishes them.
+    Collections,
 }
 
 /// A complete snapshot of what a process holds.

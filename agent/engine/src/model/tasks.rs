@@ -42,6 +42,31 @@ pub struct ThreadGroup {
     pub join: Join,
 }
 
+/// Tasks of a process's own scheduler, as it told of them, by origin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskGroups {
+    /// The process.
+    pub pid: Pid,
+    /// When.
+    pub at: Nanos,
+    /// The groups, largest first.
+    pub groups: Vec<TaskGroup>,
+    /// Tasks in groups that are left out because there are too many groups.
+    #[serde(default)]
+    pub left_out: u64,
+}
+
+/// Tasks of one origin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskGroup {
+    /// Where they were made, else where they began; 0: not told.
+    pub site: SiteId,
+    /// Alive now.
+    pub live: u64,
+    /// What most of them do, as in `chan receive`; empty: not told.
+    pub state: String,
+}
+
 /// How a lock was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -137,6 +162,15 @@ pub struct Blocked {
     pub thread: String,
     /// The system call that it was in; empty: none (a page fault).
     pub syscall: String,
+    /// The kernel's function that it waited in; empty: not seen.
+    #[serde(default)]
+    pub function: String,
+    /// The block device that it waited for, where its descriptor tells.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// Where it stood; 0: not known.
+    #[serde(default)]
+    pub site: SiteId,
 }
 
 /// What is known of a process's threads, for the API.
@@ -148,6 +182,12 @@ pub struct TasksView {
     pub groups: Vec<ThreadGroup>,
     /// Threads in groups that are left out.
     pub left_out: u32,
+    /// Tasks of its own scheduler by origin, where it tells; largest first.
+    #[serde(default)]
+    pub tasks: Vec<TaskGroup>,
+    /// All such tasks, where it tells.
+    #[serde(default)]
+    pub tasks_live: Option<u64>,
     /// Locks that threads waited for, the most waited for first.
     pub locks: Vec<LockView>,
     /// CPU time used since it became a target, seconds.
@@ -167,7 +207,9 @@ impl TasksView {
     pub fn sites(&self) -> impl Iterator<Item = SiteId> + '_ {
         let holder = |lock: &LockView| lock.holder.as_ref().map_or(SiteId(0), |holder| holder.site);
         let locks = self.locks.iter().flat_map(move |lock| [lock.site, holder(lock)]);
-        self.groups.iter().map(|group| group.site).chain(locks)
+        let tasks = self.tasks.iter().map(|group| group.site);
+        let blocked = self.blocked.iter().map(|blocked| blocked.site);
+        self.groups.iter().map(|group| group.site).chain(tasks).chain(locks).chain(blocked)
     }
 }
 
@@ -203,4 +245,13 @@ pub struct BlockedView {
     pub thread: String,
     /// In which system call.
     pub syscall: String,
+    /// In which function of the kernel; empty: not seen.
+    #[serde(default)]
+    pub function: String,
+    /// For which block device, where that is known.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// Where it stood; 0: not known.
+    #[serde(default)]
+    pub site: SiteId,
 }

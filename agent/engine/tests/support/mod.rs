@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot make its own input has failed")]
 
+pub(crate) mod growth;
+
 use snowshed_engine::model::{
     Acted, ActuatorKind, Holding, HoldingKind, Holdings, Join, LoopTime, Nanos, Observation, OpenRequest, OpenRequests,
     Owner, ProcessSeen, Request, Resource, SiteId, Stall, TraceId,
@@ -123,6 +125,12 @@ impl Service {
             limit: Some(limit),
             items,
         }));
+    }
+
+    /// What is held, as if another process held it.
+    pub(crate) fn snapshot_of(&mut self, pid: u32) {
+        let (at, items) = (self.now, self.held.clone());
+        self.see(Observation::Holdings(Holdings { pid, at, resource: Resource::Fds, limit: Some(100_000), items }));
     }
 
     /// A child process holds `count` pipe ends, made for a connection of this one.

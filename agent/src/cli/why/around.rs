@@ -3,7 +3,7 @@
 use super::text::Page;
 use crate::render::{
     memory::{Record, Shortage, mib},
-    own_frames, wire_name,
+    place_of_pages, wire_name,
 };
 use snowshed_engine::model::{MemoryVerdict, PageKind};
 
@@ -26,16 +26,22 @@ pub(super) fn memory(page: &mut Page, memory: &Record) {
     if !line.is_empty() {
         page.line(format!("           {}", line.join(", ")));
     }
+    if let Some(used) = memory.heap_in_use {
+        let limit = memory.heap_limit.map_or_else(String::new, |limit| format!(" of {}", mib(limit as f64)));
+        let collected = memory.collections_total.map_or_else(String::new, |count| format!(", collected {count} times"));
+        page.line(format!("           {} of heap in use{limit}, as it publishes{collected}", mib(used as f64)));
+    }
     for trend in &memory.trends {
         let kind = if trend.kind == PageKind::Anon { "" } else { "shared: " };
         page.line(format!("           {kind}{}", trend.words));
     }
     let moves = |kind: PageKind| {
-        let stays = |verdict| matches!(verdict, MemoryVerdict::Holds | MemoryVerdict::NotEnough);
+        let stays =
+            |verdict| matches!(verdict, MemoryVerdict::Holds | MemoryVerdict::NotEnough | MemoryVerdict::Retains);
         memory.trends.iter().any(|trend| trend.kind == kind && !stays(trend.verdict))
     };
     for site in memory.sites.iter().filter(|site| moves(site.kind)).take(SITES) {
-        let place = own_frames(&site.frames).first().map_or("an unknown place", String::as_str);
+        let place = place_of_pages(&site.frames).unwrap_or_else(|| "an unknown place".to_owned());
         page.line(format!("           {:>12} came in at {place}", mib(site.bytes as f64)));
     }
     if let (Some(current), Some(limit)) = (memory.cgroup_current, memory.cgroup_limit) {
@@ -92,6 +98,9 @@ pub(super) mod tests {
             address_space_data: None,
             cgroup_current: Some(40 << 20),
             cgroup_limit: Some(64 << 20),
+            heap_in_use: Some(1 << 20),
+            heap_limit: None,
+            collections_total: Some(9),
             major_faults_total: Some(0),
             oom_kills_total: 0,
             trends: vec![Trend {
@@ -114,9 +123,13 @@ pub(super) mod tests {
     fn growth_its_place_and_the_cgroup_are_shown() {
         let mut page = Page::plain();
         memory(&mut page, &record());
-        for part in
-            ["3.0 MiB files, 2.00 GiB of address", "grows: 2.0", "1.0 MiB came in at keep (a.c:1)", "40.0 MiB of 64.0"]
-        {
+        for part in [
+            "3.0 MiB files, 2.00 GiB of address",
+            "1.0 MiB of heap in use, as it publishes, collected 9 times",
+            "grows: 2.0",
+            "1.0 MiB came in at keep (a.c:1)",
+            "40.0 MiB of 64.0",
+        ] {
             assert!(page.text().contains(part), "{part} is missing in:\n{}", page.text());
         }
         let mut page = Page::plain();

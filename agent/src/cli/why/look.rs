@@ -2,16 +2,16 @@
 //!
 //! Invariant: bounded. Connections and threads are counted in maps of fixed size; the engine keeps the rest.
 
-use super::{loops, names};
+use super::{loops, names, scrape::Scraping};
 use crate::{
     clock::Clock,
-    render::{Passport, Sites, fds, incident::Record, memory, tasks, tcp},
+    render::{Passport, Sites, fds, incident::Record, memory, scrape, tasks, tcp},
 };
 use serde::Serialize;
 use snowshed_ebpf::{ProbeStatus, Session};
 use snowshed_engine::{
     Engine,
-    config::EngineConfig,
+    config::{EngineConfig, GrowthConfig},
     model::{
         Incident, IncidentId, LoopTime, Observation, Output, Pid, Resource, SiteId, TargetView, TasksView, TraceId,
         Verdict, View,
@@ -51,6 +51,21 @@ pub(super) struct Look {
     fds: HashMap<Pid, (u64, u64)>,
     lost: u64,
     exited: bool,
+    scraping: Scraping,
+}
+
+/// How long something must grow before `why` says so: whoever asks looks for a short time.
+fn patience(time: Duration) -> GrowthConfig {
+    let from_start_seconds = (time.as_secs() * 6 / 10).clamp(18, 180);
+    GrowthConfig {
+        least_bytes: 16 << 20,
+        least_tasks: 16,
+        after_calm_seconds: from_start_seconds.min(45),
+        from_start_seconds,
+        // Whoever asks wants to know it however far away the limit is.
+        open_below_seconds: f64::MAX,
+        ..GrowthConfig::default()
+    }
 }
 
 /// What is told.
@@ -69,6 +84,8 @@ pub(super) struct Report {
     /// What the machine went short of meanwhile.
     pub(super) host: Vec<memory::Shortage>,
     pub(super) probes: Vec<ProbeStatus>,
+    /// The pages that `--scrape` named.
+    pub(super) scrapes: Vec<scrape::Record>,
 }
 
 /// One process: the one that was named, or one that it forked.
@@ -113,11 +130,11 @@ pub(super) struct Retransmits {
 }
 
 impl Look {
-    pub(super) fn new(pid: Pid, clock: Clock) -> Self {
+    pub(super) fn new(pid: Pid, clock: Clock, time: Duration, scraping: Scraping) -> Self {
         Self {
             pid,
             clock,
-            engine: Engine::new(EngineConfig::default()),
+            engine: Engine::new(EngineConfig { growth: patience(time), ..EngineConfig::default() }),
             out: Vec::new(),
             seen: Vec::new(),
             view: View::default(),
@@ -129,6 +146,7 @@ impl Look {
             fds: HashMap::new(),
             lost: 0,
             exited: false,
+            scraping,
         }
     }
 
@@ -136,6 +154,7 @@ impl Look {
     pub(super) fn step(&mut self, session: &mut Session, timeout: Duration) {
         let mut seen = std::mem::take(&mut self.seen);
         session.poll(timeout, &mut seen);
+        seen.extend(self.scraping.poll(|| session.targets()));
         for observation in seen.drain(..) {
             self.gather(&observation);
             let now = self.clock.now();
@@ -238,6 +257,8 @@ impl Look {
         wanted.extend(self.instances.sites());
         let sites: Sites =
             wanted.into_iter().filter(|site| site.0 != 0).map(|site| (site, session.frames(site))).collect();
+        let mut sites: Sites = sites;
+        sites.extend(self.scraping.names());
         let passport = Passport { id: Uuid::now_v7(), target_started: None, instance: None };
         let incidents: Vec<Record> =
             self.incidents.values().map(|incident| Record::new(&passport, incident, &sites, &self.clock)).collect();
@@ -269,6 +290,7 @@ impl Look {
             retransmits,
             host: self.view.host.iter().map(memory::Shortage::from).collect(),
             probes: session.status(),
+            scrapes: self.scraping.states(),
         }
     }
 
@@ -313,7 +335,8 @@ mod tests {
 
     #[test]
     fn what_is_gathered_is_bounded_and_spans_first_to_last() {
-        let mut look = Look::new(7, Clock::with_offset(0));
+        let scraping = Scraping::start(Vec::new()).expect("nothing to start");
+        let mut look = Look::new(7, Clock::with_offset(0), Duration::from_secs(30), scraping);
         for (at, value) in [(1, 10), (2, 30), (3, 20)] {
             look.gather(&Observation::Level(Level { pid: 7, resource: Resource::RssAnon, value, limit: None, at }));
         }

@@ -8,13 +8,19 @@ mod around;
 mod look;
 mod loops;
 mod names;
+mod scrape;
 mod tasks;
 mod tcp;
 mod text;
 
 use super::{print, print_json};
-use crate::{clock::Clock, failure::Failure};
+use crate::{
+    clock::Clock,
+    failure::Failure,
+    sources::scrape::{self as source, Endpoint},
+};
 use look::Look;
+use scrape::Scraping;
 use snowshed_ebpf::{Options, Session, Tier};
 use snowshed_engine::model::Pid;
 use std::{
@@ -37,6 +43,9 @@ pub(crate) struct Args {
     /// How long to look, as in 30s or 2m
     #[arg(long = "for", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     time: Duration,
+    /// A loopback page on which it publishes its figures: /metrics, /debug/vars, /debug/pprof/goroutine (may be repeated)
+    #[arg(long, value_name = "URL")]
+    scrape: Vec<Endpoint>,
     /// JSON instead of text
     #[arg(long)]
     json: bool,
@@ -50,13 +59,18 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if crate::sources::procfs::start_time(args.pid).is_none() {
         return Err(Failure::usage(format!("pid {}: no such process", args.pid)));
     }
+    if args.scrape.len() > source::MOST {
+        return Err(Failure::usage(format!("--scrape: at most {} pages are asked", source::MOST)));
+    }
     let progress = Progress::new(args);
     let mut session = Session::start(Options::default());
     session.add_target(args.pid).map_err(|error| Failure::usage(error.to_string()))?;
     if session.status().iter().all(|probe| probe.tier == Tier::Off) {
         return Err(Failure::usage(format!("pid {}: nothing works here; `snowshed doctor` says why", args.pid)));
     }
-    let mut look = Look::new(args.pid, Clock::measured());
+    let scraping =
+        Scraping::start(args.scrape.clone()).map_err(|error| Failure::usage(format!("--scrape: {error}")))?;
+    let mut look = Look::new(args.pid, Clock::measured(), args.time, scraping);
     let started = Instant::now();
     let mut shown: Option<Instant> = None;
     let mut named: Option<Instant> = None;

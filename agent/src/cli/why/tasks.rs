@@ -34,9 +34,25 @@ pub(super) fn lines(record: &Record, looked: f64) -> Vec<String> {
     if left > 0 {
         lines.push(format!("           and {left} more origins"));
     }
+    published(record, &mut lines);
     locks(record, &mut lines);
     processor(record, looked, &mut lines);
     lines
+}
+
+/// Tasks of its own scheduler, where it publishes them.
+fn published(record: &Record, lines: &mut Vec<String>) {
+    let Some(live) = record.tasks_live else { return };
+    lines.push(format!("  tasks    {live}, as it publishes"));
+    for group in record.tasks.iter().take(GROUPS) {
+        let place = own_frames(&group.frames).first().map_or("an unknown place", String::as_str);
+        let state = if group.state.is_empty() { String::new() } else { format!(" ({})", group.state) };
+        lines.push(format!("           {:>5} made at {place}{state}", group.live));
+    }
+    let left = record.tasks.len().saturating_sub(GROUPS);
+    if left > 0 {
+        lines.push(format!("           and {left} more origins"));
+    }
 }
 
 fn locks(record: &Record, lines: &mut Vec<String>) {
@@ -85,14 +101,19 @@ fn processor(record: &Record, looked: f64, lines: &mut Vec<String>) {
             seconds(longest.longest_seconds),
             longest.thread
         ));
+        let device = longest.device.as_ref().map_or_else(String::new, |name| format!(" on block device {name}"));
+        if !longest.kernel_function.is_empty() {
+            lines.push(format!("           it waited in the kernel's {}{device}", longest.kernel_function));
+        }
+        lines.extend(own_frames(&longest.frames).first().map(|frame| format!("           at {frame}")));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::tasks::{Cpu, Holder, Lock, Threads};
-    use snowshed_engine::model::{BlockedView, LockKind};
+    use crate::render::tasks::{Blocked, Cpu, Group, Holder, Lock, Threads};
+    use snowshed_engine::model::LockKind;
 
     #[test]
     fn locks_threads_and_throttling_are_said_in_words() {
@@ -121,6 +142,12 @@ mod tests {
         };
         let record = Record {
             threads: vec![threads("worker-#", 24, &["clone3", "spawn (leak.c:3)"]), threads("main", 1, &[])],
+            tasks_live: Some(321),
+            tasks: vec![Group {
+                frames: vec!["main.subscribe (m.go:20)".into()],
+                live: 300,
+                state: "chan receive".into(),
+            }],
             locks: vec![lock],
             cpu: Cpu {
                 used_seconds: 5.0,
@@ -129,15 +156,20 @@ mod tests {
                 throttled_seconds: Some(3.0),
             },
             uninterruptible_seconds: 4.0,
-            longest_uninterruptible: Some(BlockedView {
+            longest_uninterruptible: Some(Blocked {
                 longest_seconds: 2.0,
                 thread: "db".into(),
                 syscall: "fsync".into(),
+                kernel_function: "submit_bio_wait".into(),
+                device: Some("vda".into()),
+                frames: vec!["__libc_fsync".into(), "commit (log.c:4)".into()],
             }),
             ..Record::default()
         };
         let text = lines(&record, 10.0).join("\n");
         for part in [
+            "tasks    321, as it publishes",
+            "300 made at main.subscribe (m.go:20) (chan receive)",
             "24 worker-#",
             "spawn (leak.c:3)",
             "5 threads",
@@ -146,6 +178,8 @@ mod tests {
             "50 %",
             "7 times",
             "db in fsync",
+            "submit_bio_wait on block device vda",
+            "at commit (log.c:4)",
         ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }

@@ -79,6 +79,11 @@ pub(super) fn report(report: &Report, colour: bool) -> String {
     }
     retransmits(&mut page, report);
     around::machine(&mut page, &report.host);
+    for one in &report.scrapes {
+        if let Some(error) = &one.error {
+            page.line(format!("{} told nothing: {error}", one.url));
+        }
+    }
     unseen(&mut page, report);
     page.text
 }
@@ -107,6 +112,8 @@ fn cause_lines(page: &mut Page, cause: &Cause) {
     let place = match cause.kind {
         CauseKind::FdLeak => "made at",
         CauseKind::EventLoopStall => "stuck at",
+        CauseKind::MemoryGrowth => "pages come in at",
+        CauseKind::TaskLeak => "made at",
     };
     page.line(format!("  confidence {:.0} %", cause.confidence * 100.0));
     if let Some(sentence) = forecast(cause) {
@@ -314,6 +321,7 @@ mod tests {
             retransmits: Vec::new(),
             host: Vec::new(),
             probes: Vec::new(),
+            scrapes: Vec::new(),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::host::{
     proc_file,
 };
 use snowshed_engine::model::{Pid, Resource};
+use std::fs;
 
 const KIB: u64 = 1024;
 /// Limits above this mean none: the first hierarchy shows the largest number of pages there is.
@@ -47,11 +48,39 @@ fn major_faults(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(9)?.parse().ok()
 }
 
-/// Use and limit of the cgroup that leaves least room; `None` where none can be read.
+/// What the whole machine uses and cannot reclaim, and how much there is.
+pub(super) fn machine() -> Option<(u64, u64)> {
+    parse_machine(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn parse_machine(text: &str) -> Option<(u64, u64)> {
+    let bytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(KIB)
+    };
+    let all = bytes("MemTotal")?;
+    Some((all.saturating_sub(bytes("MemAvailable")?), all))
+}
+
+/// How much memory of its own a process may have (`RLIMIT_DATA`, soft); `None`: unlimited or unreadable.
+pub(super) fn data_limit(pid: Pid) -> Option<u64> {
+    parse_data_limit(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?)
+}
+
+fn parse_data_limit(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("Max data size"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Use and limit of the cgroup that leaves least room; `None` where none can be read. File pages that nobody has
+/// used lately do not count as used: the kernel drops them before it refuses anything.
 pub(super) fn cgroup(known: &mut Known, pid: Pid) -> Option<(u64, Option<u64>)> {
     let level = |group: &Group, current, limit| {
         let limit = group.number(limit).filter(|limit| *limit < NO_LIMIT);
-        Some((group.number(current)?, limit))
+        // Of the whole subtree: the first hierarchy tells the cgroup's own apart.
+        let idle = group.word("memory.stat", "total_inactive_file");
+        let idle = idle.or_else(|| group.word("memory.stat", "inactive_file")).unwrap_or(0);
+        Some((group.number(current)?.saturating_sub(idle), limit))
     };
     let mut tightest = |hierarchy, current, limit| {
         let groups = known.groups(pid, hierarchy);
@@ -84,5 +113,12 @@ mod tests {
         assert!(of(0).is_empty());
         assert_eq!(major_faults("1 (a) b) S 1 1 1 0 -1 4194304 100 0 7 0"), Some(7));
         assert_eq!(major_faults("1 (a"), None);
+        assert_eq!(parse_data_limit("Limit  Soft\nMax data size  unlimited  unlimited  bytes\n"), None);
+        assert_eq!(
+            parse_data_limit("Max data size             1048576              unlimited   bytes\n"),
+            Some(1 << 20)
+        );
+        assert_eq!(parse_machine("MemTotal: 8 kB\nMemFree: 1 kB\nMemAvailable: 3 kB\n"), Some((5120, 8192)));
+        assert_eq!(parse_machine("MemTotal: 8 kB\n"), None, "older kernels do not tell what is available");
     }
 }

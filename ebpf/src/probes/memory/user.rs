@@ -70,6 +70,8 @@ impl Probe for Memory {
         }
         let at = look.now;
         self.due = at + TELL;
+        // Read only where somebody is told of it.
+        let mut machine = None;
         for pid in look.targets.pids() {
             let (told, cgroup_told) = self.told.get(&pid).copied().unwrap_or_default();
             if at < told + ASLEEP && look.targets.is_asleep(pid, told) {
@@ -82,7 +84,12 @@ impl Probe for Memory {
             if with_cgroup && let Some((current, limit)) = levels::cgroup(&mut self.cgroups, pid) {
                 out.push(level(Resource::CgroupMemory, current, limit));
             }
-            out.extend(levels::of(pid).into_iter().map(|(resource, value)| level(resource, value, None)));
+            if with_cgroup && let Some((used, all)) = *machine.get_or_insert_with(levels::machine) {
+                out.push(level(Resource::HostMemory, used, Some(all)));
+            }
+            let data = levels::data_limit(pid);
+            let limit = |resource| data.filter(|_| resource == Resource::AddressSpaceData);
+            out.extend(levels::of(pid).into_iter().map(|(resource, value)| level(resource, value, limit(resource))));
         }
         self.places.tell(at, out);
     }

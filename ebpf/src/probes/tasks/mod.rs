@@ -8,6 +8,7 @@
 //! their number, and counts and longest waits are lower bounds. See `locks` for what counts as a lock, and what
 //! cannot be told from resting.
 
+mod disk;
 mod groups;
 mod locks;
 mod throttle;

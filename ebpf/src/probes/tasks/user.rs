@@ -1,6 +1,7 @@
 //! Looks at every target's threads, and tells once a second what they did.
 
 use super::{
+    disk::{self, Disk},
     groups,
     locks::{Contended, Locks, innermost},
     throttle::Cgroup,
@@ -10,10 +11,10 @@ use crate::{
         iterator::{self, Of},
         kernel::{AttachError, Kernel},
     },
-    probes::{Look, Probe, epoll::syscall_name},
+    probes::{Look, Probe},
     wire::{Counter, StackRecord, TaskRecord},
 };
-use snowshed_engine::model::{Blocked, CpuTime, Holder, LockWait, Nanos, Observation, Pid, SiteId, Threads, Throttled};
+use snowshed_engine::model::{CpuTime, Holder, LockWait, Nanos, Observation, Pid, SiteId, Threads, Throttled};
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
@@ -37,9 +38,8 @@ const STRETCH: Nanos = 500_000_000;
 const SEEK: Nanos = 10 * TELL;
 /// Threads whose place is remembered.
 const MOST_SITES: usize = 16_384;
-/// Scheduler states: `TASK_UNINTERRUPTIBLE`, and `TASK_NOLOAD`, which marks kernel threads that merely idle.
-const UNINTERRUPTIBLE: u32 = 2;
-const NO_LOAD: u32 = 0x400;
+/// Scheduler states in which a thread stands still: interruptible and not.
+const BLOCKED: u32 = 1 | 2;
 
 /// A thread: its number in the initial namespace, and when it was made.
 type Thread = (u32, Nanos);
@@ -75,15 +75,6 @@ struct Process {
     sought: Nanos,
     throttled: Option<Throttled>,
     blocked: Disk,
-}
-
-/// Uninterruptible waits since the last telling.
-#[derive(Default)]
-struct Disk {
-    /// By thread: its sleeps and since when.
-    waiting: HashMap<u32, (u64, Nanos)>,
-    wait_ns: Nanos,
-    longest: Option<(Nanos, TaskRecord)>,
 }
 
 impl Probe for Tasks {
@@ -122,7 +113,7 @@ impl Probe for Tasks {
             } else if process.is_as_it_was(look, pid) {
                 process.due = now + TELL;
             } else if let Some(records) = threads(look, pid) {
-                process.look(now, &records);
+                process.look(look, pid, &records);
                 if (now + TOGETHER).saturating_sub(process.told) >= TELL {
                     self.tell(look, pid, &mut process, &records, out);
                 }
@@ -183,7 +174,7 @@ impl Tasks {
         for thread in gone {
             self.sites.remove(&thread);
         }
-        process.tell_blocked(pid, at, look.level, out);
+        out.extend(process.blocked.tell(pid, at, look.level));
     }
 }
 
@@ -206,13 +197,14 @@ impl Process {
         quiet && self.looked.is_some_and(|at| look.targets.is_asleep(pid, at))
     }
 
-    fn look(&mut self, now: Nanos, records: &[TaskRecord]) {
+    fn look(&mut self, look: &mut Look<'_>, pid: Pid, records: &[TaskRecord]) {
+        let now = look.now;
         if self.locks.look(now, records) {
             self.wary_until = now + WARY;
         }
         let work = (records.iter().map(|record| record.runtime).sum(), records.len());
         // Where no thread ran, none can have begun to wait; the waits of those that wait for a disk are told in full.
-        self.asleep = std::mem::replace(&mut self.work, work) == work && !records.iter().any(is_blocked);
+        self.asleep = std::mem::replace(&mut self.work, work) == work && !records.iter().any(disk::is_blocked);
         let rest = match self.asleep {
             _ if now < self.wary_until => LOOK,
             true => TELL,
@@ -221,7 +213,8 @@ impl Process {
         self.due = now + rest;
         let stretch = self.looked.map_or(0, |at| now.saturating_sub(at)).min(STRETCH);
         self.looked = Some(now);
-        self.blocked.look(now, stretch, records);
+        let level = look.level;
+        self.blocked.look(now, stretch, records, |record| place(look, pid, record), pid, level);
     }
 
     /// CPU time since the last telling; answers the threads that are gone.
@@ -262,45 +255,6 @@ impl Process {
         out.push(Observation::CpuTime(CpuTime { pid, at, over_ns, used_ns, delay_ns, throttled }));
         known.into_keys().collect()
     }
-
-    fn tell_blocked(&mut self, pid: Pid, at: Nanos, level: usize, out: &mut Vec<Observation>) {
-        let wait_ns = std::mem::take(&mut self.blocked.wait_ns);
-        if let Some((longest_ns, record)) = self.blocked.longest.take()
-            && wait_ns > 0
-        {
-            out.push(Observation::Blocked(Blocked {
-                pid,
-                at,
-                wait_ns,
-                longest_ns,
-                tid: record.numbers.get(level).copied().unwrap_or_default(),
-                thread: groups::name(&record),
-                syscall: if record.syscall < 0 { String::new() } else { syscall_name(record.syscall) },
-            }));
-        }
-    }
-}
-
-impl Disk {
-    fn look(&mut self, now: Nanos, stretch: Nanos, records: &[TaskRecord]) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        for record in records.iter().filter(|record| is_blocked(record)) {
-            let since = match waiting.remove(&record.host[0]) {
-                Some((sleeps, since)) if sleeps == record.sleeps => since,
-                _ => now,
-            };
-            self.waiting.insert(record.host[0], (record.sleeps, since));
-            self.wait_ns += stretch;
-            let length = now.saturating_sub(since);
-            if self.longest.is_none_or(|(longest, _)| longest <= length) {
-                self.longest = Some((length, *record));
-            }
-        }
-    }
-}
-
-fn is_blocked(record: &TaskRecord) -> bool {
-    record.state & UNINTERRUPTIBLE != 0 && record.state & NO_LOAD == 0
 }
 
 /// A contended lock with the place of one of its waiters and of its holder.
@@ -332,7 +286,7 @@ fn name_lock(
         site,
         thread: waiter.map(groups::name).unwrap_or_default(),
         holder: holder.map(|record| Holder {
-            tid: record.numbers.get(look.level).copied().unwrap_or_default(),
+            tid: number(record, look.level),
             thread: groups::name(record),
             site: place(look, pid, record),
         }),
@@ -340,12 +294,17 @@ fn name_lock(
     }
 }
 
+/// A thread's number as the agent sees it.
+pub(super) fn number(record: &TaskRecord, level: usize) -> Pid {
+    record.numbers.get(level).copied().unwrap_or_default()
+}
+
 /// Where a blocked thread stands; 0 if it runs, or has gone on since the look.
 fn place(look: &mut Look<'_>, pid: Pid, record: &TaskRecord) -> SiteId {
-    if record.state & 1 == 0 {
+    if record.state & BLOCKED == 0 {
         return SiteId(0);
     }
-    let tid = record.numbers.get(look.level).copied().unwrap_or_default();
+    let tid = number(record, look.level);
     let Some(kernel) = look.kernel.as_deref_mut() else { return SiteId(0) };
     if kernel.look("thread_stack", Of::Thread(tid), look.buffer).is_err() {
         return SiteId(0);

@@ -17,6 +17,8 @@ fn reason(scene: &Scene<'_>, incident: &Incident) -> Option<String> {
     let pressing = match cause.kind {
         CauseKind::FdLeak => leak_presses(scene, cause),
         CauseKind::EventLoopStall => stall_presses(scene),
+        CauseKind::MemoryGrowth => growth_presses(scene),
+        CauseKind::TaskLeak => growth_presses(scene),
     };
     pressing.then(|| cause.title.clone())
 }
@@ -28,6 +30,12 @@ fn leak_presses(scene: &Scene<'_>, cause: &Cause) -> bool {
     let nearly_full = own.limit.is_some_and(|limit| own.live.saturating_mul(10) >= limit.saturating_mul(9));
     // Once limited, a leak is slower: growth alone keeps the limit, or it would come and go.
     growing && (soon || nearly_full || scene.limited)
+}
+
+/// What grows takes the service down when memory runs out: fewer requests let it grow more slowly.
+fn growth_presses(scene: &Scene<'_>) -> bool {
+    let soon = |eta: (f64, f64)| eta.0 <= scene.config.breaker.leak_within_seconds;
+    scene.memory.is_some_and(|memory| memory.eta().is_some_and(soon) || scene.limited)
 }
 
 fn stall_presses(scene: &Scene<'_>) -> bool {

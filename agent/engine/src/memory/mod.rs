@@ -1,31 +1,29 @@
 //! What the memory of a target does: does its floor rise, does it stay, and where do pages come in.
 //!
 //! Allocator retention is told from a leak by two facts together: a floor that rises goes on taking pages
-//! at some place; an arena that keeps what it once used stays at its level, and hardly a page comes in.
-//! Invariant: growth is said only where the slope's interval lies above zero. Bounded: 300 places.
+//! at some place; an arena that keeps what it once used stays at its level, and hardly a page comes in. Where
+//! the process publishes the heap that is in use, that decides. Invariant: growth is said only where the
+//! slope's interval lies above zero.
+
+mod heap;
+mod places;
+
+pub(crate) use places::Origin;
 
 use crate::{
     forecast::growth,
-    model::{
-        Level, MemorySite, MemoryTrend, MemoryVerdict, MemoryView, Nanos, PageKind, Pages, Resource, SiteId, TraceId,
-    },
+    model::{Level, MemoryTrend, MemoryVerdict, MemoryView, Nanos, PageKind, Pages, Resource},
+    rise::{GrowthConfig, Rise, rise},
     series::Series,
     window::{SECOND, Windows, seconds},
 };
-use std::collections::BTreeMap;
+use heap::Heap;
+use places::Places;
 
 /// Over how long a floor is judged.
 const FIT: Nanos = 90 * SECOND;
 /// Fewer windows of two seconds are not enough to say that something stays.
 const POINTS: usize = 6;
-/// Places that are kept in each generation.
-const SITES: usize = 300;
-/// Places that are shown.
-const SHOWN: usize = 16;
-/// Traces that are kept of a place.
-const TRACES: usize = 16;
-/// Places are summed up over this time and the one before it.
-const GENERATION: Nanos = 60 * SECOND;
 /// A longer silence means that pages were not counted.
 const GAP: Nanos = 5 * SECOND;
 /// A rise of less than this is not worth a word.
@@ -34,14 +32,6 @@ const LEAST: f64 = 1_048_576.0;
 const FLAT: f64 = 0.03;
 /// Turning over means: so much of the level comes in each minute.
 const TURNOVER: f64 = 0.05;
-
-#[derive(Clone, Debug, Default)]
-struct Came {
-    bytes: u64,
-    traces: Vec<TraceId>,
-}
-
-type Places = BTreeMap<(PageKind, SiteId), Came>;
 
 /// One kind of memory.
 #[derive(Debug)]
@@ -69,11 +59,17 @@ impl Track {
         Some(came as f64 / seconds(now.saturating_sub(since)).max(2.0))
     }
 
-    fn trend(&self, kind: PageKind, now: Nanos) -> Option<MemoryTrend> {
+    fn trend(&self, kind: PageKind, now: Nanos, heap: Option<&Heap>) -> Option<MemoryTrend> {
         let level = self.floor.level()?;
         let points = self.floor.points(now.saturating_sub(FIT));
         let pages_in = self.pages_in(now);
-        let (verdict, growth) = judge(&points, pages_in);
+        let (mut verdict, growth) = judge(&points, pages_in);
+        if let Some(heap) = heap.filter(|heap| heap.is_less_than(level)) {
+            let rises = || points.first().is_some_and(|first| heap.has_risen_with(&points, first.0));
+            if verdict == MemoryVerdict::Holds || (verdict == MemoryVerdict::Grows && !rises()) {
+                verdict = MemoryVerdict::Retains;
+            }
+        }
         Some(MemoryTrend { kind, level, verdict, growth, pages_in })
     }
 }
@@ -106,9 +102,41 @@ pub(crate) struct Memory {
     told: MemoryView,
     own: Track,
     shared: Track,
-    places: (Places, Places),
-    generation: Nanos,
+    heap: Heap,
+    places: Places,
+    /// Use and limit of the whole machine.
+    machine: Option<(u64, u64)>,
+    /// Use and limit of what the process may have of its own (`RLIMIT_DATA`).
+    data: Option<(u64, u64)>,
     pub(crate) oom_kills: u64,
+}
+
+/// Bytes for a person.
+pub(crate) fn mib(bytes: f64) -> String {
+    format!("{:.1} MiB", bytes / 1_048_576.0)
+}
+
+/// Memory that grows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Growing {
+    pub(crate) kind: PageKind,
+    /// Told by the process itself, not by its resident size.
+    pub(crate) published: bool,
+    pub(crate) rise: Rise,
+    /// Where it comes from.
+    pub(crate) origin: Option<Origin>,
+    /// The limit that leaves least room: which, how much is used of it, and how much there is.
+    pub(crate) limit: Option<(Resource, u64, u64)>,
+}
+
+impl Growing {
+    /// When the limit is reached: earliest and latest, seconds.
+    pub(crate) fn eta(&self) -> Option<(f64, f64)> {
+        let (_, level, limit) = self.limit?;
+        #[expect(clippy::cast_precision_loss, reason = "bytes, for an estimate")]
+        let room = limit.saturating_sub(level) as f64;
+        self.rise.seconds_to(room)
+    }
 }
 
 impl Memory {
@@ -118,8 +146,10 @@ impl Memory {
             told: MemoryView::default(),
             own: Track::new(),
             shared: Track::new(),
-            places: Default::default(),
-            generation: 0,
+            heap: Heap::default(),
+            places: Places::default(),
+            machine: None,
+            data: None,
             oom_kills: 0,
         }
     }
@@ -136,10 +166,22 @@ impl Memory {
             Resource::Swap => self.told.swap = value,
             Resource::RssPeak => self.told.rss_peak = value,
             Resource::AddressSpace => self.told.address_space = value,
-            Resource::AddressSpaceData => self.told.address_space_data = value,
+            Resource::AddressSpaceData => {
+                self.told.address_space_data = value;
+                self.data = told.limit.map(|limit| (told.value, limit));
+            }
+            Resource::HostMemory => self.machine = told.limit.map(|limit| (told.value, limit)),
+            Resource::HeapInUse => {
+                self.told.heap = Some((told.value, told.limit));
+                self.heap.level(told, at);
+            }
+            Resource::Collections => {
+                self.told.collections = value;
+                self.heap.collections(told.value, at);
+            }
             Resource::MajorFaults => self.told.major_faults = value,
             Resource::CgroupMemory => self.told.cgroup = Some((told.value, told.limit)),
-            Resource::Fds | Resource::RssFile | Resource::Threads => {}
+            Resource::Fds | Resource::RssFile | Resource::Threads | Resource::Tasks => {}
         }
     }
 
@@ -150,59 +192,76 @@ impl Memory {
         let gap = track.told.is_none_or(|told_until| told.since > told_until.saturating_add(GAP));
         if gap {
             track.counted = Some(told.since.min(until));
+            self.places.begin(told.kind, told.since.min(until));
             track.came = Windows::new(2 * SECOND, 32);
         }
         track.told = Some(until);
         if let Some(sum) = track.came.at(until) {
             *sum = sum.saturating_add(told.bytes);
         }
-        if until.saturating_sub(self.generation) >= GENERATION {
-            self.generation = until;
-            self.places.1 = std::mem::take(&mut self.places.0);
-        }
-        for place in &told.sites {
-            let key = (told.kind, place.site);
-            // What does not fit is counted as unknown.
-            let full = self.places.0.len() >= SITES && !self.places.0.contains_key(&key);
-            let key = if full { (told.kind, SiteId(0)) } else { key };
-            let came = self.places.0.entry(key).or_default();
-            came.bytes = came.bytes.saturating_add(place.bytes);
-            if let Some(trace) = place.trace.filter(|trace| came.traces.len() < TRACES && !came.traces.contains(trace))
-            {
-                came.traces.push(trace);
-            }
-        }
+        self.places.take(told, until);
     }
 
-    fn sites(&self) -> Vec<MemorySite> {
-        let mut all = self.places.1.clone();
-        for (key, came) in &self.places.0 {
-            let sum = all.entry(*key).or_default();
-            sum.bytes = sum.bytes.saturating_add(came.bytes);
-            let new = came.traces.iter().filter(|trace| !sum.traces.contains(trace)).copied().collect::<Vec<_>>();
-            sum.traces.extend(new);
-            sum.traces.truncate(TRACES);
+    /// The growth that its memory is in, if it is one. Where the process publishes its heap, what grows outside
+    /// of it is its allocator's.
+    pub(crate) fn growing(
+        &self,
+        now: Nanos,
+        config: &GrowthConfig,
+        work: impl Fn(Nanos, Nanos) -> Option<f64> + Copy,
+    ) -> Option<Growing> {
+        let rising = |series: &Series| rise(series, config.least_bytes, config, work);
+        let (kind, published, rise) = if self.heap.is_fresh(now) {
+            let told = rising(&self.heap.floor).filter(|found| self.heap.was_collected(found.since));
+            let own =
+                || {
+                    let found = rising(&self.own.floor)?;
+                    let points = [(seconds(found.since), found.from), (seconds(now), found.to)];
+                    (self.heap.has_risen_with(&points, points[0].0) && self.heap.was_collected(found.since))
+                        .then_some((PageKind::Anon, false, found))
+                };
+            told.map(|found| (PageKind::Anon, true, found)).or_else(own)
+        } else {
+            rising(&self.own.floor).map(|found| (PageKind::Anon, false, found))
         }
-        let show = |((kind, site), came): ((PageKind, SiteId), Came)| MemorySite {
-            kind,
-            site,
-            bytes: came.bytes,
-            traces: came.traces,
-        };
-        let mut sites: Vec<MemorySite> = all.into_iter().map(show).collect();
-        sites.sort_by_key(|site| std::cmp::Reverse(site.bytes));
-        sites.truncate(SHOWN);
-        sites
+        .or_else(|| rising(&self.shared.floor).map(|found| (PageKind::Shmem, false, found)))?;
+        let origin = self.places.origin(kind, rise.since, now);
+        Some(Growing { kind, published, rise, origin, limit: self.limit(now, published) })
+    }
+
+    /// Where pages came in more since a moment than before.
+    pub(crate) fn origin(&self, since: Nanos, now: Nanos) -> Option<Origin> {
+        self.places.origin(PageKind::Anon, since, now)
+    }
+
+    /// How much more there is of its own than at a moment, bytes.
+    #[expect(clippy::cast_precision_loss, reason = "bytes, for a comparison")]
+    pub(crate) fn kept_since(&self, since: Nanos) -> f64 {
+        let (then, now) = (self.own.floor.before(since), self.own.floor.level());
+        then.zip(now).map_or(0.0, |(then, now)| now as f64 - then as f64)
+    }
+
+    /// The limit that leaves least room; `None` where none is known.
+    fn limit(&self, now: Nanos, published: bool) -> Option<(Resource, u64, u64)> {
+        let cgroup = self.told.cgroup.and_then(|(used, limit)| Some((Resource::CgroupMemory, used, limit?)));
+        let data = self.data.map(|(used, limit)| (Resource::AddressSpaceData, used, limit));
+        let machine = self.machine.map(|(used, limit)| (Resource::HostMemory, used, limit));
+        let heap = self.told.heap.filter(|_| published && self.heap.is_fresh(now));
+        let heap = heap.and_then(|(used, limit)| Some((Resource::HeapInUse, used, limit?)));
+        let all = [cgroup, data, machine, heap];
+        all.into_iter().flatten().min_by_key(|(_, used, limit)| limit.saturating_sub(*used))
     }
 
     /// The picture.
     pub(crate) fn view(&self, now: Nanos) -> MemoryView {
-        let own = self.own.trend(PageKind::Anon, now);
-        let shared = self.shared.trend(PageKind::Shmem, now).filter(|trend| trend.level > 0);
+        let own = self.own.trend(PageKind::Anon, now, Some(&self.heap).filter(|heap| heap.is_fresh(now)));
+        let shared = self.shared.trend(PageKind::Shmem, now, None).filter(|trend| trend.level > 0);
         MemoryView {
             oom_kills: self.oom_kills,
             trends: own.into_iter().chain(shared).collect(),
-            sites: self.sites(),
+            sites: self.places.view(now),
+            // What is told no more is not known any more.
+            heap: self.told.heap.filter(|_| self.heap.is_fresh(now)),
             ..self.told.clone()
         }
     }
@@ -211,7 +270,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Join, PagesAt};
+    use crate::model::{Join, PagesAt, SiteId};
 
     const MIB: u64 = 1 << 20;
 
@@ -253,6 +312,21 @@ mod tests {
     }
 
     #[test]
+    fn what_an_allocator_keeps_is_told_by_the_heap_that_is_in_use() {
+        let heap = |value, level: fn(u64) -> u64| {
+            let mut memory = minute(level, 4096);
+            let at = 60 * SECOND;
+            memory.level(&Level { pid: 1, resource: Resource::HeapInUse, value, limit: None, at }, at);
+            memory
+        };
+        assert_eq!(verdict(&heap(2 * MIB, |_| 170 * MIB)), MemoryVerdict::Retains);
+        assert_eq!(verdict(&heap(160 * MIB, |_| 170 * MIB)), MemoryVerdict::Holds);
+        assert_eq!(verdict(&heap(2 * MIB, |second| (50 + second) * MIB)), MemoryVerdict::Retains);
+        let later = heap(2 * MIB, |_| 170 * MIB).view(120 * SECOND);
+        assert_eq!((later.heap, later.trends[0].verdict), (None, MemoryVerdict::Holds), "it is told no more");
+    }
+
+    #[test]
     fn while_pages_are_not_counted_nothing_is_said_of_them() {
         let mut memory = minute(|_| 50 * MIB, MIB);
         assert!(memory.view(60 * SECOND).trends[0].pages_in > Some(900_000.0));
@@ -282,21 +356,5 @@ mod tests {
         let odd = minute(|second| (50 + (second / 4) * 7919 % 60) * MIB, MIB);
         assert_eq!(verdict(&odd), MemoryVerdict::NotEnough);
         assert!(Memory::new().view(SECOND).trends.is_empty());
-    }
-
-    #[test]
-    fn places_without_end_are_bounded_and_old_ones_fade() {
-        let mut memory = Memory::new();
-        for number in 1..2000 {
-            let sites = vec![PagesAt { site: SiteId(number), bytes: 10, trace: None, join: Join::None }];
-            let told = Pages { pid: 1, kind: PageKind::Shmem, since: 0, until: SECOND, bytes: 10, sites };
-            memory.pages(&told, SECOND);
-        }
-        assert!(memory.places.0.len() <= SITES + 1);
-        assert_eq!(memory.view(SECOND).sites[0].site, SiteId(0), "the rest is counted as unknown");
-        for at in [70 * SECOND, 140 * SECOND] {
-            memory.pages(&Pages { pid: 1, kind: PageKind::Anon, since: 0, until: at, bytes: 0, sites: Vec::new() }, at);
-        }
-        assert!(memory.view(140 * SECOND).sites.is_empty());
     }
 }

@@ -1,12 +1,22 @@
-//! What is known of a target's threads: the present groups, and totals of what they waited for.
+//! What is known of a target's threads and tasks: the present groups, which of them pile up, and totals of what
+//! threads waited for.
 //!
 //! Invariant: it stores and adds up; what follows from it is not decided here. At most [`LOCKS`] locks are kept;
 //! the one waited for least makes room.
 
+mod piles;
+
+pub(crate) use piles::{Counted, Pile};
+
 use crate::{
-    model::{Blocked, BlockedView, CpuTime, LockKind, LockView, LockWait, Nanos, Pid, TasksView, ThreadGroup, Threads},
-    window::seconds,
+    model::{
+        Blocked, BlockedView, CpuTime, LockKind, LockView, LockWait, Nanos, Pid, TaskGroup, TaskGroups, TasksView,
+        ThreadGroup, Threads,
+    },
+    rise::GrowthConfig,
+    window::{SECOND, Windows, seconds},
 };
+use piles::Piles;
 use std::collections::BTreeMap;
 
 /// Locks that are kept for a target.
@@ -20,10 +30,15 @@ const QUIET: Nanos = 3_000_000_000;
 type Place = (u64, u64, LockKind);
 
 /// Threads of a target.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tasks {
     groups: Vec<ThreadGroup>,
     left_out: u32,
+    tasks: Vec<TaskGroup>,
+    tasks_live: Option<u64>,
+    piles: Piles,
+    /// CPU time by 2 s: how much it did.
+    worked: Windows<Nanos>,
     locks: BTreeMap<Place, (LockWait, u64)>,
     used: Nanos,
     delay: Nanos,
@@ -32,13 +47,61 @@ pub(crate) struct Tasks {
     longest: Option<Blocked>,
 }
 
+impl Default for Tasks {
+    fn default() -> Self {
+        Self {
+            groups: Vec::new(),
+            left_out: 0,
+            tasks: Vec::new(),
+            tasks_live: None,
+            piles: Piles::default(),
+            worked: Windows::new(2 * SECOND, 150),
+            locks: BTreeMap::new(),
+            used: 0,
+            delay: 0,
+            throttled: None,
+            blocked: 0,
+            longest: None,
+        }
+    }
+}
+
 impl Tasks {
     /// Takes the present groups.
-    pub(crate) fn threads(&mut self, told: &Threads) {
+    pub(crate) fn threads(&mut self, told: &Threads, at: Nanos) {
+        self.piles.threads(&told.groups, at);
         self.groups.clear();
         self.groups.extend(told.groups.iter().take(GROUPS).cloned());
         let rest = told.groups.iter().skip(GROUPS).fold(0_u32, |sum, group| sum.saturating_add(group.live));
         self.left_out = told.left_out.saturating_add(rest);
+    }
+
+    /// Takes the tasks that the process told of.
+    pub(crate) fn tasks(&mut self, told: &TaskGroups, at: Nanos) {
+        self.tasks.clear();
+        self.tasks.extend(told.groups.iter().take(GROUPS).cloned());
+        self.piles.tasks(&self.tasks, at);
+    }
+
+    /// Takes how many tasks there are.
+    pub(crate) fn tasks_live(&mut self, live: u64, at: Nanos) {
+        self.tasks_live = Some(live);
+        self.piles.all_tasks(live, at);
+    }
+
+    /// CPU time a second, between two times that were watched.
+    pub(crate) fn work(&self, from: Nanos, until: Nanos) -> Option<f64> {
+        let (sum, count) = self
+            .worked
+            .range(from, until)
+            .fold((0_u64, 0_u64), |(sum, count), (_, ns)| (sum.saturating_add(*ns), count + 1));
+        (count > 0).then(|| seconds(sum) / (2 * count) as f64)
+    }
+
+    /// Origins of threads and tasks that only become more; `load` tells how many requests and connections came
+    /// to it since a time.
+    pub(crate) fn piles(&self, config: &GrowthConfig, load: impl Fn(Nanos) -> f64) -> Vec<Pile> {
+        self.piles.growing(config, |from, until| self.work(from, until), load)
     }
 
     /// Takes waits for a lock.
@@ -64,7 +127,10 @@ impl Tasks {
     }
 
     /// Takes CPU time.
-    pub(crate) fn cpu(&mut self, told: &CpuTime) {
+    pub(crate) fn cpu(&mut self, told: &CpuTime, at: Nanos) {
+        if let Some(sum) = self.worked.at(at) {
+            *sum = sum.saturating_add(told.used_ns);
+        }
         self.used = self.used.saturating_add(told.used_ns);
         self.delay = self.delay.saturating_add(told.delay_ns);
         if let Some(more) = told.throttled {
@@ -89,6 +155,8 @@ impl Tasks {
             pid,
             groups: self.groups.clone(),
             left_out: self.left_out,
+            tasks: self.tasks.clone(),
+            tasks_live: self.tasks_live,
             locks,
             cpu_used_seconds: seconds(self.used),
             cpu_delay_seconds: seconds(self.delay),
@@ -98,6 +166,9 @@ impl Tasks {
                 longest_seconds: seconds(longest.longest_ns),
                 thread: longest.thread.clone(),
                 syscall: longest.syscall.clone(),
+                function: longest.function.clone(),
+                device: longest.device.clone(),
+                site: longest.site,
             }),
         }
     }
@@ -159,11 +230,11 @@ mod tests {
     fn throttling_is_unknown_until_it_is_told() {
         let mut tasks = Tasks::default();
         let mut cpu = CpuTime { pid: 7, at: 1, over_ns: 1, used_ns: 2, delay_ns: 3, throttled: None };
-        tasks.cpu(&cpu);
+        tasks.cpu(&cpu, 1);
         assert_eq!(tasks.view(7, 1).throttled, None);
         cpu.throttled = Some(Throttled { periods: 2, ns: 1_000_000_000 });
-        tasks.cpu(&cpu);
-        tasks.cpu(&cpu);
+        tasks.cpu(&cpu, 1);
+        tasks.cpu(&cpu, 1);
         assert_eq!(tasks.view(7, 1).throttled, Some((4, 2.0)));
     }
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its own input has failed")]
 
+mod growth;
+
 use snowshed_engine::{
     Engine,
     config::{Caps, EngineConfig},
@@ -113,7 +115,7 @@ impl Random {
 
     fn observation(&mut self, now: Nanos) -> Observation {
         let (pid, at) = (self.pid(), self.time(now));
-        match self.below(12) {
+        match self.below(15) {
             0 => {
                 Observation::Process(ProcessSeen { pid, name: self.text(), started: at, parent: None, instance: None })
             }
@@ -201,6 +203,9 @@ impl Random {
                 error: self.chance(2).then(|| self.text()),
                 at,
             }),
+            12 => self.level(pid, at),
+            13 => self.pages(pid, at),
+            14 => self.tasks(pid, at),
             11 => Observation::Retransmit(Retransmit {
                 pid: Some(pid),
                 local: "127.0.0.1:1".parse().unwrap(),
@@ -314,7 +319,8 @@ fn random_facts_never_break_it() {
 fn absurd_settings_never_break_it() {
     let config = r#"{"orphans":{"after_seconds":0,"count":0,"owners":0,"socket_after_seconds":18446744073709551615},
         "stalls":{"window_seconds":0,"count":0,"each_ms":0,"single_ms":0},
-        "exhaustion":{"gate":-1e300,"fit_seconds":18446744073709551615,"open_below_seconds":1e308},
+        "growth":{"least_bytes":0,"least_tasks":0,"after_calm_seconds":0,"calm_seconds":0,"from_start_seconds":0,
+        "steady":-1e300,"open_below_seconds":-1e300},"exhaustion":{"gate":-1e300,"fit_seconds":18446744073709551615,"open_below_seconds":1e308},
         "slo":{"min_requests":0,"windows":0,"delay_ms":18446744073709551615},
         "breaker":{"factor":1e300,"min_limit":0,"step_factor":-5.0,"step_ms":[9,1],"expires_seconds":0,"settle_seconds":0},
         "caps":{"targets":0,"holdings":0,"ended_traces":0,"groups":0,"closed_incidents":0},"enforce":["guard"]}"#;

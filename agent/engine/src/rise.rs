@@ -1,0 +1,235 @@
+//! Steady growth: a level that rises and does nothing else, since when, and how fast.
+//!
+//! Much that is healthy grows: a start warms up, a cache fills, a pool is made, a heap is a saw between two
+//! collections. So a rise counts only if it is large, has lasted, is not slowing down (the last third rises about
+//! as much as the one before), goes above everything seen before it, and has a slope whose interval lies above
+//! zero. It must last longer where it began with the watch or with the work: growth from the start on is what
+//! warming up looks like. Invariant: what cannot be told from that is not called growth. Cost: one pass over at
+//! most 150 windows; the slope only where all else fits.
+
+use crate::{
+    forecast::{Growth, growth},
+    model::Nanos,
+    series::Series,
+    window::SECOND,
+};
+use serde::{Deserialize, Serialize};
+
+/// When a level counts as growing steadily.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GrowthConfig {
+    /// The least rise of memory, bytes.
+    pub least_bytes: u64,
+    /// The least rise of a number of threads or tasks.
+    pub least_tasks: u64,
+    /// How long it must last after a time at one level with about as much work, seconds.
+    pub after_calm_seconds: u64,
+    /// How long such a time at one level must be, seconds.
+    pub calm_seconds: u64,
+    /// How long it must last without one, seconds.
+    pub from_start_seconds: u64,
+    /// The least that the last third of it rises, as a share of what the third before did.
+    pub steady: f64,
+    /// Memory: no incident opens if its limit is further away than this at the earliest, seconds.
+    pub open_below_seconds: f64,
+}
+
+impl Default for GrowthConfig {
+    fn default() -> Self {
+        Self {
+            least_bytes: 32 << 20,
+            least_tasks: 24,
+            after_calm_seconds: 45,
+            calm_seconds: 20,
+            from_start_seconds: 180,
+            steady: 0.75,
+            open_below_seconds: 14_400.0,
+        }
+    }
+}
+
+/// Levels within this share of the rise are still the level from which it began.
+const AT_THE_FOOT: f64 = 0.1;
+/// Before the rise there must have been at least this share of the work that there is now.
+const AS_MUCH_WORK: f64 = 0.4;
+/// Within the last so many seconds it must have risen by at least this share of what it does on average.
+const STILL: (f64, f64) = (10.0, 0.5);
+/// A rise goes above every earlier level by this share of itself.
+const NEW_HIGH: f64 = 0.25;
+
+/// A rise that goes on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rise {
+    /// When it began.
+    pub(crate) since: Nanos,
+    /// The level then.
+    pub(crate) from: f64,
+    /// The floor now.
+    pub(crate) to: f64,
+    growth: Growth,
+}
+
+impl Rise {
+    /// How much it has risen.
+    pub(crate) fn amount(&self) -> f64 {
+        self.to - self.from
+    }
+
+    /// A second: least and most.
+    pub(crate) fn rate(&self) -> (f64, f64) {
+        self.growth.bounds()
+    }
+
+    /// When it will have risen by `room` more: earliest and latest, seconds.
+    pub(crate) fn seconds_to(&self, room: f64) -> Option<(f64, f64)> {
+        let (early, late) = self.growth.times(room);
+        (early.is_finite() && late.is_finite()).then_some((early, late))
+    }
+}
+
+/// The rise that a level is in, if it is one of at least `least`. `work` tells how much the process did, a
+/// second, between two times, where that is known.
+pub(crate) fn rise(
+    series: &Series,
+    least: u64,
+    config: &GrowthConfig,
+    work: impl Fn(Nanos, Nanos) -> Option<f64>,
+) -> Option<Rise> {
+    let points = series.points(0);
+    let (first, last) = (*points.first()?, *points.last()?);
+    let foot = points.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
+    #[expect(clippy::cast_precision_loss, reason = "bytes or a count, for a threshold")]
+    if last.1 - foot < (least as f64).max(1.0) {
+        return None;
+    }
+    let near = foot + AT_THE_FOOT * (last.1 - foot);
+    let onset = points.iter().rposition(|point| point.1 <= near)?;
+    let (before, rising) = (&points[..onset], &points[onset..]);
+    let begun = points[onset].0;
+    let highest = before.iter().map(|point| point.1).fold(foot, f64::max);
+    if last.1 < highest + NEW_HIGH * (last.1 - foot) {
+        return None;
+    }
+    let calm = before.iter().rev().take_while(|point| point.1 <= near).last().map_or(begun, |point| point.0);
+    #[expect(clippy::cast_precision_loss, reason = "seconds of a configuration")]
+    let (calm_enough, after_calm, from_start) =
+        (config.calm_seconds as f64, config.after_calm_seconds as f64, config.from_start_seconds as f64);
+    let as_before = || {
+        let (begun, calm) = (nanos(begun), nanos(calm));
+        let (then, now) = (work(calm, begun), work(begun, nanos(last.0)));
+        then.zip(now).is_some_and(|(then, now)| then >= AS_MUCH_WORK * now)
+    };
+    let needed = if begun - calm >= calm_enough && first.0 < begun && as_before() { after_calm } else { from_start };
+    if last.0 - begun < needed || !is_steady(rising, config.steady) || !goes_on(rising) {
+        return None;
+    }
+    let growth = growth(rising)?;
+    Some(Rise { since: nanos(begun), from: points[onset].1, to: last.1, growth })
+}
+
+/// Whether some points still rise at their end.
+fn goes_on(points: &[(f64, f64)]) -> bool {
+    let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
+    let Some(lately) = points.iter().find(|point| point.0 >= last.0 - STILL.0) else { return false };
+    let usual = (last.1 - first.1) / (last.0 - first.0).max(1.0);
+    last.1 - lately.1 >= STILL.1 * usual * (last.0 - lately.0)
+}
+
+/// Whether the last third of some points rises as the one before did.
+fn is_steady(points: &[(f64, f64)], share: f64) -> bool {
+    let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
+    let third = (last.0 - first.0) / 3.0;
+    let mean = |number: f64| {
+        let within = |point: &&(f64, f64)| {
+            let at = point.0 - first.0;
+            at >= number * third && (at < (number + 1.0) * third || number >= 2.0)
+        };
+        let (sum, count) = points.iter().filter(within).fold((0.0, 0.0), |(sum, n), point| (sum + point.1, n + 1.0));
+        (count > 0.0).then_some(sum / count)
+    };
+    match (mean(0.0), mean(1.0), mean(2.0)) {
+        (Some(one), Some(two), Some(three)) => two > one && three - two >= share * (two - one),
+        _ => false,
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time that was one before")]
+fn nanos(seconds: f64) -> Nanos {
+    (seconds * 1e9) as Nanos / SECOND * SECOND
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: f64 = 1_048_576.0;
+
+    /// One value a second.
+    fn seen(seconds: u64, level: impl Fn(f64) -> f64) -> Option<Rise> {
+        working(seconds, level, |_, _| Some(1.0))
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "levels of a test")]
+    fn working(seconds: u64, level: impl Fn(f64) -> f64, work: impl Fn(Nanos, Nanos) -> Option<f64>) -> Option<Rise> {
+        let mut series = Series::new();
+        for second in 0..seconds {
+            let at = f64::from(u32::try_from(second).unwrap());
+            series.record(second * SECOND, (level(at) * MIB) as u64);
+        }
+        rise(&series, 32 << 20, &GrowthConfig::default(), work)
+    }
+
+    fn kink(at: f64, begin: f64, slope: f64) -> f64 {
+        100.0 + (at - begin).max(0.0) * slope
+    }
+
+    #[test]
+    fn what_rises_after_a_calm_minute_is_told_within_a_minute_with_its_beginning() {
+        let found = seen(118, |at| kink(at, 60.0, 2.0)).unwrap();
+        assert!((56..=68).contains(&(found.since / SECOND)), "{found:?}");
+        let (low, high) = found.rate();
+        assert!(low <= 2.0 * MIB && high >= 1.99 * MIB && high < 2.5 * MIB, "{found:?}");
+        let (early, late) = found.seconds_to(200.0 * MIB).unwrap();
+        assert!(early <= 100.0 && late >= 99.0, "{early} {late}");
+        assert_eq!(seen(95, |at| kink(at, 60.0, 2.0)), None, "too short yet");
+        assert_eq!(seen(200, |at| kink(at, 60.0, 0.1)), None, "too little yet");
+    }
+
+    #[test]
+    fn a_rise_from_the_start_or_with_the_work_takes_longer_to_be_believed() {
+        let from_start = |at: f64| 50.0 + at;
+        assert_eq!(seen(150, from_start), None);
+        assert!(seen(215, from_start).is_some());
+        let idle_before = |_, until| Some(if until <= 70 * SECOND { 0.0 } else { 1.0 });
+        assert_eq!(working(140, |at| kink(at, 60.0, 2.0), idle_before), None, "the work began with it");
+        assert_eq!(working(140, |at| kink(at, 60.0, 2.0), |_, _| None), None, "nothing is known of the work");
+        assert!(working(280, |at| kink(at, 60.0, 2.0), idle_before).is_some());
+    }
+
+    #[test]
+    fn healthy_growth_is_none() {
+        for second in 1..300 {
+            let none =
+                |what: &str, level: &dyn Fn(f64) -> f64| assert_eq!(seen(second, level), None, "{what} {second}");
+            for half in [8.0, 25.0, 60.0] {
+                none("warming up", &|at| 60.0 + 300.0 * (1.0 - (-at / half).exp()));
+            }
+            none("a cache that fills in a minute", &|at| 100.0 + at.min(60.0) * 5.0);
+            none("a cache that fills after a calm minute", &|at| 100.0 + (at - 60.0).clamp(0.0, 40.0) * 5.0);
+            none("one step", &|at| if at < 90.0 { 100.0 } else { 300.0 });
+            for period in [10.0, 40.0, 70.0] {
+                none("a saw", &|at| 100.0 + at % period * 200.0 / period);
+            }
+            none("up and down", &|at| 200.0 + 100.0 * (at / 30.0).sin());
+            none("falling", &|at| 500.0 - at);
+        }
+    }
+
+    #[test]
+    fn growth_that_stops_is_no_growth_any_more() {
+        let stopped = |at: f64| kink(at.min(140.0), 60.0, 2.0);
+        assert!(seen(141, stopped).is_some());
+        assert_eq!(seen(175, stopped), None);
+    }
+}

@@ -1,0 +1,219 @@
+//! Threads and tasks that only become more, by origin.
+//!
+//! A pool grows to its size and a server has a thread or two for each connection; neither is a pile. So an origin
+//! counts only while it rises steadily, and by more than twice what the load rose meanwhile. Invariant: threads
+//! are counted by the kernel, tasks by the process itself, and the two are never added up. Bounded: 96 origins.
+
+use crate::{
+    model::{Nanos, SiteId, TaskGroup, ThreadGroup, TraceId},
+    rise::{GrowthConfig, Rise, rise},
+    series::Series,
+    window::SECOND,
+};
+use std::collections::BTreeMap;
+
+/// Origins that are followed.
+const MOST: usize = 96;
+/// An origin that has had nothing alive for so long is forgotten.
+const FORGET: Nanos = 60 * SECOND;
+/// The rise of a connection or request explains so many threads or tasks.
+const EACH: f64 = 2.0;
+
+/// Who counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Counted {
+    /// Threads, by the kernel.
+    Threads,
+    /// Tasks of its own scheduler, by the process.
+    Tasks,
+}
+
+/// An origin that piles up.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Pile {
+    pub(crate) counted: Counted,
+    /// Where they are made; 0: not known.
+    pub(crate) site: SiteId,
+    /// Name of the threads, or what most of the tasks do; empty: not known.
+    pub(crate) name: String,
+    pub(crate) live: u64,
+    pub(crate) rise: Rise,
+    /// Requests that their creators worked for, newest last.
+    pub(crate) traces: Vec<TraceId>,
+}
+
+impl Pile {
+    /// What they are.
+    pub(crate) fn noun(&self) -> &'static str {
+        if self.counted == Counted::Threads { "threads" } else { "tasks" }
+    }
+}
+
+#[derive(Debug)]
+struct Origin {
+    floor: Series,
+    alive: Nanos,
+    name: String,
+    traces: Vec<TraceId>,
+}
+
+type Key = (Counted, SiteId, String);
+
+/// All origins of a target.
+#[derive(Debug, Default)]
+pub(super) struct Piles(BTreeMap<Key, Origin>);
+
+impl Piles {
+    /// Takes the threads of a moment.
+    pub(super) fn threads(&mut self, groups: &[ThreadGroup], at: Nanos) {
+        self.absent(Counted::Threads, at, |key| groups.iter().any(|group| is_of(key, group)));
+        for group in groups {
+            let name = if group.site.0 == 0 { group.name.clone() } else { String::new() };
+            let key = (Counted::Threads, group.site, name);
+            let newest_last = group.traces.iter().rev();
+            self.live(key, group.live.into(), &group.name, newest_last, at);
+        }
+    }
+
+    /// Takes the tasks of a moment.
+    pub(super) fn tasks(&mut self, groups: &[TaskGroup], at: Nanos) {
+        self.absent(Counted::Tasks, at, |key| key.1.0 == 0 || groups.iter().any(|group| group.site == key.1));
+        for group in groups.iter().filter(|group| group.site.0 != 0) {
+            self.live((Counted::Tasks, group.site, String::new()), group.live, &group.state, [].iter(), at);
+        }
+    }
+
+    /// Takes how many tasks there are in all.
+    pub(super) fn all_tasks(&mut self, live: u64, at: Nanos) {
+        self.live((Counted::Tasks, SiteId(0), String::new()), live, "", [].iter(), at);
+    }
+
+    fn live<'a>(&mut self, key: Key, live: u64, name: &str, traces: impl Iterator<Item = &'a TraceId>, at: Nanos) {
+        if self.0.len() >= MOST && !self.0.contains_key(&key) {
+            self.0.retain(|_, origin| at.saturating_sub(origin.alive) < FORGET);
+            if self.0.len() >= MOST {
+                return;
+            }
+        }
+        let new = || Origin { floor: Series::new(), alive: at, name: String::new(), traces: Vec::new() };
+        let origin = self.0.entry(key).or_insert_with(new);
+        origin.floor.record(at, live);
+        origin.alive = at;
+        name.clone_into(&mut origin.name);
+        for trace in traces.filter(|_| live > 0) {
+            origin.traces.retain(|known| known != trace);
+            origin.traces.push(*trace);
+            let more = origin.traces.len().saturating_sub(16);
+            origin.traces.drain(..more);
+        }
+    }
+
+    /// Origins that are not told of any more have nothing alive.
+    fn absent(&mut self, counted: Counted, at: Nanos, is_told: impl Fn(&Key) -> bool) {
+        for (_, origin) in self.0.iter_mut().filter(|(key, _)| key.0 == counted && !is_told(key)) {
+            origin.floor.record(at, 0);
+        }
+        self.0.retain(|_, origin| at.saturating_sub(origin.alive) < FORGET);
+    }
+
+    /// Those that pile up, largest first; `load` tells how many requests and connections came to it since a time.
+    pub(super) fn growing(
+        &self,
+        config: &GrowthConfig,
+        work: impl Fn(Nanos, Nanos) -> Option<f64> + Copy,
+        load: impl Fn(Nanos) -> f64,
+    ) -> Vec<Pile> {
+        let pile = |(key, origin): (&Key, &Origin)| {
+            let rise = rise(&origin.floor, config.least_tasks, config, work)?;
+            let explained = rise.amount() <= EACH * load(rise.since).max(0.0);
+            let live = origin.floor.level().unwrap_or(0);
+            let (name, traces) = (origin.name.clone(), origin.traces.clone());
+            (!explained).then_some(Pile { counted: key.0, site: key.1, name, live, rise, traces })
+        };
+        let mut piles: Vec<Pile> = self.0.iter().filter_map(pile).collect();
+        // Who tells of tasks by origin need not be told that there are more in all.
+        if piles.iter().any(|pile| pile.counted == Counted::Tasks && pile.site.0 != 0) {
+            piles.retain(|pile| pile.counted != Counted::Tasks || pile.site.0 != 0);
+        }
+        piles.sort_by(|a, b| b.rise.amount().total_cmp(&a.rise.amount()));
+        piles
+    }
+}
+
+fn is_of(key: &Key, group: &ThreadGroup) -> bool {
+    key.1 == group.site && (group.site.0 != 0 || key.2 == group.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Join;
+
+    fn threads(site: u64, name: &str, live: u32) -> ThreadGroup {
+        ThreadGroup {
+            name: name.into(),
+            site: SiteId(site),
+            live,
+            sampled: live,
+            running: 0,
+            oldest: 1,
+            newest: 1,
+            cpu_ns: 0,
+            traces: vec![TraceId([u8::try_from(live % 250 + 1).unwrap(); 16])],
+            join: Join::Inherited,
+        }
+    }
+
+    /// Two minutes, one look a second.
+    fn piles(live: impl Fn(u32) -> u32, load: f64) -> Vec<Pile> {
+        let mut piles = Piles::default();
+        for second in 1..=120_u32 {
+            let groups = [threads(7, "w", live(second)), threads(0, "main", 1)];
+            piles.threads(&groups, u64::from(second) * SECOND);
+        }
+        piles.growing(&GrowthConfig::default(), |_, _| Some(1.0), |_| load)
+    }
+
+    #[test]
+    fn threads_that_only_become_more_pile_up_at_their_place() {
+        let found = piles(|second| 4 + second.saturating_sub(40), 0.0);
+        let [pile] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((pile.counted, pile.site, pile.name.as_str(), pile.live), (Counted::Threads, SiteId(7), "w", 84));
+        assert_eq!((pile.traces.len(), pile.traces.last()), (16, Some(&TraceId([85; 16]))));
+        assert_eq!(piles(|second| 4 + second.saturating_sub(40), 50.0), [], "a thread or two for each connection");
+        assert_eq!(piles(|second| 4 + (second.saturating_sub(40) * 4).min(64), 0.0), [], "a pool");
+    }
+
+    #[test]
+    fn tasks_by_origin_are_told_instead_of_their_sum() {
+        let mut all = Piles::default();
+        let tell = |all: &mut Piles, by_origin: bool| {
+            for second in 1..=120_u64 {
+                let live = 5 + second.saturating_sub(40);
+                all.all_tasks(live + 10, second * SECOND);
+                let group = TaskGroup { site: SiteId(9), live, state: "chan receive".into() };
+                all.tasks(&[group][..usize::from(by_origin)], second * SECOND);
+            }
+            all.growing(&GrowthConfig::default(), |_, _| Some(1.0), |_| 0.0)
+        };
+        let found = tell(&mut all, true);
+        assert!(
+            matches!(found.as_slice(), [pile] if pile.site == SiteId(9) && pile.name == "chan receive"),
+            "{found:?}"
+        );
+        let found = tell(&mut Piles::default(), false);
+        assert!(matches!(found.as_slice(), [pile] if pile.site == SiteId(0)), "{found:?}");
+    }
+
+    #[test]
+    fn origins_without_end_are_bounded_and_forgotten() {
+        let mut piles = Piles::default();
+        for second in 1..500_u64 {
+            let groups: Vec<_> = (0..5).map(|more| threads(second * 5 + more, "x", 1)).collect();
+            piles.threads(&groups, second * SECOND);
+            assert!(piles.0.len() <= MOST);
+        }
+        piles.threads(&[], 900 * SECOND);
+        assert!(piles.0.is_empty());
+    }
+}
