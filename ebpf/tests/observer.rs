@@ -59,7 +59,7 @@ impl Pinned {
             fd: u32,
             flags: u32,
         }
-        bpf(6, &Pin { path: path.as_ptr().addr() as u64, fd: fd.unsigned_abs(), flags: 0 }).unwrap();
+        bpf(6, &Pin { path: path.as_ptr().expose_provenance() as u64, fd: fd.unsigned_abs(), flags: 0 }).unwrap();
         map
     }
 }
@@ -72,9 +72,11 @@ impl Drop for Pinned {
     }
 }
 
-/// Says that a thread serves this trace.
+/// Says that a thread serves this trace. The kernel reads both through what the compiler takes for numbers: so they are
+/// exposed, or it would not write them.
 fn serve(map: &OwnedFd, thread: u64, value: &[u8; 24]) {
-    let (key, value) = (std::ptr::from_ref(&thread).addr() as u64, value.as_ptr().addr() as u64);
+    let (key, value) =
+        (std::ptr::from_ref(&thread).expose_provenance() as u64, value.as_ptr().expose_provenance() as u64);
     bpf(2, &[u64::from(map.as_raw_fd().unsigned_abs()), key, value, 0]).unwrap();
 }
 

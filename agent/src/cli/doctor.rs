@@ -199,7 +199,7 @@ fn text(report: &Report) -> String {
             lines.push(format!("{:<10} {:<8} to do: {}", "", "", probe.remedy));
         }
     }
-    let observer = if report.contexts.observer { "read" } else { &report.contexts.observer_reason };
+    let observer = if report.contexts.observer { "read" } else { report.contexts.observer_reason.as_str() };
     lines.push(format!("{:<10} {:<8} {observer}", "traces", "OBI"));
     if let Some(process) = &report.process {
         let limit = |value: Option<u64>| value.map_or_else(|| "unlimited".to_owned(), |value| value.to_string());

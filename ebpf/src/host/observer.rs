@@ -124,7 +124,8 @@ struct Element {
 pub(crate) fn put(maps: &MapData, map: Option<&MapData>) -> io::Result<()> {
     let fd = |map: &MapData| map.fd().as_fd().as_raw_fd().unsigned_abs();
     let (key, value) = (0_u32, map.map(fd).unwrap_or_default());
-    let address = |word: &u32| std::ptr::from_ref(word).addr() as u64;
+    // Exposed: the kernel reads them through what the compiler takes for numbers.
+    let address = |word: &u32| std::ptr::from_ref(word).expose_provenance() as u64;
     let element = Element { map: fd(maps), _pad: 0, key: address(&key), value: address(&value), flags: 0 };
     let command = if map.is_some() { UPDATE } else { DELETE };
     // SAFETY: the attributes are plain data of the size told; they and what they point to outlive the call.

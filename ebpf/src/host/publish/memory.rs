@@ -56,7 +56,7 @@ mod tests {
     fn reads_itself_and_no_more_than_there_is() {
         let own = Process(std::process::id());
         let words = [7_u64, 9];
-        let at = words.as_ptr().addr() as u64;
+        let at = words.as_ptr().expose_provenance() as u64;
         assert_eq!((own.word(at), own.word(at + 8), own.half(at)), (Some(7), Some(9), Some(7)));
         for nowhere in [0, 1, u64::MAX, u64::MAX - 7, 1 << 63] {
             assert_eq!(own.word(nowhere), None, "{nowhere:#x}");
