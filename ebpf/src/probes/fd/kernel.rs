@@ -40,9 +40,9 @@ struct Kept {
 #[map]
 static PORTS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
 
-/// Remembers where a file came from. The kernel gives addresses out again and again, so mostly there is an entry for it,
-/// and writing over that costs a third of making a new one. Should the table give the entry to another file in this very
-/// moment, `of` tells that one's readers, who then know nothing of it.
+/// Remembers where a file came from. The kernel gives addresses out again and again, so mostly there is an entry for
+/// it, and writing over that is less work than making another one. Should the table give it to another file
+/// meanwhile, `of` tells that one's readers, who then know nothing of it.
 #[inline(always)]
 fn keep(file: u64, origin: FileOrigin) -> bool {
     let Some(known) = FILES.get_ptr_mut(file) else {
