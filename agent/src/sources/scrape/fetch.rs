@@ -53,7 +53,8 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.expect("a client");
-            stream.read(&mut [0; 4096]).await.expect("a request");
+            let asked = stream.read(&mut [0; 4096]).await.expect("a request");
+            assert!(asked > 0, "a client that asks nothing");
             stream.write_all(head.as_bytes()).await.ok();
             while stream.write_all(body).await.is_ok() && endless {}
         });

@@ -44,11 +44,11 @@ impl<M: Memory> Memory for Changed<'_, M> {
             // Where there is nothing there may be anything.
             self.chance.bytes(into);
         }
-        if self.chance.next() % self.rate == 0 && !into.is_empty() {
+        if self.chance.next().is_multiple_of(self.rate) && !into.is_empty() {
             let place = usize::try_from(self.chance.next()).unwrap() % into.len();
             into[place] = self.chance.next().to_le_bytes()[1];
         }
-        if self.chance.next() % 64 == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+        if self.chance.next().is_multiple_of(64) { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 }
 
@@ -59,7 +59,7 @@ impl Memory for Noise {
     fn read(&self, _: u64, into: &mut [u8]) -> io::Result<()> {
         self.0.bytes(into);
         // Zeros are what tables end with.
-        if self.0.next() % 2 == 0 {
+        if self.0.next().is_multiple_of(2) {
             into.fill(0)
         }
         Ok(())
