@@ -41,7 +41,8 @@ pub(crate) fn compiled(name: &str) -> Option<(String, Option<(String, u32)>)> {
     let (function, place) = rest.trim_start_matches(['^', '~', '*', '+']).split_once(' ')?;
     let function = if function.is_empty() { "(anonymous)" } else { function };
     let mut parts = place.rsplitn(3, ':');
-    let (_column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
+    let (column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
+    column.parse::<u32>().ok()?;
     Some((function.to_owned(), Some((file.to_owned(), line.parse().ok()?))))
 }
 

@@ -173,8 +173,14 @@ pub(crate) fn run_sized(hosts: &Hosts, program: &Path, way: Way, requests: u64, 
     let pid = sender.child.id();
     let mut session = Session::start(Options::default());
     session.add_target(pid).unwrap();
-    sender.go_on();
     let (mut truth, mut observations) = (Vec::new(), Vec::new());
+    // What a socket counted before it was first looked at is nobody's gain.
+    let begun = Instant::now();
+    while !observations.iter().any(|one| matches!(one, Observation::Tcp(_))) {
+        assert!(begun.elapsed() < PATIENCE, "the sockets were not looked at");
+        session.poll(Duration::from_millis(20), &mut observations);
+    }
+    sender.go_on();
     // Lines are read beside the session, which has to go on meanwhile.
     let (tell, lines) = std::sync::mpsc::sync_channel(1024);
     let told = std::thread::scope(|scope| {

@@ -6,6 +6,7 @@ use super::{
     kind,
     kind::Kinds,
     open::{self, OpenFd},
+    owner::{identity, owner},
     pace::Pace,
     procfs,
 };
@@ -16,13 +17,11 @@ use crate::{
         kernel::{AttachError, Kernel},
         targets,
     },
-    probes::{self, Look, Probe},
+    probes::{Look, Probe},
     session::Shed,
     wire::{Counter, FdRecord, SAMPLE_CONNECTIONS, SAMPLE_FD, StackRecord, ThreadRecord, UnixRecord},
 };
-use snowshed_engine::model::{
-    Holding, HoldingKind, Holdings, Join, Nanos, Observation, Owner, Pid, Resource, SiteId, TraceId,
-};
+use snowshed_engine::model::{Holding, HoldingKind, Holdings, Join, Nanos, Observation, Pid, Resource, SiteId};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::Duration,
@@ -384,23 +383,4 @@ impl Fd {
 /// What its peer changes, too.
 fn is_connection(kind: HoldingKind) -> bool {
     matches!(kind, HoldingKind::Tcp | HoldingKind::TcpAccepted)
-}
-
-/// A number for an open file: the address alone is recycled within microseconds.
-fn identity(file: u64, distinct: u64) -> u64 {
-    file.rotate_left(17) ^ distinct.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-fn owner(record: &FdRecord) -> Owner {
-    let origin = &record.origin;
-    let [high, low] = origin.context.trace.map(u64::to_ne_bytes);
-    let trace = TraceId::from_bytes(&[high, low].concat());
-    let made_for = identity(origin.connection, origin.connection_made);
-    let connection = (origin.connection != 0).then_some((made_for, origin.exchange.saturating_sub(1)));
-    let join = match probes::join(origin.join.into()) {
-        join if trace.is_some() && join != Join::None => join,
-        _ if connection.is_some() => Join::Socket,
-        _ => Join::None,
-    };
-    Owner { trace, connection, join }
 }
