@@ -115,15 +115,16 @@ pub unsafe fn fill(record: *mut StackRecord, host_tgid: u32, file: u64, made: u6
         let mut from = registers.sp.saturating_sub(RED_ZONE).max(page);
         let mut bytes = 0;
         for index in 0..STACK_PAGES {
-            // Volatile, or the compiler proves the bound needless and drops it, and the verifier cannot follow.
             let length = min(page + PAGE as u64, end) - from;
-            let length = read_volatile(&raw const length);
             if length == 0 || length > PAGE as u64 {
                 break;
             }
+            // Volatile, or the compiler proves the mask needless and drops it, and older verifiers cannot follow.
+            let last = length - 1;
+            let size = (read_volatile(&raw const last) as u32 & IN_PAGE as u32) + 1;
             let to = (&raw mut (*record).stack[index]).cast::<u8>();
             let to = if index == 0 { to.add((from & IN_PAGE) as usize) } else { to };
-            if bpf_probe_read_user(to.cast(), length as u32, from as *const c_void) != 0 {
+            if bpf_probe_read_user(to.cast(), size, from as *const c_void) != 0 {
                 break;
             }
             bytes = (from + length - (registers.sp & !IN_PAGE)) as u32;
