@@ -4,7 +4,8 @@ use snowshed_ebpf::Session;
 use snowshed_engine::model::Observation;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Only a hang takes this long, also on an emulated machine.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Polls until an observation gives a value.
 pub(crate) fn wait<T>(session: &mut Session, what: &str, mut pick: impl FnMut(&Observation) -> Option<T>) -> T {

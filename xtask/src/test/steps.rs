@@ -6,12 +6,13 @@ use super::{
     watch::watch,
 };
 use crate::{ebpf, process, program, setup, vm};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
     time::Duration,
 };
 
@@ -172,8 +173,15 @@ fn kernels(context: &mut Context) -> anyhow::Result<Outcome> {
         suites: suites.into_iter().map(|suite| (suite.target, suite.executable)).collect(),
     };
     let (mut tests, mut wrong) = (Counts::default(), Vec::new());
-    for kernel in vm::ALL.iter().filter(|kernel| KERNELS.contains(&kernel.name)) {
-        let outcome = vm::check(kernel, &parts)?;
+    // Each guest has one emulated processor, and so keeps one of this machine's busy.
+    let parts = &parts;
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let wanted = vm::ALL.iter().filter(|kernel| KERNELS.contains(&kernel.name));
+        let running: Vec<_> = wanted.map(|kernel| (kernel, scope.spawn(move || vm::check(kernel, parts)))).collect();
+        running.into_iter().map(|(kernel, guest)| (kernel, guest.join())).collect()
+    });
+    for (kernel, outcome) in outcomes {
+        let outcome = outcome.map_err(|_| anyhow!("watching the guest of {} panicked", kernel.name))??;
         vm::tell(kernel, &outcome);
         tests.add(Counts { passed: outcome.tests.0, failed: outcome.tests.1, skipped: Vec::new() });
         wrong.extend(outcome.wrong.iter().map(|wrong| format!("{}: {wrong}", kernel.name)));

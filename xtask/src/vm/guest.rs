@@ -37,7 +37,7 @@ const WITHOUT: &[&str] = &[
 /// How long a boot may take on a machine that does other things too.
 const BOOT: Duration = Duration::from_secs(90);
 /// And each job.
-const JOB: Duration = Duration::from_secs(240);
+const JOB: Duration = Duration::from_secs(480);
 
 /// Mounts what the kernel shows, as any Debian does, and then talks on the second serial line.
 const START: &str = r#"#!/bin/busybox sh
