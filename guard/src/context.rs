@@ -1,7 +1,7 @@
 //! The thread's trace context, by the OpenTelemetry standard for out-of-process readers.
 //!
 //! Every thread has a record with the ids it works on, and the thread-local pointer `otel_thread_ctx_v1` that leads
-//! to it. Readers (a kernel probe in the thread's own context, or a profiler while the thread is stopped) resolve the
+//! to it: right behind the pointer, so that a reader who knows this gets both at once. Readers (a kernel probe in the thread's own context, or a profiler while the thread is stopped) resolve the
 //! symbol in `.dynsym`, so the final binary must be linked with
 //! `-Wl,--export-dynamic-symbol=otel_thread_ctx_v1`.
 //!
@@ -10,7 +10,6 @@
 //! enough. Cost: a few stores, under 2 ns; no lock, no allocation, no system call.
 
 use opentelemetry::trace::TraceContextExt;
-use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::sync::atomic::{Ordering, compiler_fence};
 
@@ -51,46 +50,37 @@ struct Record {
 }
 
 const _: () = assert!(std::mem::offset_of!(Record, valid) == 24 && std::mem::offset_of!(Record, attrs_data_size) == 26);
-
-thread_local! {
-    /// Has no destructor, so it stays readable until the thread's static TLS block goes away.
-    static RECORD: UnsafeCell<Record> = const {
-        UnsafeCell::new(Record { trace_id: [0; 16], span_id: [0; 8], valid: 0, trace_flags: 0, attrs_data_size: 0 })
-    };
-}
+// With the pointer: as many bytes as the symbol's section has.
+const _: () = assert!(8 + size_of::<Record>() == 40);
 
 /// What this thread publishes at this moment.
 #[must_use]
 pub fn current() -> Option<TraceContext> {
-    RECORD.with(|record| {
-        // SAFETY: only this thread touches its record, and no reference to it outlives a function of this module.
-        let record = unsafe { &*record.get() };
-        (record.valid == 1).then_some(TraceContext {
-            trace_id: record.trace_id,
-            span_id: record.span_id,
-            flags: record.trace_flags,
-        })
+    // SAFETY: only this thread touches its record, and no reference to it outlives a function of this module. It is
+    // there, zeroed at first, until the thread's static TLS block goes away.
+    let record = unsafe { &*symbol::record() };
+    (record.valid == 1).then_some(TraceContext {
+        trace_id: record.trace_id,
+        span_id: record.span_id,
+        flags: record.trace_flags,
     })
 }
 
 /// Publishes `context` on this thread, or that there is none.
 pub fn publish(context: Option<TraceContext>) {
-    RECORD.with(|cell| {
-        let record = cell.get();
-        symbol::point_at(record.cast());
-        // SAFETY: only this thread touches its record, and no reference to it outlives a function of this module.
-        // The writes are volatile so that a probe that interrupts the thread between two of them sees them in order.
-        unsafe {
-            (&raw mut (*record).valid).write_volatile(0);
-            let Some(context) = context else { return };
-            compiler_fence(Ordering::SeqCst);
-            (&raw mut (*record).trace_id).write_volatile(context.trace_id);
-            (&raw mut (*record).span_id).write_volatile(context.span_id);
-            (&raw mut (*record).trace_flags).write_volatile(context.flags);
-            compiler_fence(Ordering::SeqCst);
-            (&raw mut (*record).valid).write_volatile(1);
-        }
-    });
+    let record = symbol::pointed();
+    // SAFETY: only this thread touches its record, and no reference to it outlives a function of this module.
+    // The writes are volatile so that a probe that interrupts the thread between two of them sees them in order.
+    unsafe {
+        (&raw mut (*record).valid).write_volatile(0);
+        let Some(context) = context else { return };
+        compiler_fence(Ordering::SeqCst);
+        (&raw mut (*record).trace_id).write_volatile(context.trace_id);
+        (&raw mut (*record).span_id).write_volatile(context.span_id);
+        (&raw mut (*record).trace_flags).write_volatile(context.flags);
+        compiler_fence(Ordering::SeqCst);
+        (&raw mut (*record).valid).write_volatile(1);
+    }
 }
 
 /// Publishes these ids until the guard is dropped, which restores what was published before.
@@ -124,9 +114,11 @@ impl Drop for Entered {
     }
 }
 
-/// The exported symbol, and its address in this thread.
+/// The exported symbol with the record behind it, and their address in this thread.
 #[cfg(target_arch = "x86_64")]
 mod symbol {
+    pub(super) use super::behind::*;
+
     std::arch::global_asm!(
         ".pushsection .tbss.otel_thread_ctx_v1,\"awT\",@nobits",
         ".globl otel_thread_ctx_v1",
@@ -134,7 +126,7 @@ mod symbol {
         ".size otel_thread_ctx_v1,8",
         ".p2align 3",
         "otel_thread_ctx_v1:",
-        ".zero 8",
+        ".zero 40",
         ".popsection",
     );
 
@@ -154,15 +146,12 @@ mod symbol {
         }
         slot
     }
-
-    pub(super) fn point_at(record: *mut u8) {
-        // SAFETY: the slot is eight aligned bytes of this thread's own TLS, written by this thread alone.
-        unsafe { slot().write_volatile(record) };
-    }
 }
 
 #[cfg(target_arch = "aarch64")]
 mod symbol {
+    pub(super) use super::behind::*;
+
     std::arch::global_asm!(
         ".pushsection .tbss.otel_thread_ctx_v1,\"awT\",%nobits",
         ".globl otel_thread_ctx_v1",
@@ -170,7 +159,7 @@ mod symbol {
         ".size otel_thread_ctx_v1,8",
         ".p2align 3",
         "otel_thread_ctx_v1:",
-        ".zero 8",
+        ".zero 40",
         ".popsection",
     );
 
@@ -195,19 +184,47 @@ mod symbol {
         }
         slot
     }
+}
 
-    pub(super) fn point_at(record: *mut u8) {
+/// The record that lies behind the pointer.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod behind {
+    use super::{Record, symbol::slot};
+
+    pub(super) fn record() -> *mut Record {
+        slot().wrapping_add(1).cast()
+    }
+
+    /// The record, to which the pointer leads from now on.
+    pub(super) fn pointed() -> *mut Record {
+        let slot = slot();
+        let record = slot.wrapping_add(1);
         // SAFETY: the slot is eight aligned bytes of this thread's own TLS, written by this thread alone.
-        unsafe { slot().write_volatile(record) };
+        unsafe { slot.write_volatile(record.cast()) };
+        record.cast()
     }
 }
 
 /// The standard names no access sequence for other architectures: nothing is published there, and it is said once.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod symbol {
-    pub(super) fn point_at(_record: *mut u8) {
+    use super::Record;
+    use std::cell::UnsafeCell;
+
+    thread_local! {
+        static RECORD: UnsafeCell<Record> = const {
+            UnsafeCell::new(Record { trace_id: [0; 16], span_id: [0; 8], valid: 0, trace_flags: 0, attrs_data_size: 0 })
+        };
+    }
+
+    pub(super) fn record() -> *mut Record {
+        RECORD.with(UnsafeCell::get)
+    }
+
+    pub(super) fn pointed() -> *mut Record {
         static SAID: std::sync::Once = std::sync::Once::new();
         SAID.call_once(|| tracing::warn!(arch = std::env::consts::ARCH, "no thread context on this architecture"));
+        record()
     }
 }
 

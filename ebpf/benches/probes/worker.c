@@ -31,10 +31,12 @@ struct record {
     uint32_t end;
 };
 
-/* The thread-local pointer of the OpenTelemetry standard. */
-__thread struct record *volatile otel_thread_ctx_v1 __attribute__((visibility("default")));
+/* The thread-local pointer of the OpenTelemetry standard, and the record right behind it, as a guard has it. */
+__thread struct {
+    struct record *volatile pointer;
+    struct record record;
+} otel_thread_ctx_v1 __attribute__((visibility("default")));
 
-static struct record record = {.trace = {1, 2}, .span = 3, .valid = 1};
 static int epoll, sending, receiving;
 static size_t size;
 static char *page;
@@ -74,14 +76,16 @@ static int64_t cpu(void) {
 }
 
 static int64_t batch(void (*call)(void), long calls, int trace) {
-    otel_thread_ctx_v1 = trace ? &record : NULL;
+    struct record *record = &otel_thread_ctx_v1.record;
+    *record = (struct record){.trace = {1, 2}, .span = 3, .valid = 1};
+    otel_thread_ctx_v1.pointer = trace ? record : NULL;
     int64_t begun = cpu();
     for (long i = 0; i < calls; i++) {
-        record.trace[0] += trace == 2;
+        record->trace[0] += trace == 2;
         call();
     }
     int64_t taken = cpu() - begun;
-    otel_thread_ctx_v1 = NULL;
+    otel_thread_ctx_v1.pointer = NULL;
     return taken;
 }
 

@@ -6,7 +6,9 @@ use super::{
     btf::{Btf, BtfError},
     hooks::{self, Hook},
     iterator::{self, Links, Of},
-    observer, tracefs,
+    observer,
+    table::Table,
+    tracefs,
 };
 use crate::wire::{COUNTERS, Counter, Offsets, PageAllowance, PageCount, Target};
 use aya::{
@@ -21,8 +23,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../object/snowshed.bpf.o"
 
 // SAFETY: integers only, without padding that is read.
 unsafe impl Pod for Offsets {}
-// SAFETY: integers only.
-unsafe impl Pod for Target {}
 // SAFETY: integers only; the padding is a field.
 unsafe impl Pod for PageCount {}
 // SAFETY: integers only, without padding.
@@ -123,9 +123,8 @@ pub(crate) struct RunStats {
 }
 
 pub(crate) struct Kernel {
-    targets: HashMap<MapData, u32, Target>,
+    targets: Table,
     ports: HashMap<MapData, u32, u32>,
-    tokens: HashMap<MapData, u32, u32>,
     sampling: Array<MapData, u32>,
     observers: MapData,
     counts: PerCpuArray<MapData, u64>,
@@ -159,9 +158,13 @@ impl Kernel {
         loader.allow_unsupported_maps();
         let mut ebpf = loader.override_global("OFFSETS", &offsets, true).load(OBJECT)?;
         Ok(Self {
-            targets: take(&mut ebpf, "TARGETS")?,
+            targets: match ebpf.take_map("TARGETS") {
+                Some(aya::maps::Map::Array(map)) => {
+                    Table::map(map).map_err(|error| KernelError::Map("TARGETS", error.to_string()))?
+                }
+                _ => return Err(KernelError::Map("TARGETS", "not in the object".to_owned())),
+            },
             ports: take(&mut ebpf, "PORTS")?,
-            tokens: take(&mut ebpf, "STACK_TOKENS")?,
             sampling: take(&mut ebpf, "SAMPLING")?,
             observers: match ebpf.take_map("OBSERVERS") {
                 Some(aya::maps::Map::ArrayOfMaps(map)) => map,
@@ -266,18 +269,22 @@ impl Kernel {
         self.links.forget(pid);
     }
 
+    #[cfg(test)]
+    pub(super) fn table(&self) -> &Table {
+        &self.targets
+    }
+
     pub(crate) fn set_target(&mut self, host_tgid: u32, target: Target) -> Result<(), String> {
-        self.targets.insert(host_tgid, target, 0).map_err(|error| chain(&error))
+        self.targets.set(host_tgid, target)
     }
 
     pub(crate) fn target(&self, host_tgid: u32) -> Option<Target> {
-        self.targets.get(&host_tgid, 0).ok()
+        self.targets.get(host_tgid)
     }
 
     /// Forgets a process; it may have gone by itself.
     pub(crate) fn drop_target(&mut self, host_tgid: u32) {
-        drop(self.targets.remove(&host_tgid));
-        drop(self.tokens.remove(&host_tgid));
+        self.targets.remove(host_tgid);
     }
 
     /// Replaces the ports on which targets listen.
@@ -296,7 +303,7 @@ impl Kernel {
 
     /// Allows this many more stacks of a process.
     pub(crate) fn set_tokens(&mut self, host_tgid: u32, tokens: u32) {
-        drop(self.tokens.insert(host_tgid, tokens, 0));
+        self.targets.set_tokens(host_tgid, tokens);
     }
 
     /// Has one in this many events looked at whole.

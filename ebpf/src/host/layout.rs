@@ -2,9 +2,9 @@
 //! that it cannot go stale. `SNOWSHED_WRITE=1 cargo test -p snowshed-ebpf layout` writes it anew.
 
 use crate::wire::{
-    ConnectionRecord, Context, Event, FdRecord, FileOrigin, GrowthRecord, PageAllowance, PageCount, Place, Registers,
-    RetransmitRecord, SocketRecord, StackRecord, Target, TaskOrigin, TaskRecord, TaskState, ThreadRecord, UnixRecord,
-    UnreadRecord,
+    Bucket, ConnectionRecord, Context, Event, FdRecord, FileOrigin, GrowthRecord, PageAllowance, PageCount, Place,
+    Registers, RetransmitRecord, Slot, SocketRecord, StackRecord, Target, TaskOrigin, TaskRecord, TaskState,
+    ThreadRecord, UnixRecord, UnreadRecord,
 };
 use std::{fmt::Write as _, path::Path};
 
@@ -26,6 +26,8 @@ fn document() -> String {
         .to_owned();
     table!(text, Place { offset, entry, generation, module, table, count });
     table!(text, Target { place, inherited, observer });
+    table!(text, Slot { target, tokens, _end });
+    table!(text, Bucket { keys, slots });
     table!(text, Context { trace, span });
     table!(text, FileOrigin { ino, made, context, connection, connection_made, join, via, maker, exchange, written });
     table!(

@@ -22,6 +22,7 @@ pub(crate) mod publish;
 mod rings;
 pub(crate) mod sampler;
 pub(crate) mod sites;
+pub(crate) mod table;
 pub(crate) mod targets;
 pub(crate) mod tracefs;
 pub(crate) mod unwind;

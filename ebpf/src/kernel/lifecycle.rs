@@ -4,8 +4,8 @@
 //! ends. A new thread does not inherit it for its doings: pool threads outlive the request that made them. Where it
 //! was made and for whom is noted (`origin`).
 
-use super::{TARGETS, context, count, emit, load, offset, origin, tgid};
-use crate::wire::{Counter, EVENT_EXEC, EVENT_EXIT, EVENT_FORK, Event, LEVELS, Target};
+use super::{context, count, emit, load, offset, origin, targets, tgid};
+use crate::wire::{Counter, EVENT_EXEC, EVENT_EXIT, EVENT_FORK, Event, LEVELS, Slot, Target};
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use core::ffi::c_void;
 
@@ -35,21 +35,21 @@ pub fn process_forked(ctx: BtfTracePointContext) -> i32 {
     let parent = tgid();
     // SAFETY: the arguments of this tracepoint are trusted tasks.
     unsafe {
-        let Some(target) = TARGETS.get(parent) else { return 0 };
+        let Some(slot) = targets::find(parent) else { return 0 };
         let child: *const c_void = ctx.arg(1);
         let host: u32 = load(child, offset!(task_tgid));
         if host == parent {
-            origin::thread_made(child as *mut _, parent, target);
+            origin::thread_made(child as *mut _, parent, slot);
             return 0;
         }
-        let (context, _) = context::of_current(target);
-        // The same image: its threads publish where the parent's do.
-        let inherited = Target { inherited: context.trace, ..*target };
-        if TARGETS.insert(host, inherited, 0).is_err() {
+        let (context, _) = context::of_current(&(*slot).target);
+        // The same image: its threads publish where the parent's do. Its stacks are copied at once, before the host
+        // knows it.
+        let target = Target { inherited: context.trace, ..(*slot).target };
+        if !targets::insert(host, Slot { target, ..*slot }) {
             count(Counter::LifecycleLost);
             return 0;
         }
-        super::stack::share(parent, host);
         let (_, numbers) = numbers(child);
         let at = bpf_ktime_get_ns();
         let event = Event { kind: EVENT_FORK, host_tgid: parent, at, child: host, numbers, ..Event::default() };
@@ -61,14 +61,11 @@ pub fn process_forked(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn process_executed(_ctx: BtfTracePointContext) -> i32 {
     let host = tgid();
-    // SAFETY: plain map access.
+    // SAFETY: an entry of the table.
     unsafe {
-        let Some(target) = TARGETS.get(host) else { return 0 };
+        let Some(slot) = targets::find(host) else { return 0 };
         // Another image: where it publishes is not known until the host has looked.
-        let replaced = Target { place: Default::default(), ..*target };
-        if TARGETS.insert(host, replaced, 0).is_err() {
-            count(Counter::LifecycleLost);
-        }
+        (*slot).target.place = Default::default();
         let event = Event { kind: EVENT_EXEC, host_tgid: host, at: bpf_ktime_get_ns(), ..Event::default() };
         emit(event, Counter::LifecycleLost);
     }
@@ -80,7 +77,7 @@ pub fn process_exited(ctx: BtfTracePointContext) -> i32 {
     let host = tgid();
     // SAFETY: the argument is the exiting, trusted task.
     unsafe {
-        if TARGETS.get(host).is_none() {
+        if targets::find(host).is_none() {
             return 0;
         }
         let task: *const c_void = ctx.arg(0);
@@ -88,9 +85,7 @@ pub fn process_exited(ctx: BtfTracePointContext) -> i32 {
         if load::<i32>(signal, offset!(signal_live)) != 0 {
             return 0;
         }
-        if TARGETS.remove(host).is_err() {
-            count(Counter::LifecycleLost);
-        }
+        targets::remove(host);
         let event = Event { kind: EVENT_EXIT, host_tgid: host, at: bpf_ktime_get_ns(), ..Event::default() };
         emit(event, Counter::LifecycleLost);
     }

@@ -1,6 +1,6 @@
 //! What the kernel programs share: offsets, the filter, counters, context, stacks, storage.
 //!
-//! Cost: an unwatched process pays one hash look-up per hooked event and nothing else.
+//! Cost: an unwatched process pays one call of a helper and one look-up in an array per hooked event, nothing else.
 
 pub mod context;
 pub mod holder;
@@ -8,8 +8,9 @@ pub mod lifecycle;
 pub mod origin;
 pub mod stack;
 pub mod storage;
+pub mod targets;
 
-use crate::wire::{COUNTERS, Counter, Event, Offsets, SAMPLINGS, Target};
+use crate::wire::{COUNTERS, Counter, Event, Offsets, SAMPLINGS, Slot, Target};
 use aya_ebpf::{
     bindings::task_struct,
     helpers::{
@@ -17,7 +18,7 @@ use aya_ebpf::{
         generated::{bpf_get_current_task_btf, bpf_get_prandom_u32},
     },
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, PerCpuArray, RingBuf},
 };
 use core::{ffi::c_void, ptr::read_volatile};
 
@@ -56,10 +57,6 @@ pub fn constant(value: &'static u64) -> usize {
 pub fn is_there(offset: usize) -> bool {
     offset < 1 << 16
 }
-
-/// Watched processes; 1,024 at most, children included.
-#[map]
-pub static TARGETS: HashMap<u32, Target> = HashMap::with_max_entries(1024, 0);
 
 /// Delivered and lost, per [`Counter`].
 #[map]
@@ -142,7 +139,21 @@ pub fn tgid() -> u32 {
 pub struct Watched {
     pub task: *mut task_struct,
     pub tgid: u32,
-    pub target: &'static Target,
+    slot: *mut Slot,
+}
+
+impl Watched {
+    #[inline(always)]
+    pub fn target(&self) -> &'static Target {
+        // SAFETY: an entry of the table of targets, which says what may happen to it.
+        unsafe { &(*self.slot).target }
+    }
+
+    /// Copies the thread's stack for a thing that came in, if a token is left.
+    #[inline(always)]
+    pub fn copy_stack(&self, thing: u64, made: u64) {
+        stack::copy(self.tgid, self.slot, thing, made);
+    }
 }
 
 /// The current thread, if its process is watched. Its task is asked for first and its process read from that: whoever
@@ -150,12 +161,9 @@ pub struct Watched {
 #[inline(always)]
 pub fn watched() -> Option<Watched> {
     let task = current();
-    // SAFETY: the current task is trusted. Entries are only replaced whole; a stale read costs one wrong context
-    // offset, which is checked.
-    unsafe {
-        let tgid: u32 = load(task.cast(), offset!(task_tgid));
-        Some(Watched { task, tgid, target: TARGETS.get(tgid)? })
-    }
+    // SAFETY: the current task is trusted.
+    let tgid: u32 = unsafe { load(task.cast(), offset!(task_tgid)) };
+    Some(Watched { task, tgid, slot: targets::find(tgid)? })
 }
 
 #[inline(always)]

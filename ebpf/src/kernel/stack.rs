@@ -4,18 +4,14 @@
 //! host) bounds them. A copy ends where the stack does; page by page, because the first that is not mapped is an end too.
 
 use super::{count, current, load, offset};
-use crate::wire::{Counter, PAGE, RED_ZONE, Registers, STACK_PAGES, StackRecord};
+use crate::wire::{Counter, PAGE, RED_ZONE, Registers, STACK_PAGES, Slot, StackRecord};
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::generated::{bpf_probe_read_user, bpf_task_pt_regs},
     macros::map,
-    maps::{HashMap, RingBuf},
+    maps::RingBuf,
 };
 use core::{cmp::min, ffi::c_void, ptr::read_volatile};
-
-/// Stacks that may still be copied, per process; the host fills it up.
-#[map]
-static STACK_TOKENS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
 
 /// Copied stacks.
 #[map]
@@ -35,25 +31,12 @@ pub fn registers() -> *const c_void {
     unsafe { bpf_task_pt_regs(current()) as *const c_void }
 }
 
-/// A child may have its stacks copied at once, before the host knows it.
-#[inline(always)]
-pub fn share(parent: u32, child: u32) {
-    // SAFETY: plain map access; a full table only means that the child has none until the host gives it some.
-    unsafe {
-        if let Some(tokens) = STACK_TOKENS.get(parent)
-            && STACK_TOKENS.insert(child, *tokens, 0).is_err()
-        {
-            count(Counter::StacksLost);
-        }
-    }
-}
-
 /// Copies the current thread's stack for a file that came in, if a token is left.
 #[inline(always)]
-pub fn copy(host_tgid: u32, file: u64, made: u64) {
-    let Some(tokens) = STACK_TOKENS.get_ptr_mut(host_tgid) else { return };
-    // SAFETY: the entry is a u32; a lost update costs a token.
+pub fn copy(host_tgid: u32, slot: *mut Slot, file: u64, made: u64) {
+    // SAFETY: an entry of the table of targets; a lost update costs a token.
     unsafe {
+        let tokens = &raw mut (*slot).tokens;
         if *tokens == 0 {
             return;
         }

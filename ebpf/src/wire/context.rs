@@ -29,7 +29,7 @@ impl Place {
 
 /// A watched process, by its tgid in the initial pid namespace.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// Where its threads publish.
     pub place: Place,
@@ -37,6 +37,41 @@ pub struct Target {
     pub inherited: [u64; 2],
     /// Not 0: threads that publish nothing are looked up in the map that another observer fills ([`JOIN_OBSERVER`]).
     pub observer: u64,
+}
+
+/// An entry of the table of targets.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Slot {
+    /// The process.
+    pub target: Target,
+    /// Stacks that may still be copied; the host fills it up.
+    pub tokens: u32,
+    /// Always zero.
+    pub _end: u32,
+}
+
+/// Entries of a bucket: with as many targets as may be watched, one that overflows is as good as never met.
+pub const WAYS: usize = 8;
+/// Buckets of the table of targets, a power of two.
+pub const BUCKETS: u32 = 256;
+/// The key of an entry that is being filled.
+pub const TAKEN: u64 = u64::MAX;
+
+/// The entries in which a process may be found.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bucket {
+    /// The processes, by tgid in the initial pid namespace; 0: free, or [`TAKEN`].
+    pub keys: [u64; WAYS],
+    /// What is known of each.
+    pub slots: [Slot; WAYS],
+}
+
+/// Where a process is to be found.
+#[inline(always)]
+pub const fn bucket_of(host_tgid: u32) -> u32 {
+    (host_tgid ^ host_tgid >> 8) & (BUCKETS - 1)
 }
 
 /// What a thread published: the first 24 bytes of the standard's record.

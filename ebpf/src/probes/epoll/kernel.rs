@@ -4,7 +4,7 @@
 //! never waited as a target does not have.
 
 use crate::{
-    kernel::{TaskFile, Watched, count, current, is_there, load, offset, peek, stack, storage::TASKS, watched},
+    kernel::{TaskFile, Watched, count, is_there, load, offset, peek, stack, storage::TASKS, watched},
     wire::{Counter, NO_INSTANCE, UnreadRecord},
 };
 use aya_ebpf::{
@@ -133,9 +133,9 @@ pub fn ring_entered(ctx: TracePointContext) -> u32 {
 /// At the exit of all of them.
 #[tracepoint]
 pub fn wait_left(ctx: TracePointContext) -> u32 {
+    let Some(Watched { task: current, .. }) = watched() else { return 0 };
     // SAFETY: the current task is trusted.
     unsafe {
-        let current = current();
         let Some(task) = TASKS.get(current, false) else { return 0 };
         if task.wait_since == 0 {
             return 0;

@@ -3,8 +3,8 @@
 
 use crate::{
     kernel::{
-        TARGETS, TaskFile, Watched, context, count, divisor, file_of, holder, load, offset, peek, sampled, stack,
-        storage::TASKS, watched,
+        TaskFile, Watched, context, count, divisor, file_of, holder, load, offset, peek, sampled, stack,
+        storage::TASKS, targets, watched,
     },
     wire::{
         ConnectionRecord, Counter, FdRecord, FileOrigin, SAMPLE_CONNECTIONS, SAMPLE_FD, VIA_ACCEPT, VIA_EXISTING,
@@ -98,7 +98,7 @@ fn remember(thread: Watched, fd: i64, via: u16) {
     let whole = via == VIA_OPEN && sampled(SAMPLE_FD);
     if whole {
         // A connection belongs to whom it will serve, not to the thread that happened to accept it.
-        let (context, join) = context::of_current(thread.target);
+        let (context, join) = context::of_current(thread.target());
         (origin.context, origin.join) = (context, join as u16);
         // SAFETY: the thread's task is trusted.
         if let Some(task) = unsafe { TASKS.get(thread.task, false) } {
@@ -109,7 +109,7 @@ fn remember(thread: Watched, fd: i64, via: u16) {
     }
     count(if keep(file, origin) { Counter::Files } else { Counter::FilesLost });
     if whole {
-        stack::copy(thread.tgid, file, made);
+        thread.copy_stack(file, made);
     }
 }
 
@@ -252,7 +252,7 @@ pub extern "C" fn fd_list(ctx: *const TaskFile) -> i32 {
         if task.is_null() || file.is_null() {
             return 0;
         }
-        if TARGETS.get(load::<u32>(task, offset!(task_tgid))).is_none() {
+        if targets::get(load::<u32>(task, offset!(task_tgid))).is_none() {
             return 0;
         }
         let inode: *const c_void = load(file, offset!(file_f_inode));

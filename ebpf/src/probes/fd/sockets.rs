@@ -6,7 +6,7 @@
 
 use super::{S_IFMT, S_IFSOCK};
 use crate::{
-    kernel::{TARGETS, TaskFile, is_there, load, offset, peek},
+    kernel::{TaskFile, is_there, load, offset, peek, targets},
     wire::{ConnectionRecord, UNIX_NAME, UnixRecord},
 };
 use aya_ebpf::helpers::{
@@ -133,7 +133,7 @@ pub extern "C" fn unix_list(ctx: *const TaskFile) -> i32 {
         if task.is_null() || file.is_null() {
             return 0;
         }
-        if TARGETS.get(load::<u32>(task, offset!(task_tgid))).is_none() {
+        if targets::get(load::<u32>(task, offset!(task_tgid))).is_none() {
             return 0;
         }
         let inode: *const c_void = load(file, offset!(file_f_inode));

@@ -9,7 +9,7 @@
 
 use super::memory::resident;
 use crate::{
-    kernel::{TARGETS, context, count, current, emit, load, offset, stack, tgid},
+    kernel::{context, count, current, emit, load, offset, stack, targets, tgid},
     wire::{Counter, EVENT_OOM, Event, GrowthRecord, PAGES_ANON, PAGES_SHMEM, PageAllowance, PageCount},
 };
 use aya_ebpf::{
@@ -98,7 +98,7 @@ pub fn pages_counted(ctx: BtfTracePointContext) -> i32 {
             return 0;
         }
         (*shared).tokens -= 1;
-        let Some(target) = TARGETS.get(host) else { return 0 };
+        let Some(target) = targets::get(host) else { return 0 };
         let Some(mut entry) = GROWTHS.reserve::<GrowthRecord>(0) else {
             count(Counter::GrowthsLost);
             return 0;

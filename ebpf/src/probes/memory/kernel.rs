@@ -2,7 +2,7 @@
 //! in memory. No hook, so nothing is paid between looks.
 
 use crate::{
-    kernel::{TARGETS, context, file_of, is_there, lifecycle, load, offset, peek, storage::TASKS},
+    kernel::{context, file_of, is_there, lifecycle, load, offset, peek, storage::TASKS, targets},
     wire::{NO_INSTANCE, PAGE, Registers, STACK_PAGES, StackRecord, TaskState, ThreadRecord},
 };
 use aya_ebpf::{
@@ -118,7 +118,7 @@ pub extern "C" fn thread_list(ctx: *const Task) -> i32 {
                 (record.ready, record.instance) = waiting(base, state);
             }
             if state.waits != 0
-                && let Some(target) = TARGETS.get(record.host[1])
+                && let Some(target) = targets::get(record.host[1])
                 && !target.place.is_none()
             {
                 record.context = context::of_task(task, &target.place).unwrap_or_default();

@@ -7,9 +7,9 @@
 use super::stamps::CONNECTIONS;
 use crate::{
     kernel::{
-        TARGETS, TaskFile, count,
+        TaskFile, count,
         holder::{HOLDERS, Holder},
-        load, offset, peek, watched,
+        load, offset, peek, targets, watched,
     },
     wire::{
         Counter, SOCKET_CLOSED, SOCKET_FAILED, SOCKET_MULTIPATH, SOCKET_OWN_ZERO, SOCKET_PEER_ZERO,
@@ -99,7 +99,7 @@ pub extern "C" fn tcp_list(ctx: *const TaskFile) -> i32 {
             return 0;
         }
         let host_tgid: u32 = load(task, offset!(task_tgid));
-        if TARGETS.get(host_tgid).is_none() {
+        if targets::get(host_tgid).is_none() {
             return 0;
         }
         let socket: *const c_void = bpf_sock_from_file(file.cast_mut().cast()).cast();
