@@ -9,13 +9,15 @@
 mod victim;
 
 use snowshed_ebpf::{Options, Session};
-use snowshed_engine::model::{Holding, Holdings, Join, Observation};
+use snowshed_engine::model::{Holding, HoldingKind, Holdings, Join, Observation};
 use std::{
     collections::BTreeMap,
     fs,
     io::{BufRead as _, BufReader, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 use victim::Victim;
@@ -300,4 +302,47 @@ fn exact_at_every_stop(victim: &Victim, is_kind: impl Fn(&str, &str) -> bool) {
     });
     // Stacks may find their ring full while nobody looks; descriptors are never lost.
     println!("{} stacks lost", lost.sum::<u64>());
+}
+
+/// Connections of before the agent's time, each of which is read from for the first time while it looks.
+const SERVER: &str = "
+import socket, time
+listener = socket.create_server(('127.0.0.1', 0), backlog=256); say(listener.getsockname()[1])
+held = [listener.accept()[0] for _ in range(200)]
+say('ready'); wait()
+for connection in held:
+    connection.recv(1); time.sleep(0.002)
+say('read'); wait()
+";
+
+#[test]
+fn what_is_learned_of_a_file_while_it_is_looked_at_does_not_hide_it() {
+    let victim = Victim::start(SERVER);
+    let port: u16 = victim.line().parse().unwrap();
+    let mut clients: Vec<_> = (0..200).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    victim.expect("ready");
+    let mut session = start(victim.pid());
+    let view = session.holdings(victim.pid()).unwrap();
+    let accepted = |item: &&Holding| item.kind == HoldingKind::TcpAccepted;
+    let numbers: Vec<i32> = view.items.iter().filter(accepted).map(|item| item.number).collect();
+    assert_eq!(numbers.len(), 200);
+    clients.iter_mut().for_each(|client| client.write_all(b"x").unwrap());
+    victim.go_on();
+    let read = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            victim.expect("read");
+            read.store(true, Ordering::Relaxed);
+        });
+        while !read.load(Ordering::Relaxed) {
+            let told: Vec<i32> =
+                session.open(victim.pid(), &numbers).unwrap().iter().map(|open| open.item.number).collect();
+            let missing: Vec<_> = numbers.iter().filter(|number| !told.contains(number)).collect();
+            assert!(missing.is_empty(), "open, and not told: {missing:?}");
+        }
+    });
+    let known = session.holdings(victim.pid()).unwrap();
+    let key = |items: &[Holding], number| items.iter().find(|item| item.number == number).map(|item| item.key);
+    let changed = numbers.iter().filter(|number| key(&view.items, **number) != key(&known.items, **number)).count();
+    assert!(changed > 100, "only {changed} of 200 were learned of: nothing was shown");
 }

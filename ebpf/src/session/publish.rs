@@ -18,6 +18,8 @@ use std::path::Path;
 
 /// Looks of one turn: the others are due at the next.
 const MOST_LOOKS: usize = 16;
+/// After so long it has surely been noted who ran.
+const NOTED: Nanos = 1_000_000_000;
 /// Reasons that are told.
 const MOST_REASONS: usize = 8;
 
@@ -56,6 +58,11 @@ impl Session {
         let due: Vec<Pid> = due.map(|(pid, _)| *pid).take(MOST_LOOKS).collect();
         for pid in due {
             let Some(publisher) = self.publishers.get_mut(&pid) else { continue };
+            // Who runs is noted several times a second.
+            if publisher.looked().is_some_and(|at| at + NOTED < now && self.targets.is_asleep(pid, at)) {
+                publisher.let_sleep(now);
+                continue;
+            }
             if !publisher.follow(now, &self.away) {
                 continue;
             }

@@ -3,7 +3,7 @@
 //!
 //! Invariant: nobody waits for a target for longer than [`WAIT`]. A look that takes longer goes on by itself; until it is
 //! back, what was known stays and the process is not looked at again.
-//! Cost: a thread for each look, for as long as it takes.
+//! Cost: a thread for each look, for as long as it takes; nothing for a process that has not run since its last.
 
 use super::Publisher;
 use crate::host::clock;
@@ -22,6 +22,8 @@ use std::{
 const WAIT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(50));
 /// How often one that is away is asked for.
 const AGAIN: Nanos = 200_000_000;
+/// How often one that sleeps is asked whether it still does.
+const SLEEP: Nanos = 1_000_000_000;
 /// After this long it is said.
 const LONG: Nanos = 2_000_000_000;
 /// Looks that are away at the same time.
@@ -34,6 +36,8 @@ pub(crate) struct Followed {
     known: Publisher,
     away: Option<(Receiver<Publisher>, Nanos)>,
     due: Nanos,
+    /// When the last look began.
+    looked: Nanos,
 }
 
 /// How many looks are away.
@@ -63,15 +67,16 @@ impl Followed {
     /// Looked at for the first time.
     pub(crate) fn begin(pid: Pid, away: &Away) -> Self {
         let now = clock::now();
-        let mut followed = Self { pid, known: Publisher::new(now), away: None, due: now };
+        let mut followed = Self { pid, known: Publisher::new(now), away: None, due: now, looked: now };
         followed.look(now, WAIT.0, away);
         followed
     }
 
     /// The child of one that is known.
     pub(crate) fn forked(&self, pid: Pid) -> Self {
-        let known = self.known.forked(clock::now());
-        Self { pid, due: known.due(), known, away: None }
+        let now = clock::now();
+        let known = self.known.forked(now);
+        Self { pid, due: known.due(), known, away: None, looked: now }
     }
 
     /// What is known of it.
@@ -82,6 +87,16 @@ impl Followed {
     /// When it wants to be looked at.
     pub(crate) fn due(&self) -> Nanos {
         self.due
+    }
+
+    /// When it was last looked at; `None` while a look is away.
+    pub(crate) fn looked(&self) -> Option<Nanos> {
+        self.away.is_none().then_some(self.looked)
+    }
+
+    /// It has not run since: what only it can change is as it was.
+    pub(crate) fn let_sleep(&mut self, now: Nanos) {
+        self.due = now + SLEEP;
     }
 
     /// Why what it publishes is not read.
@@ -117,6 +132,7 @@ impl Followed {
                 return false;
             }
             self.away = Some((take, now));
+            self.looked = now;
         }
         let Some((take, _)) = &self.away else { return false };
         match take.recv_timeout(wait) {

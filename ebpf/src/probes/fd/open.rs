@@ -202,6 +202,12 @@ fn direct(lines: impl std::io::BufRead) -> DirectFds {
     found
 }
 
+/// Address and inode of each file that the last look found, by number.
+pub(super) fn files(look: &Look<'_>) -> HashMap<i32, (u64, u64)> {
+    let number = |fd| i32::try_from(fd).unwrap_or(i32::MAX);
+    super::connections::records(look.buffer).map(|(record, _)| (number(record.fd), (record.file, record.ino))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

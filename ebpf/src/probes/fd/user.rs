@@ -238,6 +238,7 @@ impl Probe for Fd {
     fn open(&mut self, look: &mut Look<'_>, pid: Pid, wanted: &[i32]) -> Option<Vec<OpenFd>> {
         let wanted: HashSet<i32> = wanted.iter().copied().collect();
         let items = self.holdings(look, pid)?.items.into_iter().filter(|item| wanted.contains(&item.number));
+        let before = open::files(look);
         let mut all: Vec<OpenFd> = items.map(OpenFd::new).collect();
         let places: HashMap<i32, usize> = all.iter().enumerate().map(|(at, one)| (one.item.number, at)).collect();
         let place = |fd: u32| places.get(&i32::try_from(fd).unwrap_or(i32::MAX)).copied();
@@ -261,8 +262,14 @@ impl Probe for Fd {
         all.iter_mut().for_each(|one| open::look_up(pid, one));
         // A number that was closed and given out again meanwhile would carry another file's name.
         let after = self.holdings(look, pid)?.items;
-        let still: HashSet<(i32, u64)> = after.iter().map(|item| (item.number, item.key)).collect();
-        all.retain(|one| still.contains(&(one.item.number, one.item.key)));
+        if look.kernel.is_some() {
+            // Not by their keys: what is remembered of a file may be forgotten between two looks, and it is the same file.
+            let after = open::files(look);
+            all.retain(|one| before.get(&one.item.number) == after.get(&one.item.number));
+        } else {
+            let still: HashSet<(i32, u64)> = after.iter().map(|item| (item.number, item.key)).collect();
+            all.retain(|one| still.contains(&(one.item.number, one.item.key)));
+        }
         Some(all)
     }
 
