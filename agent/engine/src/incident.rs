@@ -69,6 +69,8 @@ struct Gist {
 #[derive(Debug)]
 pub(crate) struct Episode {
     pub(crate) incident: Incident,
+    /// What the anomaly is of that opened it.
+    of: Option<CauseKind>,
     /// The causes as proposed, before symptoms were explained away.
     proposed: Vec<Cause>,
     quiet_since: Option<Nanos>,
@@ -96,7 +98,7 @@ impl Episode {
             causes: Vec::new(),
             actions: Vec::new(),
         };
-        Self { incident, proposed: Vec::new(), quiet_since: None, usual: None, told: Gist::default(), told_at: None }
+        Self { incident, of: first.of, proposed: Vec::new(), quiet_since: None, usual: None, told: Gist::default(), told_at: None }
     }
 
     /// Takes in what is found now.
@@ -111,13 +113,14 @@ impl Episode {
         }
         (self.quiet_since, incident.times.recovered, incident.updated) = (None, None, now);
         incident.severity = findings.iter().map(|found| found.severity).fold(incident.severity, Severity::max);
-        let same = findings.iter().find(|found| found.kind == incident.trigger.kind);
-        if let Some(same) = same {
+        let held = findings.iter().find(|found| found.kind == incident.trigger.kind).map(|held| held.kind);
+        let is_same = |found: &&Finding| found.kind == incident.trigger.kind && found.of == self.of;
+        if let Some(same) = findings.iter().find(is_same) {
             incident.trigger.detail.clone_from(&same.detail);
             // A second look may see further back, never later.
             incident.times.onset = incident.times.onset.min(same.onset);
         }
-        for unit in causes::ALL.iter().filter(|unit| findings.iter().any(|found| found.kind == unit.needs)) {
+        for unit in causes::ALL.iter().filter(|unit| findings.iter().any(|found| unit.needs.contains(&found.kind))) {
             let mut proposed = (unit.propose)(scene);
             proposed.iter_mut().for_each(|cause| keep_worst(cause, &self.proposed));
             if !proposed.is_empty() {
@@ -126,7 +129,7 @@ impl Episode {
             }
         }
         incident.causes.clone_from(&self.proposed);
-        incident.verdict = rank(scene, same.map(|same| same.kind), &mut incident.causes);
+        incident.verdict = rank(scene, held.map(|held| (held, self.of)), &mut incident.causes);
         if incident.verdict == Verdict::Named {
             incident.times.named.get_or_insert(now);
         }
@@ -201,8 +204,9 @@ impl Episode {
 fn keep_worst(cause: &mut Cause, known: &[Cause]) {
     let size = |cause: &Cause| cause.evidence.first().map_or(0.0, |evidence| evidence.after);
     let same = known.iter().find(|known| causes::identity(known) == causes::identity(cause));
-    // Leaks tell their own most, beside what is still held.
-    let faded = |known: &&Cause| known.kind == CauseKind::EventLoopStall && size(known) > size(cause);
+    // Leaks and growth tell their own most, beside what is still held.
+    let fades = !matches!(cause.kind, CauseKind::FdLeak | CauseKind::TaskLeak | CauseKind::MemoryGrowth);
+    let faded = |known: &&Cause| fades && size(known) > size(cause);
     if let Some(worst) = same.filter(faded) {
         cause.title.clone_from(&worst.title);
         cause.evidence.clone_from(&worst.evidence);
