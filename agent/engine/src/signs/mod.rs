@@ -125,7 +125,7 @@ impl Signs {
     /// Takes a request that ended.
     pub(crate) fn request(&mut self, told: &Request, ended: Nanos) {
         self.heard = self.heard.max(Some(ended));
-        let Some(judged) = self.routes.ended(told) else { return };
+        let Some(judged) = self.routes.ended(told, ended) else { return };
         let one = |is: bool| if is { 1.0 } else { 0.0 };
         self.add(Sign::Failed, ended, one(judged.failed), 1.0);
         // What fails at once is not quick.

@@ -1,11 +1,13 @@
 //! What requests suffer, each held against its own route: slow, failed, or open for much longer than any was.
 //!
 //! A route's usual times are running quantiles, moved a little by every request, so that a heavier mix of routes is
-//! no slowness. Invariant: a route that few requests were seen of says nothing. Memory: 32 routes.
+//! no slowness; slow requests move them by the clock, not by their number, so that a quarter of an hour of slowness
+//! is needed to make it usual, at any rate of requests. Invariant: a route that few requests were seen of says
+//! nothing. Memory: 32 routes.
 
 use crate::{
     model::{Nanos, OpenRequests, Request},
-    window::seconds,
+    window::{SECOND, seconds},
 };
 use std::collections::BTreeMap;
 
@@ -19,6 +21,8 @@ const ENOUGH: u32 = 20;
 const SLOW: (f64, f64) = (3.0, 0.1);
 /// Hung: open for so many times what nearly all took, and for at least so many seconds.
 const HUNG: (f64, f64) = (4.0, 5.0);
+/// A slow request moves what is usual only so long after another one did.
+const LEARN_EVERY: Nanos = 20 * SECOND;
 /// A quantile moves by this share, times its distance from the middle.
 const STEP: f64 = 0.04;
 /// At first it moves faster, to find its place.
@@ -45,6 +49,8 @@ impl Quantile {
 #[derive(Clone, Copy, Debug)]
 struct Route {
     seen: u32,
+    /// When a slow request last moved what is usual.
+    learnt: Nanos,
     /// Until the first byte: the median.
     first_byte: Quantile,
     /// Until the end: nearly all.
@@ -65,7 +71,7 @@ pub(super) struct Routes(BTreeMap<String, Route>);
 
 impl Routes {
     /// Takes a request that ended. One that the breaker refused says nothing: `None`.
-    pub(super) fn ended(&mut self, told: &Request) -> Option<Judged> {
+    pub(super) fn ended(&mut self, told: &Request, at: Nanos) -> Option<Judged> {
         if told.status == Some(429) {
             return None;
         }
@@ -78,6 +84,7 @@ impl Routes {
         let whole = seconds(told.ended.saturating_sub(told.started));
         let route = self.0.entry(name).or_insert(Route {
             seen: 0,
+            learnt: 0,
             first_byte: Quantile { share: 0.5, value: first_byte.clamp(1e-6, 1e6) },
             whole: Quantile { share: 0.95, value: whole.clamp(1e-6, 1e6) },
         });
@@ -85,7 +92,9 @@ impl Routes {
         let is_slow = first_byte > (SLOW.0 * usual).max(usual + SLOW.1);
         let slow = (route.seen >= ENOUGH).then_some(is_slow);
         // What is quick because it failed is no measure.
-        if !failed {
+        let learns = slow != Some(true) || at.saturating_sub(route.learnt) >= LEARN_EVERY;
+        if !failed && learns {
+            route.learnt = if slow == Some(true) { at } else { route.learnt };
             let step = if route.seen < ENOUGH { FIRST_STEP } else { STEP };
             route.first_byte.take(first_byte, step);
             route.whole.take(whole, step);
@@ -131,8 +140,8 @@ mod tests {
     fn usual() -> Routes {
         let mut routes = Routes::default();
         for n in 0..200 {
-            routes.ended(&request("GET /light", 20 + n * 7 % 20, 200));
-            routes.ended(&request("GET /heavy", 400 + n * 70 % 400, 200));
+            routes.ended(&request("GET /light", 20 + n * 7 % 20, 200), 0);
+            routes.ended(&request("GET /heavy", 400 + n * 70 % 400, 200), 0);
         }
         routes
     }
@@ -140,7 +149,7 @@ mod tests {
     #[test]
     fn a_request_is_slow_by_its_own_route() {
         let mut routes = usual();
-        let slow = |routes: &mut Routes, route, ms| routes.ended(&request(route, ms, 200)).unwrap().slow;
+        let slow = |routes: &mut Routes, route, ms| routes.ended(&request(route, ms, 200), 0).unwrap().slow;
         assert_eq!(slow(&mut routes, "GET /light", 110), Some(false), "80 ms more are of no account");
         assert_eq!(slow(&mut routes, "GET /light", 600), Some(true));
         assert_eq!(slow(&mut routes, "GET /heavy", 1_100), Some(false));
@@ -151,12 +160,28 @@ mod tests {
     #[test]
     fn failures_count_and_the_breakers_refusals_do_not() {
         let mut routes = usual();
-        assert!(routes.ended(&request("GET /light", 1, 503)).unwrap().failed);
-        assert_eq!(routes.ended(&request("GET /light", 1, 429)), None);
+        assert!(routes.ended(&request("GET /light", 1, 503), 0).unwrap().failed);
+        assert_eq!(routes.ended(&request("GET /light", 1, 429), 0), None);
         for _ in 0..500 {
-            routes.ended(&request("GET /light", 1, 500));
+            routes.ended(&request("GET /light", 1, 500), 0);
         }
-        assert_eq!(routes.ended(&request("GET /light", 110, 200)).unwrap().slow, Some(false), "its usual time stays");
+        assert_eq!(routes.ended(&request("GET /light", 110, 200), 0).unwrap().slow, Some(false), "its usual time stays");
+    }
+
+    #[test]
+    fn slowness_becomes_usual_by_the_clock_whatever_the_rate() {
+        for per_second in [2, 200] {
+            let (mut routes, mut learnt) = (usual(), None);
+            for n in 0..2_000 * per_second {
+                let at = 100 * SECOND + n * SECOND / per_second;
+                let slow = routes.ended(&request("GET /light", 600, 200), at).unwrap().slow;
+                if slow == Some(false) {
+                    learnt = Some(n / per_second);
+                    break;
+                }
+            }
+            assert!(learnt.is_some_and(|seconds| (300..1_800).contains(&seconds)), "{per_second}: {learnt:?}");
+        }
     }
 
     #[test]
@@ -172,7 +197,9 @@ mod tests {
     #[test]
     fn routes_without_end_are_bounded() {
         let mut routes = Routes::default();
-        (0..1_000).for_each(|n| drop(routes.ended(&request(&format!("GET /{n}"), n, 200))));
+        for n in 0..1_000 {
+            routes.ended(&request(&format!("GET /{n}"), n, 200), 0);
+        }
         assert_eq!(routes.0.len(), ROUTES);
     }
 }

@@ -14,6 +14,8 @@ type Lines = Vec<(Nanos, Observation)>;
 
 /// The length of a step, seconds.
 const STEP: u64 = 2;
+/// The first of several processes, which tells of the machine.
+const FIRST: u32 = 701;
 const DATABASE: &str = "10.0.0.7:5432";
 const LISTENER: &str = "0.0.0.0:8080";
 
@@ -24,6 +26,8 @@ struct Step {
     requests: (u64, u64),
     route: &'static str,
     status: u16,
+    /// Whether its connections are looked at.
+    network: bool,
     /// Segments sent, and sent again.
     segments: (u64, u64),
     /// Connects that were refused.
@@ -50,6 +54,7 @@ const CALM: Step = Step {
     requests: (4, 40),
     route: ROUTE,
     status: 200,
+    network: true,
     segments: (4_000, 1),
     refused: 0,
     trip: 2,
@@ -95,7 +100,9 @@ impl Seen {
                 weight: 1.0,
             }));
         }
-        self.network(service, step);
+        if step.network {
+            self.network(service, step);
+        }
         if step.waiters > 0 {
             let wait_ns = u64::from(step.waiters) * STEP * SECOND;
             service.see(Observation::LockWait(LockWait {
@@ -157,13 +164,16 @@ impl Seen {
         let (queue, limit, multipath) = (if step.dropped > 0 { 128 } else { 0 }, 128, false);
         let address = LISTENER.parse().unwrap();
         let listeners = vec![TcpListener { address, multipath, queue, limit, dropped: self.dropped }];
-        let peers = vec![outgoing, incoming];
+        let peers = if pid == PID { vec![outgoing, incoming] } else { vec![outgoing] };
         service.see(Observation::Tcp(TcpLook { pid, at: now, peers, listeners, zero_windows: None, window_probes: None }));
         let item = |signal, amount| HostItem { signal, place: "eth0".into(), amount };
         let (since, until, scope) = (now - STEP * SECOND, now, HostScope::Network);
         let items =
             vec![item(HostSignal::NicRxMissed, step.ring.0), item(HostSignal::NicRxDropped, step.ring.1)];
         service.see(Observation::Host(HostLook { scope, pid: Some(pid), since, until, items }));
+        if pid != PID && pid != FIRST {
+            return;
+        }
         let time = |signal, hundredths: u64| HostItem { signal, place: String::new(), amount: ms(hundredths * 10 * STEP) };
         let items = vec![time(HostSignal::CpuSome, step.pressure.0), time(HostSignal::IoSome, step.pressure.1)];
         service.see(Observation::Host(HostLook { scope: HostScope::Machine, pid: None, since, until, items }));
@@ -295,7 +305,7 @@ pub(crate) fn oom_kill() -> Lines {
     service.lines()
 }
 
-/// Four processes whose connections are well.
+/// Three processes whose connections are well.
 pub(crate) fn healthy_network() -> Lines {
     healthy(&[
         // As many losses as a wide network has, and a burst of them.
@@ -315,34 +325,36 @@ pub(crate) fn healthy_network() -> Lines {
     ])
 }
 
+const QUIET: Step = Step { network: false, ..CALM };
+
 /// Four processes that wait now and then, and are well.
 pub(crate) fn healthy_waits() -> Lines {
     healthy(&[
         // A burst of work: throttled, and slow, for six seconds.
         &|second| {
             let burst = (80..86).contains(&second);
-            Step { throttled: if burst { 18 } else { 1 }, delay: if burst { 2_500 } else { 40 }, requests: (2, if burst { 500 } else { 40 }), ..CALM }
+            Step { throttled: if burst { 18 } else { 1 }, delay: if burst { 2_500 } else { 40 }, requests: (2, if burst { 500 } else { 40 }), ..QUIET }
         },
         // A lock that is held for four seconds, and a pool whose idle threads queue for a mutex from then on.
-        &|second| Step { waiters: if (60..64).contains(&second) { 6 } else if second > 90 { 7 } else { 0 }, ..CALM },
+        &|second| Step { waiters: if (60..64).contains(&second) { 6 } else if second > 90 { 7 } else { 0 }, ..QUIET },
         // A start: throttled and slow for half a minute.
         &|second| {
             let start = second < 34;
-            Step { throttled: if start { 19 } else { 0 }, requests: (2, if start { 700 } else { 50 }), ..CALM }
+            Step { throttled: if start { 19 } else { 0 }, requests: (2, if start { 700 } else { 50 }), ..QUIET }
         },
         // A backup that nobody waits for, and a heavier route that is used from then on.
         &|second| {
             let backup = second >= 70;
             let (route, requests) = if backup { ("GET /archive", (2, 900)) } else { (ROUTE, (2, 40)) };
-            Step { blocked: u32::from(backup) * 2, route, requests, pressure: (5, if backup { 60 } else { 2 }), ..CALM }
+            Step { blocked: u32::from(backup) * 2, route, requests, pressure: (5, if backup { 60 } else { 2 }), ..QUIET }
         },
     ])
 }
 
 fn healthy(processes: &[&dyn Fn(u64) -> Step]) -> Lines {
     let mut service = Service::start();
-    let mut seen: Vec<Seen> = (0..processes.len()).map(|n| Seen::new(701 + u32::try_from(n).unwrap())).collect();
-    for second in (4..150_u64).step_by(2) {
+    let mut seen: Vec<Seen> = (0..processes.len()).map(|n| Seen::new(FIRST + u32::try_from(n).unwrap())).collect();
+    for second in (4..130_u64).step_by(2) {
         service.at(second * SECOND);
         for (seen, process) in seen.iter_mut().zip(processes) {
             let step = process(second);
