@@ -47,9 +47,12 @@ impl Departed {
         true
     }
 
-    /// A process of this name has begun.
-    pub(crate) fn succeeded(&mut self, name: &str, now: Nanos, out: &mut Vec<Output>) {
-        let waits = |known: &&mut One| known.incident.name == name && known.incident.times.recovered.is_none();
+    /// A process of this name that began then is there. One that was there before is no successor.
+    pub(crate) fn succeeded(&mut self, name: &str, started: Nanos, now: Nanos, out: &mut Vec<Output>) {
+        let waits = |known: &&mut One| {
+            let incident = &known.incident;
+            incident.name == name && incident.times.recovered.is_none() && started.saturating_add(SECOND) >= known.last
+        };
         if let Some(known) = self.0.iter_mut().find(waits) {
             (known.incident.times.recovered, known.incident.updated) = (Some(now), now);
             out.push(Output::Incident(Box::new(known.incident.clone())));

@@ -254,13 +254,10 @@ impl Engine {
             self.forget(told.pid, out);
         }
         self.exited.retain(|pid| *pid != told.pid);
-        let is_new = !self.targets.contains_key(&told.pid);
         let Some(target) = self.admit(told.pid) else { return };
         target.seen(told);
-        let name = target.name.clone();
-        if is_new {
-            self.departed.succeeded(&name, self.now, out);
-        }
+        let (name, started) = (target.name.clone(), target.started);
+        self.departed.succeeded(&name, started, self.now, out);
     }
 
     fn exit(&mut self, told: ProcessExit, out: &mut Vec<Output>) {

@@ -133,6 +133,28 @@ pub enum CauseKind {
     DownstreamSlow,
 }
 
+impl CauseKind {
+    /// Whether it lies at a place in the code; what is short does not.
+    #[must_use]
+    pub fn has_place(self) -> bool {
+        match self {
+            Self::FdLeak
+            | Self::EventLoopStall
+            | Self::MemoryGrowth
+            | Self::TaskLeak
+            | Self::LockContention
+            | Self::DiskStall => true,
+            Self::TcpRetransmits
+            | Self::CpuThrottled
+            | Self::CpuSaturation
+            | Self::AcceptQueueOverflow
+            | Self::OomKill
+            | Self::NicDrops
+            | Self::DownstreamSlow => false,
+        }
+    }
+}
+
 /// A possible culprit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cause {

@@ -59,6 +59,8 @@ pub(crate) struct Signs {
     pub(crate) blocked: Places<String, Blocked>,
     /// Share of the time in which some task of the machine or the cgroup waited, as last told.
     pressure: BTreeMap<(HostScope, HostSignal), (Nanos, f64)>,
+    /// When an accept queue of its network namespace last overflowed; `None`: not known to have.
+    pub(crate) overflowed: Option<Nanos>,
     looked: Option<Nanos>,
     heard: Option<Nanos>,
 }
@@ -79,6 +81,7 @@ impl Signs {
             interfaces: Places::default(),
             blocked: Places::default(),
             pressure: BTreeMap::new(),
+            overflowed: None,
             looked: None,
             heard: None,
         }
@@ -124,8 +127,8 @@ impl Signs {
 
     /// Takes a request that ended.
     pub(crate) fn request(&mut self, told: &Request, ended: Nanos) {
-        self.heard = self.heard.max(Some(ended));
         let Some(judged) = self.routes.ended(told, ended) else { return };
+        self.heard = self.heard.max(judged.slow.map(|_| ended));
         let one = |is: bool| if is { 1.0 } else { 0.0 };
         self.add(Sign::Failed, ended, one(judged.failed), 1.0);
         // What fails at once is not quick.
@@ -136,9 +139,9 @@ impl Signs {
 
     /// Takes the service's own report.
     pub(crate) fn open_requests(&mut self, told: &OpenRequests, at: Nanos) {
-        self.heard = self.heard.max(Some(at));
         let (hung, all) = self.routes.open(told, at);
         if all > 0 {
+            self.heard = self.heard.max(Some(at));
             self.add(Sign::Hung, at, hung.into(), all.into());
         }
     }
@@ -256,6 +259,9 @@ impl Signs {
             if item.signal.is_time() && over > 0.0 {
                 let share = (seconds(item.amount) / over).min(1.0);
                 self.pressure.insert((told.scope, item.signal), (at, share));
+            }
+            if item.signal == HostSignal::ListenOverflows && item.amount > 0 {
+                self.overflowed = self.overflowed.max(Some(at));
             }
             // What an interface dropped for no lack of room, unknown protocols among it, is of no account.
             let counts = by_interface.entry(item.place.as_str()).or_default();

@@ -16,7 +16,7 @@ const ROUTES: usize = 32;
 /// A longer name than a route template has.
 const NAME: usize = 96;
 /// Requests of a route before it has a usual time.
-const ENOUGH: u32 = 20;
+const ENOUGH: u32 = 10;
 /// Slow: so many times the usual, and by at least so many seconds.
 const SLOW: (f64, f64) = (3.0, 0.1);
 /// Hung: open for so many times what nearly all took, and for at least so many seconds.

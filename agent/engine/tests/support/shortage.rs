@@ -21,36 +21,37 @@ const LISTENER: &str = "0.0.0.0:8080";
 
 /// Two seconds of a process.
 #[derive(Clone, Copy)]
-struct Step {
+pub(crate) struct Step {
     /// Requests, and how long each takes, milliseconds.
-    requests: (u64, u64),
-    route: &'static str,
-    status: u16,
+    pub(crate) requests: (u64, u64),
+    pub(crate) route: &'static str,
+    pub(crate) status: u16,
     /// Whether its connections are looked at.
-    network: bool,
+    pub(crate) network: bool,
     /// Segments sent, and sent again.
-    segments: (u64, u64),
+    pub(crate) segments: (u64, u64),
     /// Connects that were refused.
-    refused: u64,
+    pub(crate) refused: u64,
     /// The round trip to the database, milliseconds.
-    trip: u32,
+    pub(crate) trip: u32,
     /// Connections that the listener dropped.
-    dropped: u64,
+    pub(crate) dropped: u64,
     /// Packets for which the ring had no room, and others that the interface dropped.
-    ring: (u64, u64),
+    pub(crate) ring: (u64, u64),
     /// Threads that wait for a lock, the whole time.
-    waiters: u32,
+    pub(crate) waiters: u32,
     /// Throttled periods, of 20.
-    throttled: u64,
+    pub(crate) throttled: u64,
     /// Thread-seconds of waiting for a processor, milliseconds.
-    delay: u64,
+    pub(crate) delay: u64,
     /// Share of the time that somebody on the machine waits for a processor, and for a disk; hundredths.
-    pressure: (u64, u64),
+    pub(crate) pressure: (u64, u64),
     /// Threads that a disk keeps waiting, the whole time.
-    blocked: u32,
+    pub(crate) blocked: u32,
 }
 
-const CALM: Step = Step {
+/// Nothing out of the ordinary.
+pub(crate) const CALM: Step = Step {
     requests: (4, 40),
     route: ROUTE,
     status: 200,
@@ -68,19 +69,19 @@ const CALM: Step = Step {
 };
 
 /// What all steps of one process share.
-struct Seen {
+pub(crate) struct Seen {
     pid: u32,
     requests: u64,
     dropped: u64,
 }
 
 impl Seen {
-    fn new(pid: u32) -> Self {
+    pub(crate) fn new(pid: u32) -> Self {
         Self { pid, requests: 0, dropped: 0 }
     }
 
     /// What was seen of the two seconds that end now.
-    fn step(&mut self, service: &mut Service, step: Step) {
+    pub(crate) fn step(&mut self, service: &mut Service, step: Step) {
         let (pid, now) = (self.pid, service.now);
         for n in 0..step.requests.0 {
             self.requests += 1;
