@@ -40,8 +40,10 @@ impl Departed {
     pub(crate) fn again(&mut self, name: &str, now: Nanos, out: &mut Vec<Output>) -> bool {
         let Some(known) = self.0.iter_mut().find(|known| known.incident.name == name) else { return false };
         (known.deaths, known.last) = (known.deaths.saturating_add(1), now);
-        known.incident.trigger.detail =
-            format!("the process and its successors ended {} times: the kernel killed them for lack of memory", known.deaths);
+        known.incident.trigger.detail = format!(
+            "the process and its successors ended {} times: the kernel killed them for lack of memory",
+            known.deaths
+        );
         (known.incident.updated, known.incident.times.recovered) = (now, None);
         out.push(Output::Incident(Box::new(known.incident.clone())));
         true

@@ -136,59 +136,79 @@ fn run(lines: &[(Nanos, Observation)]) -> Vec<(Incident, Option<Nanos>)> {
 
 #[test]
 fn hours_of_healthy_variation_open_next_to_nothing() {
-    let mut all = 0;
+    let (mut all, mut most) = (0, 0);
     for seed in 1..=8 {
         let opened = run(&live(seed, 3_600, |_, step, _| step));
         for (incident, _) in &opened {
             println!("seed {seed}: at {} s: {}", incident.opened / SECOND, incident.trigger.detail);
         }
-        assert!(opened.len() <= 1, "seed {seed}: {} incidents in a healthy hour", opened.len());
         all += opened.len();
+        most = most.max(opened.len());
     }
     println!("{all} incidents in 8 healthy hours");
+    assert!(most <= 1 && all <= 4, "{all} incidents in 8 healthy hours, {most} in one");
 }
 
 type Dose = fn(Step, &mut Random) -> Step;
 
 /// Diseases, in doses that differ from run to run; requests suffer.
 const DISEASES: &[(CauseKind, Dose)] = &[
-    (CauseKind::TcpRetransmits, |step, random| Step { segments: (4_000, random.between(50, 300)), ..slow(step, random) }),
-    (CauseKind::LockContention, |step, random| {
-        Step { waiters: u32::try_from(random.between(3, 12)).unwrap(), ..slow(step, random) }
+    (CauseKind::TcpRetransmits, |step, random| Step {
+        segments: (4_000, random.between(50, 300)),
+        ..slow(step, random)
     }),
-    (CauseKind::CpuThrottled, |step, random| {
-        Step { throttled: random.between(12, 20), delay: random.between(2_000, 6_000), waiters: 2, ..slow(step, random) }
+    (CauseKind::LockContention, |step, random| Step {
+        waiters: u32::try_from(random.between(3, 12)).unwrap(),
+        ..slow(step, random)
     }),
-    (CauseKind::CpuSaturation, |step, random| {
-        Step { delay: random.between(2_500, 9_000), pressure: (random.between(50, 99), 3), ..slow(step, random) }
+    (CauseKind::CpuThrottled, |step, random| Step {
+        throttled: random.between(12, 20),
+        delay: random.between(2_000, 6_000),
+        waiters: 2,
+        ..slow(step, random)
+    }),
+    (CauseKind::CpuSaturation, |step, random| Step {
+        delay: random.between(2_500, 9_000),
+        pressure: (random.between(50, 99), 3),
+        ..slow(step, random)
     }),
     (CauseKind::AcceptQueueOverflow, |step, random| Step { dropped: random.between(4, 60), ..step }),
-    (CauseKind::DiskStall, |step, random| {
-        Step { blocked: u32::try_from(random.between(2, 6)).unwrap(), pressure: (5, 80), ..slow(step, random) }
+    (CauseKind::DiskStall, |step, random| Step {
+        blocked: u32::try_from(random.between(2, 6)).unwrap(),
+        pressure: (5, 80),
+        ..slow(step, random)
     }),
-    (CauseKind::NicDrops, |step, random| {
-        Step { ring: (random.between(200, 3_000), 0), segments: (4_000, random.between(60, 300)), ..slow(step, random) }
+    (CauseKind::NicDrops, |step, random| Step {
+        ring: (random.between(200, 3_000), 0),
+        segments: (4_000, random.between(60, 300)),
+        ..slow(step, random)
     }),
     (CauseKind::DownstreamSlow, |step, random| Step { refused: random.between(4, 30), status: 503, ..step }),
 ];
 
 fn slow(step: Step, random: &mut Random) -> Step {
-    Step { requests: (step.requests.0, step.requests.1 + random.between(400, 2_500)), ..step }
+    Step { requests: (step.requests.0, step.requests.1 * random.between(5, 12)), ..step }
 }
 
 #[test]
 fn a_disease_in_the_midst_of_it_is_named() {
-    let (mut right, mut wrong, mut runs) = (0_u32, 0_u32, 0_u32);
+    let (mut right, mut wrong, mut runs, mut worst) = (0_u32, 0_u32, 0_u32, 12_u32);
     for (kind, dose) in DISEASES {
         let (mut named, mut delays, mut sure) = (0_u32, Vec::new(), 0.0);
         for seed in 100..112 {
-            let lines = live(seed, 480, |second, step, random| {
-                if (300..400).contains(&second) { dose(step, random) } else { step }
-            });
+            let lines = live(
+                seed,
+                480,
+                |second, step, random| {
+                    if (300..400).contains(&second) { dose(step, random) } else { step }
+                },
+            );
             let found = run(&lines);
             let during = found.iter().find(|(incident, _)| (300..400).contains(&(incident.opened / SECOND)));
             runs += 1;
-            let Some((incident, at)) = during.filter(|(incident, _)| incident.verdict == Verdict::Named) else { continue };
+            let Some((incident, at)) = during.filter(|(incident, _)| incident.verdict == Verdict::Named) else {
+                continue;
+            };
             let first = &incident.causes[0];
             if first.kind == *kind {
                 named += 1;
@@ -196,15 +216,17 @@ fn a_disease_in_the_midst_of_it_is_named() {
                 delays.push(at.unwrap() / SECOND - 300);
             } else {
                 wrong += 1;
-                println!("{kind:?}, seed {seed}: named {:?}, {}", first.kind, first.title);
+                let rest: Vec<_> = incident.causes.iter().map(|cause| (cause.kind, cause.confidence)).collect();
+                println!("{kind:?}, seed {seed}: {}; {rest:?}", first.title);
             }
         }
         delays.sort_unstable();
         let confidence = sure / f64::from(named.max(1));
         println!("{kind:?}: {named} of 12 named, confidence {confidence:.2}, after {delays:?} s");
-        assert!(named >= 10, "{kind:?}: {named} of 12");
         right += named;
+        worst = worst.min(named);
     }
     println!("{right} of {runs} right, {wrong} wrong");
+    assert!(worst >= 9 && right * 10 >= runs * 9, "{right} of {runs}, of one only {worst} of 12");
     assert!(wrong * 20 <= runs, "{wrong} of {runs} named wrongly");
 }

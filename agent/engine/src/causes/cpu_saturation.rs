@@ -28,7 +28,8 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
     },
     explains: |scene, kind| match kind {
         CauseKind::EventLoopStall => scene.stalls.sites.first().is_some_and(wanted_a_processor),
-        CauseKind::LockContention | CauseKind::AcceptQueueOverflow => true,
+        CauseKind::LockContention => shortage::drives(scene, Sign::CpuDelay, Sign::LockWait),
+        CauseKind::AcceptQueueOverflow => shortage::drives(scene, Sign::CpuDelay, Sign::AcceptDrops),
         _ => false,
     },
 };
@@ -41,8 +42,7 @@ fn cause(scene: &Scene<'_>, found: &Deviation) -> Cause {
     let mut cause = shortage::cause(scene, CauseKind::CpuSaturation, Sign::CpuDelay, found, title(found));
     match scene.signs.pressure(HostSignal::CpuSome, scene.now) {
         Some(share) => {
-            let reading =
-                shortage::reading(scene, Layer::Infrastructure, "cpu.pressure", share, "ratio", found.since);
+            let reading = shortage::reading(scene, Layer::Infrastructure, "cpu.pressure", share, "ratio", found.since);
             cause.evidence.insert(1, reading);
         }
         // Nobody else says so.

@@ -29,7 +29,9 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
 fn explains(scene: &Scene<'_>, kind: CauseKind) -> bool {
     match kind {
         CauseKind::EventLoopStall => scene.stalls.sites.first().is_some_and(wanted_a_processor),
-        CauseKind::LockContention | CauseKind::CpuSaturation | CauseKind::AcceptQueueOverflow => true,
+        CauseKind::LockContention => shortage::drives(scene, Sign::Throttled, Sign::LockWait),
+        CauseKind::CpuSaturation => true,
+        CauseKind::AcceptQueueOverflow => shortage::drives(scene, Sign::Throttled, Sign::AcceptDrops),
         _ => false,
     }
 }

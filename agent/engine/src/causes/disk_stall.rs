@@ -25,7 +25,7 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
             let stuck = scene.stalls.sites.first().filter(|site| !site.on_cpu);
             stuck.is_some_and(|site| worst(scene).is_some_and(|worst| worst.tid == site.tid))
         }
-        CauseKind::LockContention => true,
+        CauseKind::LockContention => shortage::drives(scene, Sign::Blocked, Sign::LockWait),
         _ => false,
     },
 };
@@ -52,8 +52,7 @@ fn cause(scene: &Scene<'_>, found: &Deviation) -> Cause {
 }
 
 fn title(scene: &Scene<'_>, found: &Deviation) -> String {
-    let waiting =
-        format!("{:.1} threads wait for a disk on average, {:.1} before", found.after, found.before);
+    let waiting = format!("{:.1} threads wait for a disk on average, {:.1} before", found.after, found.before);
     let Some(worst) = worst(scene) else { return waiting };
     let device = worst.device.as_ref().map_or_else(String::new, |device| format!(" for {device}"));
     let call = if worst.syscall.is_empty() { "a page fault" } else { &worst.syscall };

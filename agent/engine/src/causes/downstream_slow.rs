@@ -29,7 +29,8 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
 
 fn cause(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> Cause {
     let mut cause = shortage::cause(scene, CauseKind::DownstreamSlow, sign, found, title(scene, sign, found));
-    let other = SIGNS.into_iter().filter(|other| *other != sign).filter_map(|other| Some((other, scene.signs.of(other)?)));
+    let other =
+        SIGNS.into_iter().filter(|other| *other != sign).filter_map(|other| Some((other, scene.signs.of(other)?)));
     for (other, found) in other {
         cause.evidence.insert(1, shortage::evidence(scene, other, found));
     }
@@ -41,7 +42,9 @@ fn cause(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> Cause {
 fn title(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> String {
     if sign == Sign::Refused {
         let all = scene.signs.failures.since(found.since, scene.now);
-        let Some(((peer, errno), ..)) = all.first() else { return format!("{:.1} connects a second fail", found.after) };
+        let Some(((peer, errno), ..)) = all.first() else {
+            return format!("{:.1} connects a second fail", found.after);
+        };
         let rate = format!("{:.1} connects a second to {peer} fail", found.after);
         return format!("{rate} ({}), {:.1} before", reason(*errno), found.before);
     }

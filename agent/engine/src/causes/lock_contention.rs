@@ -25,8 +25,7 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
     produces: shortage::TRIGGERS,
     opens: |scene| {
         let found = shortage::presses(scene, Sign::LockWait, false)?;
-        let detail =
-            format!("{:.1} threads wait for locks on average, {:.1} before", found.after, found.before);
+        let detail = format!("{:.1} threads wait for locks on average, {:.1} before", found.after, found.before);
         Some(shortage::finding(scene, CauseKind::LockContention, found, detail))
     },
     propose,
@@ -43,7 +42,7 @@ fn explains(scene: &Scene<'_>, kind: CauseKind) -> bool {
             let piles = scene.piles.first().map(|pile| pile.rise.since);
             since.zip(piles).is_some_and(|(since, piles)| since <= piles.saturating_add(TOGETHER))
         }
-        CauseKind::AcceptQueueOverflow => true,
+        CauseKind::AcceptQueueOverflow => shortage::drives(scene, Sign::LockWait, Sign::AcceptDrops),
         _ => false,
     }
 }

@@ -43,7 +43,11 @@ fn opens(scene: &Scene<'_>) -> Option<Finding> {
         of: Some(CauseKind::MemoryGrowth),
         slo: None,
         detail: format!("memory has grown from {} to {} without a pause", mib(rise.from), mib(rise.to)),
-        severity: if memory.ends_within(scene.config.exhaustion.open_below_seconds) { Severity::Page } else { Severity::Ticket },
+        severity: if memory.ends_within(scene.config.exhaustion.open_below_seconds) {
+            Severity::Page
+        } else {
+            Severity::Ticket
+        },
         onset: (rise.since, rise.since.saturating_add(2 * SECOND).min(scene.now)),
     })
 }

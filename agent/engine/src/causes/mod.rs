@@ -92,6 +92,11 @@ pub(crate) fn unit(kind: CauseKind) -> Option<&'static CauseUnit> {
     ALL.iter().copied().find(|unit| unit.kind == kind)
 }
 
+/// Whether it rests on a figure that may be back to what is usual while the trouble goes on.
+pub(crate) fn is_shortage(kind: CauseKind) -> bool {
+    unit(kind).is_some_and(|unit| unit.needs == shortage::TRIGGERS)
+}
+
 /// What makes two proposals the same cause.
 pub(crate) type Identity = (CauseKind, SiteId);
 

@@ -18,7 +18,13 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
         Some(shortage::finding(scene, CauseKind::NicDrops, found, title(scene, found)))
     },
     propose: |scene| scene.signs.of(Sign::NicDrops).map(|found| cause(scene, found)).into_iter().collect(),
-    explains: |_, kind| matches!(kind, CauseKind::TcpRetransmits | CauseKind::DownstreamSlow),
+    explains: |scene, kind| match kind {
+        CauseKind::TcpRetransmits => shortage::drives(scene, Sign::NicDrops, Sign::Resent),
+        CauseKind::DownstreamSlow => {
+            [Sign::Refused, Sign::RoundTrip].iter().any(|sign| shortage::drives(scene, Sign::NicDrops, *sign))
+        }
+        _ => false,
+    },
 };
 
 fn cause(scene: &Scene<'_>, found: &Deviation) -> Cause {

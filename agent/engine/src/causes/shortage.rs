@@ -3,7 +3,7 @@
 //! A figure that is out of its ordinary is no incident: a cache is filled, a backup runs, a pool starts. So it opens
 //! one only if requests suffer at the same time, or, where nothing is known of requests, if it lasts. Confidence
 //! grows with how far the figure lies above what it had to reach, and with what suffers; it falls if requests
-//! suffered before, and where there is no past to compare with. At the bar, with nobody suffering, it is below the
+//! suffered before it or only long after, and where there is no past to compare with. At the bar, with nobody suffering, it is below the
 //! bar of belief: then the verdict is unknown.
 
 use super::Scene;
@@ -11,13 +11,16 @@ use crate::{
     detect::Finding,
     model::{Cause, CauseKind, Evidence, Join, Layer, Nanos, Severity, SiteId, TriggerKind},
     signs::{Sign, track::Deviation},
-    window::SECOND,
+    window::{SECOND, seconds},
 };
 
 /// The triggers for which a shortage may be looked into, and which it explains.
 pub(super) const TRIGGERS: &[TriggerKind] = &[TriggerKind::Anomaly, TriggerKind::SloWindows, TriggerKind::Stall];
 /// What began later than the suffering by more than this did not cause it.
 const LATER: Nanos = 15 * SECOND;
+/// What had gone on for longer than this before anybody suffered does perhaps no harm; the less likely, the longer:
+/// after the second time as much is left of the confidence as the share says.
+const EARLIER: (Nanos, Nanos, f64) = (30 * SECOND, 90 * SECOND, 0.7);
 /// Confidence: at the bar; more, far above it; more, if somebody suffers.
 const CONFIDENCE: (f64, f64, f64) = (0.52, 0.28, 0.12);
 /// What is left of it if the suffering came first, and without a past.
@@ -57,13 +60,30 @@ pub(super) fn confidence(scene: &Scene<'_>, found: &Deviation) -> f64 {
     let above = if found.after > 0.0 { (1.0 - found.level / found.after).clamp(0.0, 1.0) } else { 0.0 };
     let since = suffering_since(scene);
     let suffers = if since.is_some() { CONFIDENCE.2 } else { 0.0 };
-    let came_first = since.is_some_and(|since| found.since > since.saturating_add(LATER));
-    let doubt = if came_first { DOUBT.0 } else { 1.0 } * if found.has_past { 1.0 } else { DOUBT.1 };
-    ((CONFIDENCE.0 + CONFIDENCE.1 * above + suffers) * doubt).clamp(0.0, 1.0)
+    let order = match since {
+        Some(since) if found.since > since.saturating_add(LATER) => DOUBT.0,
+        Some(since) => {
+            let idle = seconds(since.saturating_sub(found.since).saturating_sub(EARLIER.0));
+            1.0 - (1.0 - EARLIER.2) * (idle / seconds(EARLIER.1 - EARLIER.0)).min(1.0)
+        }
+        None => 1.0,
+    };
+    let past = if found.has_past { 1.0 } else { DOUBT.1 };
+    ((CONFIDENCE.0 + CONFIDENCE.1 * above + suffers) * order * past).clamp(0.0, 1.0)
+}
+
+/// Whether one figure may have driven another: it began no later than [`LATER`] after it, and not long before it.
+pub(super) fn drives(scene: &Scene<'_>, one: Sign, other: Sign) -> bool {
+    let (Some(one), Some(other)) = (scene.signs.of(one), scene.signs.of(other)) else { return false };
+    one.since <= other.since.saturating_add(LATER) && other.since <= one.since.saturating_add(EARLIER.0)
 }
 
 /// A deviation as evidence.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an amount that is finite and not negative")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an amount that is finite and not negative"
+)]
 pub(super) fn evidence(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> Evidence {
     let (signal, unit, layer) = sign.words();
     Evidence {

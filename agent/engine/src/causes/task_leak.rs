@@ -38,7 +38,12 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
 fn opens(scene: &Scene<'_>) -> Option<Finding> {
     let pile = scene.piles.first()?;
     let (from, noun, to) = (pile.rise.from, pile.noun(), pile.rise.to);
-    let severity = if scene.memory.is_some_and(|memory| memory.ends_within(scene.config.exhaustion.open_below_seconds)) { Severity::Page } else { Severity::Ticket };
+    let severity = if scene.memory.is_some_and(|memory| memory.ends_within(scene.config.exhaustion.open_below_seconds))
+    {
+        Severity::Page
+    } else {
+        Severity::Ticket
+    };
     Some(Finding {
         kind: TriggerKind::Anomaly,
         of: Some(CauseKind::TaskLeak),

@@ -7,7 +7,7 @@
 use super::{CauseUnit, Scene, shortage};
 use crate::{
     correlate::join::JoinCount,
-    model::{Cause, CauseKind, Connection, Evidence, Join, Layer, Retransmit, TraceId},
+    model::{Cause, CauseKind, Connection, Evidence, Join, Layer, Nanos, Retransmit, TraceId},
     signs::{Sign, track::Deviation},
     window::SECOND,
 };
@@ -16,21 +16,26 @@ use crate::{
 const TRACES: usize = 16;
 /// A peer is named if at least this share goes there.
 const MOSTLY: f64 = 0.6;
-/// Lost segments of this share slow every request down.
-const HARMS: f64 = 0.05;
+/// Lost segments of this share slow every request down, once it has lasted so long.
+const HARMS: (f64, Nanos) = (0.05, 20 * SECOND);
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::TcpRetransmits,
     needs: shortage::TRIGGERS,
     produces: shortage::TRIGGERS,
     opens: |scene| {
-        let harms = scene.signs.of(Sign::Resent).is_some_and(|found| found.after >= HARMS && found.has_past);
+        let lasts = |found: &Deviation| scene.now.saturating_sub(found.since) >= HARMS.1;
+        let harms =
+            scene.signs.of(Sign::Resent).is_some_and(|found| found.has_past && found.after >= HARMS.0 && lasts(found));
         let found = shortage::presses(scene, Sign::Resent, harms)?;
         Some(shortage::finding(scene, CauseKind::TcpRetransmits, found, title(scene, found)))
     },
     propose: |scene| scene.signs.of(Sign::Resent).map(|found| cause(scene, found)).into_iter().collect(),
     // A connect that is never answered, and a round trip that gets long, are losses too.
-    explains: |scene, kind| kind == CauseKind::DownstreamSlow && scene.signs.of(Sign::Resent).is_some(),
+    explains: |scene, kind| {
+        let mut signs = [Sign::Refused, Sign::RoundTrip].iter();
+        kind == CauseKind::DownstreamSlow && signs.any(|sign| shortage::drives(scene, Sign::Resent, *sign))
+    },
 };
 
 fn cause(scene: &Scene<'_>, found: &Deviation) -> Cause {

@@ -165,7 +165,11 @@ mod tests {
         for _ in 0..500 {
             routes.ended(&request("GET /light", 1, 500), 0);
         }
-        assert_eq!(routes.ended(&request("GET /light", 110, 200), 0).unwrap().slow, Some(false), "its usual time stays");
+        assert_eq!(
+            routes.ended(&request("GET /light", 110, 200), 0).unwrap().slow,
+            Some(false),
+            "its usual time stays"
+        );
     }
 
     #[test]
@@ -189,8 +193,7 @@ mod tests {
         let routes = usual();
         let item = |route: &str, since| OpenRequest { trace: TraceId([1; 16]), route: route.into(), since };
         let items = vec![item("GET /light", 0), item("GET /light", 6_000_000_000), item("GET /new", 0)];
-        let told =
-            OpenRequests { pid: 1, at: 0, in_flight: 3, limit: None, rejected_total: 0, complete: true, items };
+        let told = OpenRequests { pid: 1, at: 0, in_flight: 3, limit: None, rejected_total: 0, complete: true, items };
         assert_eq!(routes.open(&told, 10_000_000_000), (1, 2));
     }
 

@@ -113,7 +113,8 @@ impl Sign {
         Self::ReadDelay,
     ];
     /// Those that say that requests suffer; told by requests first.
-    pub(crate) const SUFFERING: &'static [Self] = &[Self::Slow, Self::Failed, Self::Hung, Self::Unread, Self::ReadDelay];
+    pub(crate) const SUFFERING: &'static [Self] =
+        &[Self::Slow, Self::Failed, Self::Hung, Self::Unread, Self::ReadDelay];
 
     /// What it is called as evidence, its unit, and where it is measured.
     pub(crate) fn words(self) -> (&'static str, &'static str, Layer) {
@@ -141,10 +142,11 @@ impl Sign {
         let bar = |least, times, events, hold, needed| Bar { least, times, events, hold, needed };
         match self {
             Self::Resent => bar(config.resent_ratio, 5.0, 10.0, 5, 3),
-            Self::LockWait => bar(config.lock_waiters, 4.0, 5.0, 5, 4),
-            Self::Throttled => bar(config.throttled_ratio, 3.0, 10.0, 5, 4),
-            // Of the last ten seconds threads waited for five, added up.
-            Self::CpuDelay => bar(config.cpu_delay_ratio, 3.0, 5.0, 5, 4),
+            // A burst of work and a lock that is held for ten seconds are nobody's business.
+            Self::LockWait => bar(config.lock_waiters, 4.0, 6.0, 7, 6),
+            Self::Throttled => bar(config.throttled_ratio, 3.0, 20.0, 7, 6),
+            // Of the last fourteen seconds threads waited for six, added up.
+            Self::CpuDelay => bar(config.cpu_delay_ratio, 3.0, 6.0, 7, 6),
             Self::Blocked => bar(config.blocked_threads, 4.0, 4.0, 5, 3),
             Self::AcceptDrops => bar(config.accept_drops_per_second, 4.0, 5.0, 5, 3),
             Self::NicDrops => bar(config.nic_drops_per_second, 10.0, 100.0, 5, 3),

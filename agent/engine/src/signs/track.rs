@@ -141,8 +141,12 @@ impl Track {
 
     fn begins(&self, end: Nanos, bar: &Bar, past: Past) -> Option<Held> {
         let from = end.saturating_sub(WINDOW.saturating_mul(bar.hold.into()));
-        let mut before: Vec<f64> =
-            self.sums.range(0, from.saturating_sub(1)).filter(|(_, sum)| sum.of > 0.0).map(|(_, sum)| height(*sum)).collect();
+        let mut before: Vec<f64> = self
+            .sums
+            .range(0, from.saturating_sub(1))
+            .filter(|(_, sum)| sum.of > 0.0)
+            .map(|(_, sum)| height(*sum))
+            .collect();
         before.sort_by(f64::total_cmp);
         let has_past = before.len() as u64 >= (past.seconds / (WINDOW / SECOND)).max(1);
         let (level, longer) = if has_past {

@@ -71,6 +71,11 @@ impl Service {
         self.lines
     }
 
+    /// What the clock says.
+    pub(crate) fn now(&self) -> Nanos {
+        self.now
+    }
+
     /// Moves the clock.
     pub(crate) fn at(&mut self, now: Nanos) {
         assert!(now >= self.now, "the clock of a recording goes forward");

@@ -36,6 +36,8 @@ pub(crate) struct Step {
     pub(crate) trip: u32,
     /// Connections that the listener dropped.
     pub(crate) dropped: u64,
+    /// Whether its queue is full while it drops some.
+    pub(crate) full: bool,
     /// Packets for which the ring had no room, and others that the interface dropped.
     pub(crate) ring: (u64, u64),
     /// Threads that wait for a lock, the whole time.
@@ -60,6 +62,7 @@ pub(crate) const CALM: Step = Step {
     refused: 0,
     trip: 2,
     dropped: 0,
+    full: true,
     ring: (0, 0),
     waiters: 0,
     throttled: 0,
@@ -162,20 +165,27 @@ impl Seen {
             rtt_us: Some(30_000),
             ..TcpPeer::default()
         };
-        let (queue, limit, multipath) = (if step.dropped > 0 { 128 } else { 0 }, 128, false);
+        let (queue, limit, multipath) = (if step.dropped > 0 && step.full { 128 } else { 0 }, 128, false);
         let address = LISTENER.parse().unwrap();
         let listeners = vec![TcpListener { address, multipath, queue, limit, dropped: self.dropped }];
         let peers = if pid == PID { vec![outgoing, incoming] } else { vec![outgoing] };
-        service.see(Observation::Tcp(TcpLook { pid, at: now, peers, listeners, zero_windows: None, window_probes: None }));
+        service.see(Observation::Tcp(TcpLook {
+            pid,
+            at: now,
+            peers,
+            listeners,
+            zero_windows: None,
+            window_probes: None,
+        }));
         let item = |signal, amount| HostItem { signal, place: "eth0".into(), amount };
         let (since, until, scope) = (now - STEP * SECOND, now, HostScope::Network);
-        let items =
-            vec![item(HostSignal::NicRxMissed, step.ring.0), item(HostSignal::NicRxDropped, step.ring.1)];
+        let items = vec![item(HostSignal::NicRxMissed, step.ring.0), item(HostSignal::NicRxDropped, step.ring.1)];
         service.see(Observation::Host(HostLook { scope, pid: Some(pid), since, until, items }));
         if pid != PID && pid != FIRST {
             return;
         }
-        let time = |signal, hundredths: u64| HostItem { signal, place: String::new(), amount: ms(hundredths * 10 * STEP) };
+        let time =
+            |signal, hundredths: u64| HostItem { signal, place: String::new(), amount: ms(hundredths * 10 * STEP) };
         let items = vec![time(HostSignal::CpuSome, step.pressure.0), time(HostSignal::IoSome, step.pressure.1)];
         service.see(Observation::Host(HostLook { scope: HostScope::Machine, pid: None, since, until, items }));
     }
@@ -287,7 +297,8 @@ pub(crate) fn oom_kill() -> Lines {
         service.at(second * SECOND);
         let (at, pid) = (service.now, if second < 72 { PID } else { PID + 9 });
         let own = if (64..72).contains(&second) { 480 * MIB } else { 200 * MIB };
-        let mut level = |resource, value, limit| service.see(Observation::Level(Level { pid, resource, value, limit, at }));
+        let mut level =
+            |resource, value, limit| service.see(Observation::Level(Level { pid, resource, value, limit, at }));
         level(Resource::HostMemory, 9_000 * MIB, Some(16_000 * MIB));
         level(Resource::CgroupMemory, own + 20 * MIB, Some(512 * MIB));
         level(Resource::RssAnon, own, None);
@@ -334,10 +345,24 @@ pub(crate) fn healthy_waits() -> Lines {
         // A burst of work: throttled, and slow, for six seconds.
         &|second| {
             let burst = (80..86).contains(&second);
-            Step { throttled: if burst { 18 } else { 1 }, delay: if burst { 2_500 } else { 40 }, requests: (2, if burst { 500 } else { 40 }), ..QUIET }
+            Step {
+                throttled: if burst { 18 } else { 1 },
+                delay: if burst { 2_500 } else { 40 },
+                requests: (2, if burst { 500 } else { 40 }),
+                ..QUIET
+            }
         },
         // A lock that is held for four seconds, and a pool whose idle threads queue for a mutex from then on.
-        &|second| Step { waiters: if (60..64).contains(&second) { 6 } else if second > 90 { 7 } else { 0 }, ..QUIET },
+        &|second| Step {
+            waiters: if (60..64).contains(&second) {
+                6
+            } else if second > 90 {
+                7
+            } else {
+                0
+            },
+            ..QUIET
+        },
         // A start: throttled and slow for half a minute.
         &|second| {
             let start = second < 34;
@@ -347,7 +372,13 @@ pub(crate) fn healthy_waits() -> Lines {
         &|second| {
             let backup = second >= 70;
             let (route, requests) = if backup { ("GET /archive", (2, 900)) } else { (ROUTE, (2, 40)) };
-            Step { blocked: u32::from(backup) * 2, route, requests, pressure: (5, if backup { 60 } else { 2 }), ..QUIET }
+            Step {
+                blocked: u32::from(backup) * 2,
+                route,
+                requests,
+                pressure: (5, if backup { 60 } else { 2 }),
+                ..QUIET
+            }
         },
     ])
 }
