@@ -60,7 +60,9 @@ fn place(kind: CauseKind) -> Option<usize> {
     causes::ALL.iter().position(|unit| unit.kind == kind)
 }
 
-/// An anomaly is produced by the cause that shows itself in it, and by what explains that one.
+/// An anomaly is produced by the cause that shows itself in it, and by what explains that one. What is short shows
+/// itself only because requests suffer, and which of several shortages was seen first says nothing.
 fn produces(scene: &Scene<'_>, unit: &CauseUnit, (held, of): HeldBy) -> bool {
-    unit.produces.contains(&held) && of.is_none_or(|of| unit.kind == of || (unit.explains)(scene, of))
+    unit.produces.contains(&held)
+        && of.is_none_or(|of| causes::is_shortage(of) || unit.kind == of || (unit.explains)(scene, of))
 }
