@@ -137,7 +137,7 @@ fn run(lines: &[(Nanos, Observation)]) -> Vec<(Incident, Option<Nanos>)> {
 #[test]
 fn hours_of_healthy_variation_open_next_to_nothing() {
     let (mut all, mut most) = (0, 0);
-    for seed in 1..=8 {
+    for seed in 1..=16 {
         let opened = run(&live(seed, 3_600, |_, step, _| step));
         for (incident, _) in &opened {
             println!("seed {seed}: at {} s: {}", incident.opened / SECOND, incident.trigger.detail);
@@ -145,9 +145,16 @@ fn hours_of_healthy_variation_open_next_to_nothing() {
         all += opened.len();
         most = most.max(opened.len());
     }
-    println!("{all} incidents in 8 healthy hours");
-    assert!(most <= 1 && all <= 4, "{all} incidents in 8 healthy hours, {most} in one");
+    println!("{all} incidents in 16 healthy hours");
+    assert!(most <= 1 && all <= 4, "{all} incidents in 16 healthy hours, {most} in one");
 }
+
+/// The figures' bars were chosen with the first half; the second was first run when they stood.
+const SEEDS: [u64; 24] = [
+    100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 500, 501, 502, 503, 504, 505, 506, 507, 508, 509, 510,
+    511,
+];
+const RUNS: u32 = 24;
 
 type Dose = fn(Step, &mut Random) -> Step;
 
@@ -192,10 +199,10 @@ fn slow(step: Step, random: &mut Random) -> Step {
 
 #[test]
 fn a_disease_in_the_midst_of_it_is_named() {
-    let (mut right, mut wrong, mut runs, mut worst) = (0_u32, 0_u32, 0_u32, 12_u32);
+    let (mut right, mut wrong, mut runs, mut worst) = (0_u32, 0_u32, 0_u32, RUNS);
     for (kind, dose) in DISEASES {
-        let (mut named, mut delays, mut sure) = (0_u32, Vec::new(), 0.0);
-        for seed in 100..112 {
+        let (mut named, mut held, mut delays, mut sure) = (0_u32, 0_u32, Vec::new(), 0.0);
+        for seed in SEEDS {
             let lines = live(
                 seed,
                 480,
@@ -212,6 +219,7 @@ fn a_disease_in_the_midst_of_it_is_named() {
             let first = &incident.causes[0];
             if first.kind == *kind {
                 named += 1;
+                held += u32::from(seed >= 500);
                 sure += first.confidence;
                 delays.push(at.unwrap() / SECOND - 300);
             } else {
@@ -221,12 +229,13 @@ fn a_disease_in_the_midst_of_it_is_named() {
             }
         }
         delays.sort_unstable();
+        println!("{kind:?}: of the second half {held} of 12");
         let confidence = sure / f64::from(named.max(1));
-        println!("{kind:?}: {named} of 12 named, confidence {confidence:.2}, after {delays:?} s");
+        println!("{kind:?}: {named} of {RUNS} named, confidence {confidence:.2}, after {delays:?} s");
         right += named;
         worst = worst.min(named);
     }
     println!("{right} of {runs} right, {wrong} wrong");
-    assert!(worst >= 9 && right * 10 >= runs * 9, "{right} of {runs}, of one only {worst} of 12");
+    assert!(worst * 4 >= RUNS * 3 && right * 10 >= runs * 9, "{right} of {runs}, of one only {worst} of {RUNS}");
     assert!(wrong * 20 <= runs, "{wrong} of {runs} named wrongly");
 }
