@@ -193,8 +193,9 @@ impl Tally {
         start_at_zero(&tally.otlp_spans, &["request", "ignored", "invalid", "dropped"]);
         start_at_zero(&tally.otlp_refused, &["too_large", "encoding", "content_type", "malformed"]);
         start_at_zero(&tally.guard_reports, &["answered", "unknown_pid", "invalid", "dropped"]);
-        start_at_zero(&tally.incidents_opened, &["orphans", "stall", "exhaustion", "anomaly", "slo_windows"]);
-        for cause in ["fd_leak", "event_loop_stall", "memory_growth", "task_leak"] {
+        let triggers = ["orphans", "stall", "exhaustion", "anomaly", "slo_windows", "process_exit"];
+        start_at_zero(&tally.incidents_opened, &triggers);
+        for cause in CAUSES {
             tally.incidents.with_label_values(&[cause, "named"]).inc_by(0);
         }
         tally.incidents.with_label_values(&["none", "unknown"]).inc_by(0);
@@ -242,9 +243,27 @@ fn start_at_zero(counter: &IntCounterVec, values: &[&str]) {
     }
 }
 
+/// Causes that can be named, as label values.
+const CAUSES: &[&str] = &[
+    "fd_leak",
+    "event_loop_stall",
+    "task_leak",
+    "memory_growth",
+    "cpu_throttled",
+    "disk_stall",
+    "lock_contention",
+    "cpu_saturation",
+    "nic_drops",
+    "tcp_retransmits",
+    "downstream_slow",
+    "accept_queue_overflow",
+    "oom_kill",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snowshed_engine::model::CauseKind;
     use std::collections::HashSet;
 
     #[test]
@@ -264,5 +283,9 @@ mod tests {
         let text = prometheus::TextEncoder::new().encode_to_string(&tally.gather()).expect("encodes");
         assert!(text.contains("snowshed_incidents_total{cause=\"fd_leak\",verdict=\"named\"} 0"), "{text}");
         assert!(text.contains("snowshed_stream_lagged_total 0"), "{text}");
+        for cause in CAUSES {
+            let kind: Result<CauseKind, _> = serde_json::from_value((*cause).into());
+            assert!(kind.is_ok(), "{cause} is no cause");
+        }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::{
     breaker::BreakerConfig, correlate::OrphanConfig, forecast::ExhaustionConfig, loops::StallConfig,
-    rise::GrowthConfig, slo::SloConfig,
+    rise::GrowthConfig, signs::SignConfig, slo::SloConfig,
 };
 
 /// Everything that can be set.
@@ -27,6 +27,8 @@ pub struct EngineConfig {
     pub exhaustion: ExhaustionConfig,
     /// When memory, threads and tasks count as growing.
     pub growth: GrowthConfig,
+    /// From when on something counts as short or slow.
+    pub signs: SignConfig,
     /// How the windows of an objective are judged.
     pub slo: SloConfig,
     /// How hard and for how long the breaker limits.

@@ -4,10 +4,10 @@
 //! which is also the order in which one of them gives an incident its name.
 
 use crate::{
-    causes::Scene,
+    causes::{self, Scene},
     forecast::span_words,
-    memory::{Growing, mib},
-    model::{Nanos, Severity, TriggerKind},
+    model::{CauseKind, Nanos, Severity, TriggerKind},
+    signs::Sign,
     window::{SECOND, seconds},
 };
 
@@ -15,6 +15,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
     pub(crate) kind: TriggerKind,
+    /// Of an anomaly: what is out of its ordinary; `None`: requests.
+    pub(crate) of: Option<CauseKind>,
     pub(crate) slo: Option<String>,
     pub(crate) detail: String,
     pub(crate) severity: Severity,
@@ -22,12 +24,18 @@ pub(crate) struct Finding {
     pub(crate) onset: (Nanos, Nanos),
 }
 
-/// Every trigger, one line each.
-const ALL: &[fn(&Scene<'_>) -> Option<Finding>] = &[orphans, stall, exhaustion, anomaly, slo_windows];
+/// Every trigger but the anomalies that causes declare, one line each: those that come before them, ...
+const BEFORE: &[fn(&Scene<'_>) -> Option<Finding>] = &[process_exit, orphans, stall, exhaustion];
+/// ... and after.
+const AFTER: &[fn(&Scene<'_>) -> Option<Finding>] = &[slo_windows, suffering];
+/// Fewer requests than this share that fail, hang or are slow open nothing by themselves.
+const SUFFERING: f64 = 0.5;
 
 /// The triggers that hold.
 pub(crate) fn detect(scene: &Scene<'_>) -> Vec<Finding> {
-    ALL.iter().filter_map(|trigger| trigger(scene)).collect()
+    let anomalies = causes::ALL.iter().filter_map(|unit| (unit.opens)(scene));
+    let before = BEFORE.iter().filter_map(|trigger| trigger(scene));
+    before.chain(anomalies).chain(AFTER.iter().filter_map(|trigger| trigger(scene))).collect()
 }
 
 /// Whether descriptors run out so soon that somebody must look now.
@@ -40,6 +48,7 @@ fn orphans(scene: &Scene<'_>) -> Option<Finding> {
     let count: u64 = scene.leaks.iter().map(|leak| leak.orphaned).sum();
     Some(Finding {
         kind: TriggerKind::Orphans,
+        of: None,
         slo: None,
         detail: format!("{count} descriptors are held by requests that ended"),
         severity: if soon(scene) { Severity::Page } else { Severity::Ticket },
@@ -53,6 +62,7 @@ fn stall(scene: &Scene<'_>) -> Option<Finding> {
     let since = scene.stalls.sites.iter().map(|site| site.since).min().unwrap_or(worst.since);
     Some(Finding {
         kind: TriggerKind::Stall,
+        of: None,
         slo: None,
         detail: format!(
             "event loops did not come back {count} times in {} s, {:.1} s in all",
@@ -69,6 +79,7 @@ fn exhaustion(scene: &Scene<'_>) -> Option<Finding> {
     let fit = scene.config.exhaustion.fit_seconds.saturating_mul(SECOND);
     Some(Finding {
         kind: TriggerKind::Exhaustion,
+        of: None,
         slo: None,
         detail: format!(
             "{} descriptors are open; the limit of {} is reached in {}",
@@ -81,33 +92,49 @@ fn exhaustion(scene: &Scene<'_>) -> Option<Finding> {
     })
 }
 
-/// Memory that grows and whose limit is not too far away, or threads or tasks that pile up.
-fn anomaly(scene: &Scene<'_>) -> Option<Finding> {
-    let finding = |detail, severity, since| Finding {
-        kind: TriggerKind::Anomaly,
-        slo: None,
-        detail,
-        severity,
-        onset: (since, since.saturating_add(2 * SECOND).min(scene.now)),
+/// Requests that are slow, fail or hang, for long, against what is usual for their routes: whatever the reason, and
+/// without any objective.
+fn suffering(scene: &Scene<'_>) -> Option<Finding> {
+    let least = scene.config.signs.suffering_seconds.saturating_mul(SECOND);
+    let lasts = |sign: Sign| {
+        let found = scene.signs.of(sign)?;
+        let long = found.has_past && scene.now.saturating_sub(found.since) >= least;
+        (long && found.after >= SUFFERING).then_some((sign, found))
     };
-    let near = |memory: &&Growing| memory.eta().is_none_or(|eta| eta.0 <= scene.config.growth.open_below_seconds);
-    let memory = scene.memory.filter(near);
-    let soon = memory.and_then(Growing::eta).is_some_and(|eta| eta.1 < scene.config.exhaustion.open_below_seconds);
-    let severity = if soon { Severity::Page } else { Severity::Ticket };
-    if let Some(pile) = scene.piles.first() {
-        let rise = &pile.rise;
-        let detail = format!("{:.0} {} have become {:.0}, and go on", rise.from, pile.noun(), rise.to);
-        return Some(finding(detail, severity, rise.since));
-    }
-    let rise = memory?.rise;
-    let detail = format!("memory has grown from {} to {} without a pause", mib(rise.from), mib(rise.to));
-    Some(finding(detail, severity, rise.since))
+    let (sign, found) = [Sign::Failed, Sign::Hung, Sign::Slow].into_iter().find_map(lasts)?;
+    let what = match sign {
+        Sign::Failed => "fail",
+        Sign::Hung => "hang for longer than any took",
+        _ => "are slower than is usual for their route",
+    };
+    Some(Finding {
+        kind: TriggerKind::Anomaly,
+        of: None,
+        slo: None,
+        detail: format!("{:.0} % of requests {what}, {:.1} % before", found.after * 100.0, found.before * 100.0),
+        severity: Severity::Ticket,
+        onset: (found.since, found.since.saturating_add(2 * SECOND).min(scene.now)),
+    })
+}
+
+/// The kernel ended it.
+fn process_exit(scene: &Scene<'_>) -> Option<Finding> {
+    let since = scene.target.killed.filter(|_| scene.target.was_killed(scene.now))?;
+    Some(Finding {
+        kind: TriggerKind::ProcessExit,
+        of: None,
+        slo: None,
+        detail: "the process ended: the kernel killed it for lack of memory".to_owned(),
+        severity: Severity::Page,
+        onset: (since, since),
+    })
 }
 
 fn slo_windows(scene: &Scene<'_>) -> Option<Finding> {
     let worst = scene.burns.first()?;
     Some(Finding {
         kind: TriggerKind::SloWindows,
+        of: None,
         slo: Some(worst.name.clone()),
         detail: format!(
             "{}: {:.1} % of requests were good in the last window, the objective is {:.1} %; {} windows in a row",

@@ -6,6 +6,7 @@
 
 use crate::{
     config::EngineConfig,
+    departed::Departed,
     host::Shortages,
     incident::Ledger,
     model::{Acted, Lost, Nanos, Observation, Output, Pid, ProcessExit, ProcessSeen, Request, View},
@@ -33,6 +34,7 @@ pub struct Engine {
     exited: VecDeque<Pid>,
     slos: Vec<SloTrack>,
     ledger: Ledger,
+    departed: Departed,
     /// What the machine went short of.
     host: Shortages,
     lost: BTreeMap<String, u64>,
@@ -55,6 +57,7 @@ impl Engine {
             targets: BTreeMap::new(),
             exited: VecDeque::new(),
             slos,
+            departed: Departed::default(),
             host: Shortages::default(),
             lost: BTreeMap::new(),
             shared: HashSet::new(),
@@ -90,6 +93,8 @@ impl Engine {
     pub fn view(&self, now: Nanos) -> View {
         let now = self.now.max(now);
         let mut view = view::build(now, &self.targets, &self.slos, &self.ledger, &self.config, self.losses());
+        view.incidents.extend(self.departed.open().cloned());
+        view.incidents.sort_by_key(|incident| std::cmp::Reverse((incident.opened, incident.id)));
         view.host = self.host.view();
         view
     }
@@ -112,19 +117,31 @@ impl Engine {
             }
             Observation::Retransmit(told) => {
                 if let Some(pid) = told.pid {
+                    let at = self.past(told.at);
                     self.known(pid, |target, _| {
+                        target.signs.resent(told, at);
                         target.retransmits_total = target.retransmits_total.saturating_add(told.segments.into());
                     });
                 }
             }
-            Observation::Tcp(told) => self.watched(told.pid, |target, _| target.tcp.look(told)),
+            Observation::Tcp(told) => {
+                let at = self.past(told.at);
+                self.watched(told.pid, |target, _| {
+                    target.tcp.look(told);
+                    target.signs.tcp(told, at);
+                });
+            }
             Observation::Holdings(told) => {
                 let at = self.past(told.at);
                 self.share_connections(told.pid);
                 self.watched(told.pid, |target, config| target.holdings(told, at, config));
             }
             Observation::Connections(told) => {
-                self.watched(told.pid, |target, _| target.connections = Some(told.clone()));
+                let at = self.past(told.at);
+                self.watched(told.pid, |target, _| {
+                    target.connections = Some(told.clone());
+                    target.signs.connections(told, at);
+                });
             }
             Observation::Level(told) => {
                 let at = self.past(told.at);
@@ -135,14 +152,23 @@ impl Engine {
                 self.watched(told.pid, |target, _| target.memory.pages(told, until));
             }
             Observation::OomKill(told) => {
-                self.known(told.pid, |target, _| {
-                    target.memory.oom_kills = target.memory.oom_kills.saturating_add(1);
-                });
+                let at = self.past(told.at);
+                self.known(told.pid, |target, _| target.oom_kill(at));
             }
-            Observation::Host(told) => match told.pid {
-                Some(pid) => self.watched(pid, |target, _| target.host.look(told)),
-                None => self.host.look(told),
-            },
+            Observation::Host(told) => {
+                let until = self.past(told.until);
+                match told.pid {
+                    Some(pid) => self.watched(pid, |target, _| {
+                        target.host.look(told);
+                        target.signs.host(told, until);
+                    }),
+                    None => {
+                        self.host.look(told);
+                        // What the machine lacks each of its processes lacks.
+                        self.targets.values_mut().for_each(|target| target.signs.host(told, until));
+                    }
+                }
+            }
             Observation::LoopTime(told) => {
                 let at = self.past(told.at);
                 self.watched(told.pid, |target, _| target.loops.time(told, at));
@@ -157,13 +183,25 @@ impl Engine {
             }
             Observation::LockWait(told) => {
                 let at = self.past(told.at);
-                self.watched(told.pid, |target, _| target.tasks.lock(told, at));
+                self.watched(told.pid, |target, _| {
+                    target.tasks.lock(told, at);
+                    target.signs.lock(told, at);
+                });
             }
             Observation::CpuTime(told) => {
                 let at = self.past(told.at);
-                self.watched(told.pid, |target, _| target.tasks.cpu(told, at));
+                self.watched(told.pid, |target, _| {
+                    target.tasks.cpu(told, at);
+                    target.signs.cpu(told, at);
+                });
             }
-            Observation::Blocked(told) => self.watched(told.pid, |target, _| target.tasks.blocked(told)),
+            Observation::Blocked(told) => {
+                let at = self.past(told.at);
+                self.watched(told.pid, |target, _| {
+                    target.tasks.blocked(told);
+                    target.signs.blocked(told, at);
+                });
+            }
             Observation::LoopInstance(told) => {
                 let at = self.past(told.at);
                 self.watched(told.pid, |target, _| target.loops.instance(told, at));
@@ -216,9 +254,10 @@ impl Engine {
             self.forget(told.pid, out);
         }
         self.exited.retain(|pid| *pid != told.pid);
-        if let Some(target) = self.admit(told.pid) {
-            target.seen(told);
-        }
+        let Some(target) = self.admit(told.pid) else { return };
+        target.seen(told);
+        let (name, started) = (target.name.clone(), target.started);
+        self.departed.succeeded(&name, started, self.now, out);
     }
 
     fn exit(&mut self, told: ProcessExit, out: &mut Vec<Output>) {
@@ -226,7 +265,32 @@ impl Engine {
             self.exited.pop_front();
         }
         self.exited.push_back(told.pid);
-        self.forget(told.pid, out);
+        if !self.killed(told.pid, out) {
+            self.forget(told.pid, out);
+        }
+    }
+
+    /// Tells of a process that the kernel ended for lack of memory, with what is known of it now, and drops it;
+    /// false if that was not why it ended.
+    fn killed(&mut self, pid: Pid, out: &mut Vec<Output>) -> bool {
+        let Some(target) = self.targets.get_mut(&pid) else { return false };
+        target.ended = true;
+        if !target.was_killed(self.now) {
+            return false;
+        }
+        if target.episode.is_some() || !self.departed.again(&target.name, self.now, out) {
+            let told = out.len();
+            target.evaluate(self.now, &self.config, &[], &mut self.ledger, out);
+            if let Some(episode) = target.episode.take() {
+                let is_told = out[told..].iter().any(|output| matches!(output, Output::Incident(_)));
+                if !is_told {
+                    out.push(Output::Incident(Box::new(episode.incident.clone())));
+                }
+                self.departed.add(episode.incident, self.now, &mut self.ledger, out);
+            }
+        }
+        self.targets.remove(&pid);
+        true
     }
 
     /// Drops a target; its open incident ends with it.
@@ -286,6 +350,7 @@ impl Engine {
             let own: Vec<Burn> = own.map(|(burn, _)| burn.clone()).collect();
             target.evaluate(self.now, &self.config, &own, &mut self.ledger, out);
         }
+        self.departed.end(self.now, &mut self.ledger, out);
     }
 
     /// The target that an objective burns for: the one with most bad answers, else the one of that name,

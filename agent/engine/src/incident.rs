@@ -6,7 +6,7 @@
 
 use crate::{
     causes::{self, Scene},
-    correlate::rank::rank,
+    correlate::rank::{Explained, rank},
     detect::Finding,
     model::{ActionTaken, Cause, CauseKind, Incident, IncidentId, Nanos, Pid, Severity, Times, Trigger, Verdict},
     window::SECOND,
@@ -18,6 +18,8 @@ const QUIET: Nanos = 10 * SECOND;
 const CLOSE_AFTER: Nanos = 5 * SECOND;
 /// Changes are told at most this often.
 const TELL_EVERY: Nanos = SECOND;
+/// A shortage that was not proposed for so long is over; what is left of the confidence in it if the trouble goes on.
+const OVER: (Nanos, f64) = (20 * SECOND, 0.6);
 /// Most actions on an incident.
 const ACTIONS: usize = 64;
 
@@ -69,8 +71,11 @@ struct Gist {
 #[derive(Debug)]
 pub(crate) struct Episode {
     pub(crate) incident: Incident,
-    /// The causes as proposed, before symptoms were explained away.
-    proposed: Vec<Cause>,
+    /// What the anomaly is of that opened it.
+    of: Option<CauseKind>,
+    /// The causes as proposed, before symptoms were explained away, and when each last was.
+    proposed: Vec<(Cause, Nanos)>,
+    explained: Explained,
     quiet_since: Option<Nanos>,
     /// Requests usually in progress before the onset; kept, because a limit changes what is usual.
     pub(crate) usual: Option<u32>,
@@ -96,7 +101,16 @@ impl Episode {
             causes: Vec::new(),
             actions: Vec::new(),
         };
-        Self { incident, proposed: Vec::new(), quiet_since: None, usual: None, told: Gist::default(), told_at: None }
+        Self {
+            incident,
+            of: first.of,
+            proposed: Vec::new(),
+            explained: Explained::new(),
+            quiet_since: None,
+            usual: None,
+            told: Gist::default(),
+            told_at: None,
+        }
     }
 
     /// Takes in what is found now.
@@ -111,22 +125,23 @@ impl Episode {
         }
         (self.quiet_since, incident.times.recovered, incident.updated) = (None, None, now);
         incident.severity = findings.iter().map(|found| found.severity).fold(incident.severity, Severity::max);
-        let same = findings.iter().find(|found| found.kind == incident.trigger.kind);
-        if let Some(same) = same {
+        let held = findings.iter().find(|found| found.kind == incident.trigger.kind).map(|held| held.kind);
+        let is_same = |found: &&Finding| found.kind == incident.trigger.kind && found.of == self.of;
+        if let Some(same) = findings.iter().find(is_same) {
             incident.trigger.detail.clone_from(&same.detail);
             // A second look may see further back, never later.
             incident.times.onset = incident.times.onset.min(same.onset);
         }
-        for unit in causes::ALL.iter().filter(|unit| findings.iter().any(|found| found.kind == unit.needs)) {
+        for unit in causes::ALL.iter().filter(|unit| findings.iter().any(|found| unit.needs.contains(&found.kind))) {
             let mut proposed = (unit.propose)(scene);
             proposed.iter_mut().for_each(|cause| keep_worst(cause, &self.proposed));
             if !proposed.is_empty() {
-                self.proposed.retain(|cause| cause.kind != unit.kind);
-                self.proposed.extend(proposed);
+                self.proposed.retain(|(cause, _)| cause.kind != unit.kind);
+                self.proposed.extend(proposed.into_iter().map(|cause| (cause, now)));
             }
         }
-        incident.causes.clone_from(&self.proposed);
-        incident.verdict = rank(scene, same.map(|same| same.kind), &mut incident.causes);
+        incident.causes = causes_as_of(now, &self.proposed);
+        incident.verdict = rank(scene, held.map(|held| (held, self.of)), &mut incident.causes, &mut self.explained);
         if incident.verdict == Verdict::Named {
             incident.times.named.get_or_insert(now);
         }
@@ -197,12 +212,24 @@ impl Episode {
     }
 }
 
+/// What was proposed, less what is left of those that are over while the trouble, and another of them, goes on.
+fn causes_as_of(now: Nanos, proposed: &[(Cause, Nanos)]) -> Vec<Cause> {
+    let is_over = |seen: Nanos| now.saturating_sub(seen) >= OVER.0;
+    let another = proposed.iter().any(|(_, seen)| !is_over(*seen));
+    let as_of = |(cause, seen): &(Cause, Nanos)| {
+        let left = if another && is_over(*seen) && causes::is_shortage(cause.kind) { OVER.1 } else { 1.0 };
+        Cause { confidence: cause.confidence * left, ..cause.clone() }
+    };
+    proposed.iter().map(as_of).collect()
+}
+
 /// What fades while it ends is remembered as it was at its worst.
-fn keep_worst(cause: &mut Cause, known: &[Cause]) {
+fn keep_worst(cause: &mut Cause, known: &[(Cause, Nanos)]) {
     let size = |cause: &Cause| cause.evidence.first().map_or(0.0, |evidence| evidence.after);
-    let same = known.iter().find(|known| causes::identity(known) == causes::identity(cause));
-    // Leaks tell their own most, beside what is still held.
-    let faded = |known: &&Cause| known.kind == CauseKind::EventLoopStall && size(known) > size(cause);
+    let same = known.iter().map(|(known, _)| known).find(|known| causes::identity(known) == causes::identity(cause));
+    // Leaks and growth tell their own most, beside what is still held.
+    let fades = !matches!(cause.kind, CauseKind::FdLeak | CauseKind::TaskLeak | CauseKind::MemoryGrowth);
+    let faded = |known: &&Cause| fades && size(known) > size(cause);
     if let Some(worst) = same.filter(faded) {
         cause.title.clone_from(&worst.title);
         cause.evidence.clone_from(&worst.evidence);

@@ -88,6 +88,8 @@ pub(crate) struct StallSite {
     pub(crate) thread: String,
     pub(crate) syscall: Option<String>,
     pub(crate) on_cpu: bool,
+    /// Share of their time that they waited for a CPU, where the scheduler tells.
+    pub(crate) queued: Option<f64>,
     pub(crate) count: u32,
     pub(crate) total: Nanos,
     /// The length of the median stall.
@@ -264,6 +266,7 @@ fn fold(stalls: &[&Stall]) -> Option<StallSite> {
         thread: worst.thread.clone(),
         syscall: stalls.iter().rev().find_map(|stall| stall.syscall.clone()),
         on_cpu: worst.on_cpu,
+        queued: queued(stalls),
         count: u32::try_from(stalls.len()).unwrap_or(u32::MAX),
         total: lengths.iter().copied().fold(0, Nanos::saturating_add),
         typical: lengths.get(lengths.len() / 2).copied()?,
@@ -273,6 +276,16 @@ fn fold(stalls: &[&Stall]) -> Option<StallSite> {
         traces: traces[newest..].iter().map(|(_, trace)| *trace).collect(),
         since: stalls.iter().map(|stall| stall.since).min()?,
     })
+}
+
+/// Share of the time of some stalls that their threads waited for a CPU.
+fn queued(stalls: &[&Stall]) -> Option<f64> {
+    let (mut waited, mut all) = (0.0, 0.0);
+    for spent in stalls.iter().filter_map(|stall| stall.spent) {
+        waited += seconds(spent.queued);
+        all += seconds(spent.queued) + seconds(spent.running) + seconds(spent.blocked);
+    }
+    (all > 0.0).then_some(waited / all)
 }
 
 #[cfg(test)]

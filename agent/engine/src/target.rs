@@ -19,6 +19,7 @@ use crate::{
         OpenRequests, Output, Pid, ProcessSeen, Request, Resource, SiteId,
     },
     series::Series,
+    signs::Signs,
     sketch::Sketch,
     slo::state::{Burn, WINDOW},
     tasks::Tasks,
@@ -30,6 +31,8 @@ use crate::{
 const SNAPSHOT_FRESH: Nanos = 5 * SECOND;
 /// A service that has not reported for so long has nobody to obey a limit.
 const REPORT_FRESH: Nanos = 15 * SECOND;
+/// A process that ends so long after the kernel chose it to make room for others ended because of that.
+const KILLED: Nanos = 60 * SECOND;
 /// Stacks are asked for at most this often, and so many a second.
 const ASK: (Nanos, u32) = (30 * SECOND, 50);
 
@@ -68,6 +71,11 @@ pub(crate) struct Target {
     pub(crate) requests_total: u64,
     pub(crate) retransmits_total: u64,
     pub(crate) tcp: Traffic,
+    pub(crate) signs: Signs,
+    /// When the out-of-memory killer last chose it.
+    pub(crate) killed: Option<Nanos>,
+    /// It has ended.
+    pub(crate) ended: bool,
     pub(crate) eta: Option<Forecast>,
     pub(crate) breaker: Breaker,
     pub(crate) episode: Option<Episode>,
@@ -105,6 +113,9 @@ impl Target {
             requests_total: 0,
             retransmits_total: 0,
             tcp: Traffic::default(),
+            signs: Signs::new(),
+            killed: None,
+            ended: false,
             eta: None,
             breaker: Breaker::new(seed ^ u64::from(pid)),
             episode: None,
@@ -173,6 +184,7 @@ impl Target {
             return;
         }
         self.ends.report(told, at);
+        self.signs.open_requests(told, at);
         self.report = Some(Report { at, in_flight: told.in_flight, limit: told.limit });
         if let Some(peak) = self.in_flight.at(at) {
             *peak = (*peak).max(told.in_flight);
@@ -183,10 +195,22 @@ impl Target {
     pub(crate) fn request(&mut self, told: &Request, ended: Nanos, caps: &Caps) {
         self.ends.span(told.trace, ended, caps.ended_traces);
         self.requests_total = self.requests_total.saturating_add(1);
+        self.signs.request(told, ended);
         let first_byte = told.first_byte.unwrap_or(told.ended);
         if let Some(sketch) = self.latency.at(ended).filter(|_| told.status != Some(429)) {
             sketch.record(seconds(first_byte.saturating_sub(told.started)));
         }
+    }
+
+    /// The out-of-memory killer chose it.
+    pub(crate) fn oom_kill(&mut self, at: Nanos) {
+        self.memory.oom_kills = self.memory.oom_kills.saturating_add(1);
+        self.killed = self.killed.max(Some(at));
+    }
+
+    /// Whether it has ended because the out-of-memory killer chose it.
+    pub(crate) fn was_killed(&self, now: Nanos) -> bool {
+        self.ended && self.killed.is_some_and(|at| now.saturating_sub(at) <= KILLED)
     }
 
     /// An actuator answered. A limit that this engine did not ask for mitigates nothing.
@@ -248,6 +272,7 @@ impl Target {
         ledger: &mut Ledger,
         out: &mut Vec<Output>,
     ) {
+        self.signs.judge(now, &config.signs);
         let stalls = self.loops.picture(now, &config.stalls);
         let onset = self.own.leaks.iter().find(|leak| leak.growing).map(|leak| leak.onset.0);
         let fds = self.forecast_fds(onset, config);
@@ -269,6 +294,7 @@ impl Target {
             fds,
             memory: memory.as_ref(),
             piles: &piles,
+            signs: &self.signs,
         };
         let findings = detect(&scene);
         if let Some(first) = findings.first().filter(|_| episode.is_none()) {
@@ -280,7 +306,9 @@ impl Target {
             if episode.usual.is_none() {
                 episode.usual = self.usual_in_flight(episode.incident.times.onset.0, now);
             }
-            wanted = breaker::propose(&scene, &episode.incident, episode.usual).filter(|_| !findings.is_empty());
+            // Who has ended obeys no limit.
+            let may = !findings.is_empty() && !self.ended;
+            wanted = breaker::propose(&scene, &episode.incident, episode.usual).filter(|_| may);
         }
         let obeyed = self.report.is_some_and(|report| now.saturating_sub(report.at) <= REPORT_FRESH);
         if let Some(decision) = breaker.advance(now, wanted, obeyed, &config.breaker) {

@@ -8,7 +8,7 @@ mod support;
 
 use snowshed_engine::model::{HoldingKind, Join, Nanos, Observation, Owner, SiteId};
 use std::{collections::VecDeque, fmt::Write as _, fs, path::PathBuf};
-use support::{SECOND, Service, growth, ms};
+use support::{SECOND, Service, growth, ms, shortage};
 
 type Lines = Vec<(Nanos, Observation)>;
 type Scenario = (&'static str, fn() -> Lines);
@@ -27,6 +27,18 @@ const SCENARIOS: &[Scenario] = &[
     ("task_leak", growth::task_leak),
     ("thread_leak", growth::thread_leak),
     ("healthy_growth", growth::healthy_growth),
+    ("tcp_retransmits", shortage::tcp_retransmits),
+    ("lock_contention", shortage::lock_contention),
+    ("cpu_throttled", shortage::cpu_throttled),
+    ("cpu_saturation", shortage::cpu_saturation),
+    ("accept_queue_overflow", shortage::accept_queue_overflow),
+    ("disk_stall", shortage::disk_stall),
+    ("nic_drops", shortage::nic_drops),
+    ("downstream_slow", shortage::downstream_slow),
+    ("oom_kill", shortage::oom_kill),
+    ("slow_for_no_reason", shortage::slow_for_no_reason),
+    ("healthy_network", shortage::healthy_network),
+    ("healthy_waits", shortage::healthy_waits),
 ];
 
 #[test]

@@ -132,7 +132,7 @@ pub(crate) fn incident(record: &Record) -> String {
 
 fn cause_lines(cause: &Cause) -> Vec<String> {
     let mut lines = vec![cause.title.clone()];
-    if cause.site.frames.is_empty() {
+    if cause.site.frames.is_empty() && cause.kind.has_place() {
         lines.push("place in the code: unknown".to_owned());
     }
     let frames = own_frames(&cause.site.frames);
@@ -164,6 +164,7 @@ fn cause_lines(cause: &Cause) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::render::incident::tests::sample;
+    use snowshed_engine::model::{CauseKind, SiteId};
 
     #[test]
     fn a_person_reads_cause_place_time_left_and_what_was_done() {
@@ -183,6 +184,18 @@ mod tests {
         let record = Record::of(&numbered, &sites, &clock);
         assert!(verdict(&record).starts_with("unknown"));
         assert!(one_line(&record).contains("cause unknown"));
+    }
+
+    #[test]
+    fn what_has_no_place_in_the_code_is_not_said_to_be_at_an_unknown_one() {
+        let (mut numbered, sites, clock) = sample();
+        for (kind, has_place) in [(CauseKind::TcpRetransmits, false), (CauseKind::LockContention, true)] {
+            let cause = &mut numbered.incident.causes[0];
+            (cause.kind, cause.site) = (kind, SiteId(0));
+            let text = incident(&Record::of(&numbered, &sites, &clock));
+            assert!(text.contains(&format!("{} (93 %)", wire_name(kind))), "{text}");
+            assert_eq!(text.contains("place in the code: unknown"), has_place, "{text}");
+        }
     }
 
     #[test]

@@ -139,6 +139,15 @@ fn labels(record: &Record) -> BTreeMap<&'static str, String> {
         Some(CauseKind::EventLoopStall) => "SnowshedEventLoopStall",
         Some(CauseKind::MemoryGrowth) => "SnowshedMemoryGrowth",
         Some(CauseKind::TaskLeak) => "SnowshedTaskLeak",
+        Some(CauseKind::TcpRetransmits) => "SnowshedTcpRetransmits",
+        Some(CauseKind::LockContention) => "SnowshedLockContention",
+        Some(CauseKind::CpuThrottled) => "SnowshedCpuThrottled",
+        Some(CauseKind::CpuSaturation) => "SnowshedCpuSaturation",
+        Some(CauseKind::AcceptQueueOverflow) => "SnowshedAcceptQueueOverflow",
+        Some(CauseKind::DiskStall) => "SnowshedDiskStall",
+        Some(CauseKind::OomKill) => "SnowshedOomKill",
+        Some(CauseKind::NicDrops) => "SnowshedNicDrops",
+        Some(CauseKind::DownstreamSlow) => "SnowshedDownstreamSlow",
         None => "SnowshedIncident",
     };
     BTreeMap::from([

@@ -16,10 +16,12 @@ const MOST: usize = 3;
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::EventLoopStall,
-    needs: TriggerKind::Stall,
-    produces: &[TriggerKind::Stall, TriggerKind::SloWindows],
+    needs: &[TriggerKind::Stall],
+    produces: &[TriggerKind::Stall, TriggerKind::Anomaly, TriggerKind::SloWindows],
+    opens: |_| None,
     propose,
-    explains: |_, _| false,
+    // Nobody accepts while the loop is away.
+    explains: |scene, kind| kind == CauseKind::AcceptQueueOverflow && scene.stalls.triggered,
 };
 
 fn propose(scene: &Scene<'_>) -> Vec<Cause> {

@@ -16,16 +16,17 @@ const MOST: usize = 3;
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::FdLeak,
-    needs: TriggerKind::Orphans,
+    needs: &[TriggerKind::Orphans],
     produces: &[TriggerKind::Orphans, TriggerKind::Exhaustion, TriggerKind::SloWindows],
+    opens: |_| None,
     propose,
     explains,
 };
 
-/// At the limit, accept fails and its loop spins: stalls are then this leak's symptom.
+/// At the limit, accept fails and its loop spins: stalls and connections that nobody accepts are then symptoms.
 fn explains(scene: &Scene<'_>, kind: CauseKind) -> bool {
     let own = &scene.target.own;
-    kind == CauseKind::EventLoopStall
+    matches!(kind, CauseKind::EventLoopStall | CauseKind::AcceptQueueOverflow)
         && own.limit.is_some_and(|limit| own.live.saturating_mul(100) >= limit.saturating_mul(97))
 }
 

@@ -6,17 +6,20 @@
 
 use super::{CauseUnit, Scene, slo_evidence};
 use crate::{
+    detect::Finding,
     forecast::span_words,
     memory::{Growing, Origin, mib},
-    model::{Cause, CauseKind, Evidence, Forecast, Join, Layer, PageKind, Resource, SiteId, TriggerKind},
+    model::{Cause, CauseKind, Evidence, Forecast, Join, Layer, PageKind, Resource, Severity, SiteId, TriggerKind},
+    window::SECOND,
 };
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::MemoryGrowth,
-    needs: TriggerKind::Anomaly,
-    produces: &[TriggerKind::Anomaly, TriggerKind::Exhaustion, TriggerKind::SloWindows],
+    needs: &[TriggerKind::Anomaly, TriggerKind::ProcessExit],
+    produces: &[TriggerKind::Anomaly, TriggerKind::Exhaustion, TriggerKind::SloWindows, TriggerKind::ProcessExit],
+    opens,
     propose,
-    explains: |_, _| false,
+    explains: |_, kind| kind == CauseKind::OomKill,
 };
 
 /// A place is named only if at least this share of what is new comes from it ...
@@ -26,8 +29,33 @@ const TURNOVER: f64 = 4.0;
 /// Nearly everything that is new.
 const NEARLY_ALL: f64 = 0.8;
 
+/// Growth whose limit is not too far away.
+fn near<'a>(scene: &Scene<'a>) -> Option<&'a Growing> {
+    let open_below = scene.config.growth.open_below_seconds;
+    scene.memory.filter(|memory| memory.eta().is_none_or(|eta| eta.0 <= open_below))
+}
+
+fn opens(scene: &Scene<'_>) -> Option<Finding> {
+    let memory = near(scene)?;
+    let rise = &memory.rise;
+    Some(Finding {
+        kind: TriggerKind::Anomaly,
+        of: Some(CauseKind::MemoryGrowth),
+        slo: None,
+        detail: format!("memory has grown from {} to {} without a pause", mib(rise.from), mib(rise.to)),
+        severity: if memory.ends_within(scene.config.exhaustion.open_below_seconds) {
+            Severity::Page
+        } else {
+            Severity::Ticket
+        },
+        onset: (rise.since, rise.since.saturating_add(2 * SECOND).min(scene.now)),
+    })
+}
+
 fn propose(scene: &Scene<'_>) -> Vec<Cause> {
-    scene.memory.map(|memory| cause(scene, memory)).into_iter().collect()
+    // Beside tasks that pile up it is told however far its limit is.
+    let told = near(scene).or_else(|| scene.memory.filter(|_| !scene.piles.is_empty()));
+    told.map(|memory| cause(scene, memory)).into_iter().collect()
 }
 
 /// The place, if it may be named, and how sure that is.

@@ -6,8 +6,9 @@
 
 use super::{CauseUnit, Scene, slo_evidence};
 use crate::{
+    detect::Finding,
     memory::{Origin, mib},
-    model::{Cause, CauseKind, Evidence, Forecast, Join, Layer, Nanos, SiteId, TriggerKind},
+    model::{Cause, CauseKind, Evidence, Forecast, Join, Layer, Nanos, Severity, SiteId, TriggerKind},
     tasks::{Counted, Pile},
     window::{SECOND, seconds},
 };
@@ -23,11 +24,35 @@ const STAYS: f64 = 0.3;
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::TaskLeak,
-    needs: TriggerKind::Anomaly,
-    produces: &[TriggerKind::Anomaly, TriggerKind::Exhaustion, TriggerKind::SloWindows],
+    needs: &[TriggerKind::Anomaly, TriggerKind::ProcessExit],
+    produces: &[TriggerKind::Anomaly, TriggerKind::Exhaustion, TriggerKind::SloWindows, TriggerKind::ProcessExit],
+    opens,
     propose,
-    explains: |_, kind| kind == CauseKind::MemoryGrowth,
+    explains: |scene, kind| match kind {
+        CauseKind::MemoryGrowth => true,
+        CauseKind::OomKill => scene.memory.is_some(),
+        _ => false,
+    },
 };
+
+fn opens(scene: &Scene<'_>) -> Option<Finding> {
+    let pile = scene.piles.first()?;
+    let (from, noun, to) = (pile.rise.from, pile.noun(), pile.rise.to);
+    let severity = if scene.memory.is_some_and(|memory| memory.ends_within(scene.config.exhaustion.open_below_seconds))
+    {
+        Severity::Page
+    } else {
+        Severity::Ticket
+    };
+    Some(Finding {
+        kind: TriggerKind::Anomaly,
+        of: Some(CauseKind::TaskLeak),
+        slo: None,
+        detail: format!("{from:.0} {noun} have become {to:.0}, and go on"),
+        severity,
+        onset: (pile.rise.since, pile.rise.since.saturating_add(2 * SECOND).min(scene.now)),
+    })
+}
 
 fn propose(scene: &Scene<'_>) -> Vec<Cause> {
     scene.piles.iter().take(MOST).map(|pile| cause(scene, pile)).collect()

@@ -4,9 +4,10 @@
 //! but the causes (ties go to the kind listed first, then to the lower site).
 
 use crate::{
-    causes::{self, Scene},
-    model::{Cause, TriggerKind, Verdict},
+    causes::{self, CauseUnit, Scene},
+    model::{Cause, CauseKind, TriggerKind, Verdict},
 };
+use std::collections::BTreeSet;
 
 /// Above this the first cause may be believed.
 pub(crate) const BAR: f64 = 0.6;
@@ -17,25 +18,51 @@ const EXPLAINED: f64 = 0.5;
 /// What is left of it in a cause that does not produce the trigger that holds the incident open.
 const BESIDE: f64 = 0.7;
 
+/// The trigger that holds an incident open, and for an anomaly what it is of.
+type HeldBy = (TriggerKind, Option<CauseKind>);
+
+/// Which kind explains which, as was seen while both were there: one of them may be over first.
+pub(crate) type Explained = BTreeSet<(usize, usize)>;
+
 /// Orders causes and says whether the first may be believed. `held_by` is the incident's own trigger, if
-/// that still holds.
-pub(crate) fn rank(scene: &Scene<'_>, held_by: Option<TriggerKind>, causes: &mut Vec<Cause>) -> Verdict {
+/// that still holds; `explained` is what was seen so far, and is added to.
+pub(crate) fn rank(
+    scene: &Scene<'_>,
+    held_by: Option<HeldBy>,
+    causes: &mut Vec<Cause>,
+    explained: &mut Explained,
+) -> Verdict {
     let before: Vec<_> = causes.iter().map(|cause| (cause.kind, cause.confidence)).collect();
     for cause in causes.iter_mut() {
-        let explained = before.iter().any(|(kind, confidence)| {
-            *kind != cause.kind
-                && *confidence >= BAR
-                && causes::unit(*kind).is_some_and(|unit| (unit.explains)(scene, cause.kind))
-        });
+        let mut explains = |kind: CauseKind| {
+            let Some((by, of)) = place(kind).zip(place(cause.kind)) else { return false };
+            if (causes::ALL[by].explains)(scene, cause.kind) {
+                explained.insert((by, of));
+            }
+            explained.contains(&(by, of))
+        };
+        let explained =
+            before.iter().any(|(kind, confidence)| *kind != cause.kind && *confidence >= BAR && explains(*kind));
         let unit = causes::unit(cause.kind);
-        let beside = held_by.is_some_and(|held| unit.is_some_and(|unit| !unit.produces.contains(&held)));
+        let beside = held_by.is_some_and(|held| unit.is_some_and(|unit| !produces(scene, unit, held)));
         cause.confidence *= if explained { EXPLAINED } else { 1.0 } * if beside { BESIDE } else { 1.0 };
     }
-    let place = |cause: &Cause| causes::ALL.iter().position(|unit| unit.kind == cause.kind);
     causes.sort_by(|a, b| {
-        b.confidence.total_cmp(&a.confidence).then_with(|| place(a).cmp(&place(b))).then_with(|| a.site.cmp(&b.site))
+        let by_kind = || place(a.kind).cmp(&place(b.kind));
+        b.confidence.total_cmp(&a.confidence).then_with(by_kind).then_with(|| a.site.cmp(&b.site))
     });
     causes.truncate(MOST);
     let believed = causes.first().is_some_and(|cause| cause.confidence >= BAR);
     if believed { Verdict::Named } else { Verdict::Unknown }
+}
+
+fn place(kind: CauseKind) -> Option<usize> {
+    causes::ALL.iter().position(|unit| unit.kind == kind)
+}
+
+/// An anomaly is produced by the cause that shows itself in it, and by what explains that one. What is short shows
+/// itself only because requests suffer, and which of several shortages was seen first says nothing.
+fn produces(scene: &Scene<'_>, unit: &CauseUnit, (held, of): HeldBy) -> bool {
+    unit.produces.contains(&held)
+        && of.is_none_or(|of| causes::is_shortage(of) || unit.kind == of || (unit.explains)(scene, of))
 }

@@ -130,6 +130,11 @@ pub(crate) struct Growing {
 }
 
 impl Growing {
+    /// Whether its limit is surely reached within so many seconds.
+    pub(crate) fn ends_within(&self, seconds: f64) -> bool {
+        self.eta().is_some_and(|eta| eta.1 < seconds)
+    }
+
     /// When the limit is reached: earliest and latest, seconds.
     pub(crate) fn eta(&self) -> Option<(f64, f64)> {
         let (_, level, limit) = self.limit?;
@@ -239,6 +244,14 @@ impl Memory {
     pub(crate) fn kept_since(&self, since: Nanos) -> f64 {
         let (then, now) = (self.own.floor.before(since), self.own.floor.level());
         then.zip(now).map_or(0.0, |(then, now)| now as f64 - then as f64)
+    }
+
+    /// The limit beyond which the kernel kills, of cgroup or machine, that leaves least room: which, how much is used
+    /// of it, and how much there is.
+    pub(crate) fn nearest_limit(&self) -> Option<(Resource, u64, u64)> {
+        let cgroup = self.told.cgroup.and_then(|(used, limit)| Some((Resource::CgroupMemory, used, limit?)));
+        let machine = self.machine.map(|(used, limit)| (Resource::HostMemory, used, limit));
+        cgroup.into_iter().chain(machine).min_by_key(|(_, used, limit)| limit.saturating_sub(*used))
     }
 
     /// The limit that leaves least room; `None` where none is known.

@@ -68,10 +68,12 @@ pub enum TriggerKind {
     Stall,
     /// A resource is running out.
     Exhaustion,
-    /// Something grows steadily that should not.
+    /// Something grows steadily that should not, or is short while requests suffer, or they alone do.
     Anomaly,
     /// Violated windows in a row.
     SloWindows,
+    /// The process ended, and not by itself.
+    ProcessExit,
 }
 
 /// When things happened; the spread between them is what an operator is judged by.
@@ -111,6 +113,46 @@ pub enum CauseKind {
     MemoryGrowth,
     /// Threads, async tasks or goroutines that only grow in number.
     TaskLeak,
+    /// Segments that get lost and are sent again.
+    TcpRetransmits,
+    /// Threads that wait for a lock.
+    LockContention,
+    /// The processor limit of its cgroup.
+    CpuThrottled,
+    /// Too few processors for what is ready to run.
+    CpuSaturation,
+    /// Connections dropped because nobody accepts them in time.
+    AcceptQueueOverflow,
+    /// A disk that does not answer.
+    DiskStall,
+    /// Ended by the kernel for lack of memory.
+    OomKill,
+    /// Packets for which interfaces or backlogs had no room.
+    NicDrops,
+    /// Another service that this one calls.
+    DownstreamSlow,
+}
+
+impl CauseKind {
+    /// Whether it lies at a place in the code; what is short does not.
+    #[must_use]
+    pub fn has_place(self) -> bool {
+        match self {
+            Self::FdLeak
+            | Self::EventLoopStall
+            | Self::MemoryGrowth
+            | Self::TaskLeak
+            | Self::LockContention
+            | Self::DiskStall => true,
+            Self::TcpRetransmits
+            | Self::CpuThrottled
+            | Self::CpuSaturation
+            | Self::AcceptQueueOverflow
+            | Self::OomKill
+            | Self::NicDrops
+            | Self::DownstreamSlow => false,
+        }
+    }
 }
 
 /// A possible culprit.

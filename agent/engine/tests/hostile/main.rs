@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its own input has failed")]
 
 mod growth;
+mod shortage;
 
 use snowshed_engine::{
     Engine,
@@ -115,7 +116,7 @@ impl Random {
 
     fn observation(&mut self, now: Nanos) -> Observation {
         let (pid, at) = (self.pid(), self.time(now));
-        match self.below(15) {
+        match self.below(18) {
             0 => {
                 Observation::Process(ProcessSeen { pid, name: self.text(), started: at, parent: None, instance: None })
             }
@@ -206,6 +207,7 @@ impl Random {
             12 => self.level(pid, at),
             13 => self.pages(pid, at),
             14 => self.tasks(pid, at),
+            15..=16 => self.shortage(pid, at),
             11 => Observation::Retransmit(Retransmit {
                 pid: Some(pid),
                 local: "127.0.0.1:1".parse().unwrap(),
@@ -320,7 +322,10 @@ fn absurd_settings_never_break_it() {
     let config = r#"{"orphans":{"after_seconds":0,"count":0,"owners":0,"socket_after_seconds":18446744073709551615},
         "stalls":{"window_seconds":0,"count":0,"each_ms":0,"single_ms":0},
         "growth":{"least_bytes":0,"least_tasks":0,"after_calm_seconds":0,"calm_seconds":0,"from_start_seconds":0,
-        "steady":-1e300,"open_below_seconds":-1e300},"exhaustion":{"gate":-1e300,"fit_seconds":18446744073709551615,"open_below_seconds":1e308},
+        "steady":-1e300,"open_below_seconds":-1e300},
+        "signs":{"past_seconds":0,"alone_seconds":0,"suffering_seconds":0,"resent_ratio":-1e300,"lock_waiters":0,
+        "throttled_ratio":1e308,"cpu_delay_ratio":-1,"blocked_threads":0,"accept_drops_per_second":0,
+        "nic_drops_per_second":0,"failed_connects_per_second":-0.0,"round_trip_seconds":0,"slow_ratio":0,"failed_ratio":0},"exhaustion":{"gate":-1e300,"fit_seconds":18446744073709551615,"open_below_seconds":1e308},
         "slo":{"min_requests":0,"windows":0,"delay_ms":18446744073709551615},
         "breaker":{"factor":1e300,"min_limit":0,"step_factor":-5.0,"step_ms":[9,1],"expires_seconds":0,"settle_seconds":0},
         "caps":{"targets":0,"holdings":0,"ended_traces":0,"groups":0,"closed_incidents":0},"enforce":["guard"]}"#;

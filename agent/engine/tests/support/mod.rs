@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot make its own input has failed")]
 
 pub(crate) mod growth;
+pub(crate) mod shortage;
 
 use snowshed_engine::model::{
     Acted, ActuatorKind, Holding, HoldingKind, Holdings, Join, LoopTime, Nanos, Observation, OpenRequest, OpenRequests,
@@ -68,6 +69,11 @@ impl Service {
     #[must_use]
     pub(crate) fn lines(self) -> Vec<(Nanos, Observation)> {
         self.lines
+    }
+
+    /// What the clock says.
+    pub(crate) fn now(&self) -> Nanos {
+        self.now
     }
 
     /// Moves the clock.

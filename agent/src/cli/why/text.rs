@@ -20,6 +20,8 @@ const SITES: usize = 6;
 const CONNECTIONS: usize = 5;
 /// Frames shown of a stack.
 const FRAMES: usize = 12;
+/// Lines of evidence shown of a cause without a place.
+const EVIDENCE: usize = 4;
 /// Event loop instances, and threads, shown.
 const LOOPS: usize = 4;
 /// Frames shown of a stall that is no cause.
@@ -114,12 +116,18 @@ fn cause_lines(page: &mut Page, cause: &Cause) {
         CauseKind::EventLoopStall => "stuck at",
         CauseKind::MemoryGrowth => "pages come in at",
         CauseKind::TaskLeak => "made at",
+        CauseKind::LockContention | CauseKind::DiskStall => "waits at",
+        _ => "at",
     };
     page.line(format!("  confidence {:.0} %", cause.confidence * 100.0));
     if let Some(sentence) = forecast(cause) {
         page.line(format!("  {sentence}"));
     }
-    if cause.site.frames.is_empty() {
+    if !cause.kind.has_place() {
+        for item in cause.evidence.iter().take(EVIDENCE) {
+            page.line(format!("  {} {:.3} -> {:.3} {}", item.signal, item.before, item.after, item.unit));
+        }
+    } else if cause.site.frames.is_empty() {
         page.line(format!("  {place}: unknown (no stack was taken, or the program has no unwind tables)"));
     } else {
         page.line(format!("  {place}:"));

@@ -19,6 +19,16 @@ fn reason(scene: &Scene<'_>, incident: &Incident) -> Option<String> {
         CauseKind::EventLoopStall => stall_presses(scene),
         CauseKind::MemoryGrowth => growth_presses(scene),
         CauseKind::TaskLeak => growth_presses(scene),
+        // Fewer requests do not mend these, or how far is not known: an objective that burns is reason enough.
+        CauseKind::TcpRetransmits
+        | CauseKind::LockContention
+        | CauseKind::CpuThrottled
+        | CauseKind::CpuSaturation
+        | CauseKind::AcceptQueueOverflow
+        | CauseKind::DiskStall
+        | CauseKind::OomKill
+        | CauseKind::NicDrops
+        | CauseKind::DownstreamSlow => false,
     };
     pressing.then(|| cause.title.clone())
 }

@@ -1,0 +1,63 @@
+//! `accept_queue_overflow`: connections are dropped because nobody accepts them in time.
+//!
+//! Rests on what the process's own listeners dropped, and on a queue that is full or is said to have overflowed: packets
+//! that a listener has no use for count as dropped too. Mostly it is a symptom: of a loop that does not come back, of
+//! threads that wait, or of descriptors that have run out; on its own it is more than the backlog was made for.
+
+use super::{CauseUnit, Scene, shortage};
+use crate::{
+    model::{Cause, CauseKind, Evidence, Layer, Nanos, TcpListener},
+    signs::{Sign, track::Deviation},
+    window::SECOND,
+};
+
+/// An overflow was lately if it was within this time.
+const LATELY: Nanos = 10 * SECOND;
+
+pub(crate) const UNIT: CauseUnit = CauseUnit {
+    kind: CauseKind::AcceptQueueOverflow,
+    needs: shortage::TRIGGERS,
+    produces: shortage::TRIGGERS,
+    opens: |scene| {
+        // Whoever is dropped suffers, and is not among the requests that are known.
+        let found = shortage::presses(scene, Sign::AcceptDrops, true)?;
+        if !overflows(scene, found) {
+            return None;
+        }
+        Some(shortage::finding(scene, CauseKind::AcceptQueueOverflow, found, title(scene, found)))
+    },
+    propose: |scene| scene.signs.of(Sign::AcceptDrops).map(|found| cause(scene, found)).into_iter().collect(),
+    explains: |_, _| false,
+};
+
+/// Whether a queue is full, or some queue of the namespace overflowed lately.
+fn overflows(scene: &Scene<'_>, found: &Deviation) -> bool {
+    let full = worst(scene, found).is_some_and(|one| one.limit > 0 && one.queue >= one.limit);
+    full || scene.signs.overflowed.is_some_and(|at| scene.now.saturating_sub(at) <= LATELY)
+}
+
+fn worst(scene: &Scene<'_>, found: &Deviation) -> Option<TcpListener> {
+    let all = scene.signs.listeners.since(found.since, scene.now);
+    all.first().map(|(_, _, listener)| **listener)
+}
+
+fn cause(scene: &Scene<'_>, found: &Deviation) -> Cause {
+    let kind = CauseKind::AcceptQueueOverflow;
+    let mut cause = shortage::cause(scene, kind, Sign::AcceptDrops, found, title(scene, found));
+    let Some(listener) = worst(scene, found) else { return cause };
+    // A full queue says why they were dropped; what is dropped beside an empty one may have had another reason.
+    let queue = f64::from(listener.queue);
+    let sure = if overflows(scene, found) { cause.confidence + 0.12 } else { cause.confidence * 0.6 };
+    cause.confidence = sure.clamp(0.0, 1.0);
+    let reading = shortage::reading(scene, Layer::Network, "tcp.accept_queue", queue, "connections", found.since);
+    cause.evidence.push(Evidence { n: listener.limit.into(), ..reading });
+    cause
+}
+
+fn title(scene: &Scene<'_>, found: &Deviation) -> String {
+    let dropped = format!("{:.1} connections a second are dropped, {:.1} before", found.after, found.before);
+    match worst(scene, found) {
+        Some(one) => format!("{dropped}: {} of {} wait to be accepted at {}", one.queue, one.limit, one.address),
+        None => dropped,
+    }
+}

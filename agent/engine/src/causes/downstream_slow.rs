@@ -1,0 +1,69 @@
+//! `downstream_slow`: another service, which this one calls, does not answer or answers late.
+//!
+//! Rests on the process's own outgoing connections: connects that fail, and round trips that got long. How long an
+//! answer itself takes is not seen there.
+
+use super::{CauseUnit, Scene, shortage};
+use crate::{
+    model::{Cause, CauseKind},
+    signs::{Sign, track::Deviation},
+};
+
+/// The figures that say so, the plainest first.
+const SIGNS: [Sign; 2] = [Sign::Refused, Sign::RoundTrip];
+
+pub(crate) const UNIT: CauseUnit = CauseUnit {
+    kind: CauseKind::DownstreamSlow,
+    needs: shortage::TRIGGERS,
+    produces: shortage::TRIGGERS,
+    opens: |scene| {
+        let (sign, found) = SIGNS.iter().find_map(|sign| Some((*sign, shortage::presses(scene, *sign, false)?)))?;
+        Some(shortage::finding(scene, CauseKind::DownstreamSlow, found, title(scene, sign, found)))
+    },
+    propose: |scene| {
+        let found = SIGNS.iter().find_map(|sign| Some((*sign, scene.signs.of(*sign)?)));
+        found.map(|(sign, found)| cause(scene, sign, found)).into_iter().collect()
+    },
+    explains: |_, _| false,
+};
+
+fn cause(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> Cause {
+    let mut cause = shortage::cause(scene, CauseKind::DownstreamSlow, sign, found, title(scene, sign, found));
+    let other =
+        SIGNS.into_iter().filter(|other| *other != sign).filter_map(|other| Some((other, scene.signs.of(other)?)));
+    for (other, found) in other {
+        cause.evidence.insert(1, shortage::evidence(scene, other, found));
+    }
+    // A path may be long for other reasons than who answers at its end.
+    cause.confidence *= if sign == Sign::Refused { 1.0 } else { 0.85 };
+    cause
+}
+
+fn title(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> String {
+    if sign == Sign::Refused {
+        let all = scene.signs.failures.since(found.since, scene.now);
+        let Some(((peer, errno), ..)) = all.first() else {
+            return format!("{:.1} connects a second fail", found.after);
+        };
+        let rate = format!("{:.1} connects a second to {peer} fail", found.after);
+        return format!("{rate} ({}), {:.1} before", reason(*errno), found.before);
+    }
+    let all = scene.signs.trips.since(found.since, scene.now);
+    let (after, before) = (shortage::time(found.after), shortage::time(found.before));
+    let peer = all.iter().max_by(|a, b| a.2.total_cmp(b.2)).map(|(peer, ..)| *peer);
+    let peer = peer.map_or_else(String::new, |peer| format!(" to {peer}"));
+    format!("a round trip{peer} takes {after}, {before} before")
+}
+
+/// What an errno of a failed connect means.
+fn reason(errno: u32) -> String {
+    match errno {
+        0 => "given up before an answer, or refused on this host".to_owned(),
+        101 => "network unreachable".to_owned(),
+        104 => "reset".to_owned(),
+        110 => "no answer".to_owned(),
+        111 => "refused".to_owned(),
+        113 => "host unreachable".to_owned(),
+        other => format!("error {other}"),
+    }
+}

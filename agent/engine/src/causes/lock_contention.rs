@@ -1,0 +1,93 @@
+//! `lock_contention`: threads wait for a lock that others hold for too long.
+//!
+//! Rests on how many threads wait on average, against what is usual: a pool whose idle threads queue for one mutex
+//! waits all the time, and that is well. Where they stand tells the lock; who holds it only where the lock itself
+//! says so.
+
+use super::{CauseUnit, Scene, shortage};
+use crate::{
+    loops::StallSite,
+    model::{Cause, CauseKind, Evidence, Join, Layer, LockWait, Nanos, SiteId, ThreadRef},
+    signs::{LockPlace, Sign, track::Deviation},
+    window::{SECOND, seconds},
+};
+
+/// Most causes of this kind at once.
+const MOST: usize = 3;
+/// Threads that pile up do so because of the waiting if that began before, or no later than this.
+const TOGETHER: Nanos = 30 * SECOND;
+/// A lock is named if at least this share of the waiting is for it.
+const SHARE: f64 = 0.2;
+
+pub(crate) const UNIT: CauseUnit = CauseUnit {
+    kind: CauseKind::LockContention,
+    needs: shortage::TRIGGERS,
+    produces: shortage::TRIGGERS,
+    opens: |scene| {
+        let found = shortage::presses(scene, Sign::LockWait, false)?;
+        let detail = format!("{:.1} threads wait for locks on average, {:.1} before", found.after, found.before);
+        Some(shortage::finding(scene, CauseKind::LockContention, found, detail))
+    },
+    propose,
+    explains,
+};
+
+/// A loop that hangs in `futex` waits for the lock; what piles up behind it are threads, and connections.
+fn explains(scene: &Scene<'_>, kind: CauseKind) -> bool {
+    let waits = |site: &StallSite| !site.on_cpu && site.syscall.as_deref() == Some("futex");
+    match kind {
+        CauseKind::EventLoopStall => scene.stalls.sites.first().is_some_and(waits),
+        CauseKind::TaskLeak => {
+            let since = scene.signs.of(Sign::LockWait).map(|found| found.since);
+            let piles = scene.piles.first().map(|pile| pile.rise.since);
+            since.zip(piles).is_some_and(|(since, piles)| since <= piles.saturating_add(TOGETHER))
+        }
+        CauseKind::AcceptQueueOverflow => shortage::drives(scene, Sign::LockWait, Sign::AcceptDrops),
+        _ => false,
+    }
+}
+
+fn propose(scene: &Scene<'_>) -> Vec<Cause> {
+    let Some(found) = scene.signs.of(Sign::LockWait) else { return Vec::new() };
+    let places = scene.signs.locks.since(found.since, scene.now);
+    let named = places.iter().filter(|(_, share, _)| *share >= SHARE).take(MOST);
+    named.map(|(place, share, lock)| cause(scene, found, place, *share, lock)).collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count, as evidence")]
+fn cause(scene: &Scene<'_>, found: &Deviation, place: &LockPlace, share: f64, lock: &LockWait) -> Cause {
+    let title = title(found, share, lock);
+    let mut cause = shortage::cause(scene, CauseKind::LockContention, Sign::LockWait, found, title);
+    // Of several locks the one that is waited for most is meant.
+    cause.confidence *= 0.7 + 0.3 * share.clamp(0.0, 1.0);
+    let longest = seconds(lock.longest_ns);
+    cause.evidence.push(Evidence {
+        n: lock.waits,
+        ..shortage::reading(scene, Layer::Application, "lock.longest_wait", longest, "s", found.since)
+    });
+    if lock.hand_overs > 0 {
+        let handed = lock.hand_overs as f64;
+        cause.evidence.push(Evidence {
+            join: Join::None,
+            ..shortage::reading(scene, Layer::Application, "lock.hand_overs", handed, "hand-overs", found.since)
+        });
+    }
+    cause.site = SiteId(place.0);
+    cause.thread = lock.holder.as_ref().map(|holder| ThreadRef { tid: holder.tid, name: holder.thread.clone() });
+    cause
+}
+
+fn title(found: &Deviation, share: f64, lock: &LockWait) -> String {
+    let of = if share > 0.95 { String::new() } else { format!(", {:.0} % of it for this one", share * 100.0) };
+    let holder = match &lock.holder {
+        Some(holder) => format!("; held by {}", holder.thread),
+        None => String::new(),
+    };
+    format!(
+        "{:.1} threads wait for a lock on average, {:.1} before{of}; the longest wait took {} (thread {}){holder}",
+        found.after,
+        found.before,
+        shortage::time(seconds(lock.longest_ns)),
+        lock.thread
+    )
+}

@@ -1,0 +1,102 @@
+//! `tcp_retransmits`: segments get lost on the way and are sent again.
+//!
+//! Rests on the share of segments that the process's own sockets sent again, against what is usual for it; which peer
+//! it is by where most of them go, which requests by who wrote their bytes. Where a request is only one of several
+//! that may have written them, the evidence says so.
+
+use super::{CauseUnit, Scene, shortage};
+use crate::{
+    correlate::join::JoinCount,
+    model::{Cause, CauseKind, Connection, Evidence, Join, Layer, Nanos, Retransmit, TraceId},
+    signs::{Sign, track::Deviation},
+    window::SECOND,
+};
+
+/// Requests that are told.
+const TRACES: usize = 16;
+/// A peer is named if at least this share goes there.
+const MOSTLY: f64 = 0.6;
+/// Lost segments of this share slow every request down, once it has lasted so long.
+const HARMS: (f64, Nanos) = (0.05, 20 * SECOND);
+
+pub(crate) const UNIT: CauseUnit = CauseUnit {
+    kind: CauseKind::TcpRetransmits,
+    needs: shortage::TRIGGERS,
+    produces: shortage::TRIGGERS,
+    opens: |scene| {
+        let lasts = |found: &Deviation| scene.now.saturating_sub(found.since) >= HARMS.1;
+        let harms =
+            scene.signs.of(Sign::Resent).is_some_and(|found| found.has_past && found.after >= HARMS.0 && lasts(found));
+        let found = shortage::presses(scene, Sign::Resent, harms)?;
+        Some(shortage::finding(scene, CauseKind::TcpRetransmits, found, title(scene, found)))
+    },
+    propose: |scene| scene.signs.of(Sign::Resent).map(|found| cause(scene, found)).into_iter().collect(),
+    // A connect that is never answered, and a round trip that gets long, are losses too.
+    explains: |scene, kind| {
+        let mut signs = [Sign::Refused, Sign::RoundTrip].iter();
+        kind == CauseKind::DownstreamSlow && signs.any(|sign| shortage::drives(scene, Sign::Resent, *sign))
+    },
+};
+
+fn cause(scene: &Scene<'_>, found: &Deviation) -> Cause {
+    let mut cause = shortage::cause(scene, CauseKind::TcpRetransmits, Sign::Resent, found, title(scene, found));
+    let events: Vec<&Retransmit> = scene.signs.resends.since(found.since.saturating_sub(2 * SECOND)).collect();
+    cause.connection = commonest(&events);
+    let (traces, told) = requests(scene, found, &events);
+    cause.traces = traces;
+    cause.evidence.extend(told);
+    cause
+}
+
+/// The connection that most of the events are of, if they are mostly of one.
+#[expect(clippy::cast_precision_loss, reason = "a count, as a share")]
+fn commonest(events: &[&Retransmit]) -> Option<Connection> {
+    let of = |event: &Retransmit| Connection { local: event.local, peer: event.peer };
+    let count = |wanted: Connection| events.iter().filter(|event| of(event) == wanted).count();
+    let most = events.iter().map(|event| of(event)).max_by_key(|one| count(*one))?;
+    (count(most) as f64 >= MOSTLY * events.len() as f64).then_some(most)
+}
+
+/// The requests that wrote what was sent again, newest last, and how that was found.
+#[expect(clippy::cast_precision_loss, reason = "a count, as evidence")]
+fn requests(scene: &Scene<'_>, found: &Deviation, events: &[&Retransmit]) -> (Vec<TraceId>, Option<Evidence>) {
+    let (mut traces, mut joins, mut ambiguity): (Vec<TraceId>, _, u32) = (Vec::new(), JoinCount::default(), 1);
+    for event in events {
+        let told: Vec<TraceId> = match event.trace {
+            Some(trace) => vec![trace],
+            None => event.candidates.clone(),
+        };
+        if !told.is_empty() {
+            joins.add(event.join);
+            ambiguity = ambiguity.max(event.ambiguity);
+        }
+        for trace in told {
+            traces.retain(|known| *known != trace);
+            traces.push(trace);
+        }
+    }
+    if traces.is_empty() {
+        return (traces, None);
+    }
+    let all = traces.len();
+    traces.drain(..all.saturating_sub(TRACES));
+    let join = joins.commonest();
+    let layer = Layer::Network;
+    let reading = shortage::reading(scene, layer, "tcp.resent_requests", all as f64, "requests", found.since);
+    (traces, Some(Evidence { join: if join == Join::None { Join::Window } else { join }, ambiguity, ..reading }))
+}
+
+fn title(scene: &Scene<'_>, found: &Deviation) -> String {
+    let peers = scene.signs.peers.since(found.since, scene.now);
+    let where_to = match peers.as_slice() {
+        [(peer, share, ())] if *share > 0.0 => format!(", all to {peer}"),
+        [(peer, share, ()), ..] if *share >= MOSTLY => format!(", {:.0} % of them to {peer}", share * 100.0),
+        [_, _, ..] => format!(", to {} peers alike", peers.len()),
+        _ => String::new(),
+    };
+    format!(
+        "{} of segments are sent again, {} before{where_to}",
+        shortage::percent(found.after),
+        shortage::percent(found.before)
+    )
+}

@@ -1,0 +1,178 @@
+//! Which figures are followed: what they are called, and from when on they count.
+//!
+//! Invariant: a figure's bar lies above what healthy services show. Shares are of 1.
+
+use super::track::Bar;
+use crate::model::Layer;
+use serde::{Deserialize, Serialize};
+
+/// From when on figures count. Each is a least height; it must also be several times what is usual, for some seconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SignConfig {
+    /// Figures are held against their past once it is so long, seconds.
+    pub past_seconds: u64,
+    /// Where nothing is known of requests, a shortage opens an incident only once it has lasted so long, seconds.
+    pub alone_seconds: u64,
+    /// Requests that are slow or fail open an incident without any other sign once that has lasted so long, seconds.
+    pub suffering_seconds: u64,
+    /// Segments sent again, of those sent with data.
+    pub resent_ratio: f64,
+    /// Threads that wait for locks, on average.
+    pub lock_waiters: f64,
+    /// Periods of the processor limit in which it was throttled, of all.
+    pub throttled_ratio: f64,
+    /// Time that threads were ready and had no processor, of the time that they were ready or ran.
+    pub cpu_delay_ratio: f64,
+    /// Threads blocked uninterruptibly, on average.
+    pub blocked_threads: f64,
+    /// Connections that its listeners dropped, a second.
+    pub accept_drops_per_second: f64,
+    /// Packets for which interfaces or backlogs had no room, a second.
+    pub nic_drops_per_second: f64,
+    /// Connects that failed, a second.
+    pub failed_connects_per_second: f64,
+    /// The longest round trip to those that it connected to, seconds.
+    pub round_trip_seconds: f64,
+    /// Requests slower than is usual for their route, of all.
+    pub slow_ratio: f64,
+    /// Requests that failed, of all.
+    pub failed_ratio: f64,
+}
+
+impl Default for SignConfig {
+    fn default() -> Self {
+        Self {
+            past_seconds: 40,
+            alone_seconds: 60,
+            suffering_seconds: 30,
+            resent_ratio: 0.01,
+            lock_waiters: 1.0,
+            throttled_ratio: 0.25,
+            cpu_delay_ratio: 0.3,
+            blocked_threads: 0.5,
+            accept_drops_per_second: 0.5,
+            nic_drops_per_second: 10.0,
+            failed_connects_per_second: 0.5,
+            round_trip_seconds: 0.05,
+            slow_ratio: 0.3,
+            failed_ratio: 0.2,
+        }
+    }
+}
+
+/// A figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// Segments sent again, of those sent.
+    Resent,
+    /// Threads that wait for a lock.
+    LockWait,
+    /// Periods in which the cgroup's processor limit held it back.
+    Throttled,
+    /// Waiting for a processor, of the time ready or running.
+    CpuDelay,
+    /// Threads blocked uninterruptibly.
+    Blocked,
+    /// Connections that listeners dropped, a second.
+    AcceptDrops,
+    /// Packets dropped for lack of room, a second.
+    NicDrops,
+    /// Connects that failed, a second.
+    Refused,
+    /// The longest round trip to a peer that it connected to.
+    RoundTrip,
+    /// Requests slower than usual.
+    Slow,
+    /// Requests that failed.
+    Failed,
+    /// Requests open for longer than any took.
+    Hung,
+    /// Connections on which bytes lie unread for seconds.
+    Unread,
+    /// How long received bytes lie unread.
+    ReadDelay,
+}
+
+impl Sign {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 14] = [
+        Self::Resent,
+        Self::LockWait,
+        Self::Throttled,
+        Self::CpuDelay,
+        Self::Blocked,
+        Self::AcceptDrops,
+        Self::NicDrops,
+        Self::Refused,
+        Self::RoundTrip,
+        Self::Slow,
+        Self::Failed,
+        Self::Hung,
+        Self::Unread,
+        Self::ReadDelay,
+    ];
+    /// Those that say that requests suffer; told by requests first.
+    pub(crate) const SUFFERING: &'static [Self] =
+        &[Self::Slow, Self::Failed, Self::Hung, Self::Unread, Self::ReadDelay];
+
+    /// What it is called as evidence, its unit, and where it is measured.
+    pub(crate) fn words(self) -> (&'static str, &'static str, Layer) {
+        use Layer::{Application, Infrastructure, Network};
+        match self {
+            Self::Resent => ("tcp.resent_ratio", "ratio", Network),
+            Self::LockWait => ("lock.waiting", "threads", Application),
+            Self::Throttled => ("cpu.throttled_ratio", "ratio", Infrastructure),
+            Self::CpuDelay => ("cpu.delay_ratio", "ratio", Infrastructure),
+            Self::Blocked => ("disk.waiting", "threads", Infrastructure),
+            Self::AcceptDrops => ("tcp.accept_drops", "connections/s", Network),
+            Self::NicDrops => ("nic.dropped", "packets/s", Infrastructure),
+            Self::Refused => ("tcp.failed_connects", "connects/s", Network),
+            Self::RoundTrip => ("tcp.round_trip", "s", Network),
+            Self::Slow => ("requests.slow_ratio", "ratio", Application),
+            Self::Failed => ("requests.failed_ratio", "ratio", Application),
+            Self::Hung => ("requests.hung_ratio", "ratio", Application),
+            Self::Unread => ("tcp.unread_ratio", "ratio", Network),
+            Self::ReadDelay => ("tcp.read_delay", "s", Network),
+        }
+    }
+
+    /// From when on it counts. Rare events need fewer high windows; what goes up with every burst needs nearly all.
+    pub(crate) fn bar(self, config: &SignConfig) -> Bar {
+        let bar = |least, times, events, hold, needed| Bar { least, times, events, hold, needed };
+        match self {
+            Self::Resent => bar(config.resent_ratio, 5.0, 10.0, 5, 3),
+            // A burst of work and a lock that is held for ten seconds are nobody's business.
+            Self::LockWait => bar(config.lock_waiters, 4.0, 6.0, 7, 6),
+            Self::Throttled => bar(config.throttled_ratio, 3.0, 20.0, 7, 6),
+            // Of the last fourteen seconds threads waited for six, added up.
+            Self::CpuDelay => bar(config.cpu_delay_ratio, 3.0, 6.0, 7, 6),
+            Self::Blocked => bar(config.blocked_threads, 4.0, 4.0, 5, 3),
+            Self::AcceptDrops => bar(config.accept_drops_per_second, 4.0, 5.0, 5, 3),
+            Self::NicDrops => bar(config.nic_drops_per_second, 10.0, 100.0, 5, 3),
+            Self::Refused => bar(config.failed_connects_per_second, 4.0, 5.0, 5, 3),
+            Self::RoundTrip => bar(config.round_trip_seconds, 5.0, 0.0, 5, 3),
+            // Spans come late and in batches.
+            Self::Slow => bar(config.slow_ratio, 3.0, 5.0, 8, 4),
+            Self::Failed => bar(config.failed_ratio, 4.0, 5.0, 8, 4),
+            Self::Hung => bar(0.5, 3.0, 10.0, 5, 3),
+            Self::Unread => bar(0.2, 3.0, 3.0, 5, 3),
+            Self::ReadDelay => bar(0.05, 5.0, 0.5, 5, 3),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sign_has_its_place_and_its_own_name() {
+        for (number, sign) in Sign::ALL.into_iter().enumerate() {
+            assert_eq!(sign as usize, number);
+            assert!(Sign::ALL[number + 1..].iter().all(|other| other.words().0 != sign.words().0), "{sign:?}");
+            let bar = sign.bar(&SignConfig::default());
+            assert!(bar.least > 0.0 && bar.times > 1.0 && 0 < bar.needed && bar.needed <= bar.hold, "{bar:?}");
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! One figure over time, and whether it is out of its ordinary: large by itself, large against its own past, and
+//! for some time.
+//!
+//! A figure is a share or a rate: an amount over what it is measured by (resent of sent segments, waiting seconds of
+//! seconds), added up in windows of two seconds. Its usual height is the 90th percentile of its past windows, so that
+//! a few peaks do not hide in a mean, and a flat past, whose spread is nothing, makes nothing large: the bar is then
+//! what counts for anything at all. Once it deviates, its past is frozen, or the trouble would become usual;
+//! what deviates for [`LEARN`] is. Invariant: all figures are finite. Memory: 150 windows. Cost: one addition per fact,
+//! and one sort of 150 numbers every two seconds.
+
+use crate::{
+    model::Nanos,
+    window::{SECOND, Windows},
+};
+
+/// The length of a window.
+pub(crate) const WINDOW: Nanos = 2 * SECOND;
+/// Windows that are kept: five minutes.
+const KEPT: usize = 150;
+/// What deviates for so long is what is usual now.
+const LEARN: Nanos = 900 * SECOND;
+/// What has no past must be so many times as large, for so many times as long: a start is like that too.
+const WITHOUT_PAST: (f64, u32) = (4.0, 3);
+/// Where it has fallen below this share of the bar it is over.
+const OVER: f64 = 0.5;
+/// No single fact may claim more than this.
+const MOST: f64 = 1e12;
+
+/// When a figure counts as out of its ordinary.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Bar {
+    /// The least height that is of any account.
+    pub(crate) least: f64,
+    /// How many times its usual height.
+    pub(crate) times: f64,
+    /// The least that it must add up to over the windows of `hold`.
+    pub(crate) events: f64,
+    /// Of the last so many windows ...
+    pub(crate) hold: u32,
+    /// ... this many must be that high.
+    pub(crate) needed: u32,
+}
+
+/// How long its past must be before it counts as one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Past {
+    /// Seconds.
+    pub(crate) seconds: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    amount: f64,
+    of: f64,
+}
+
+/// A figure that is out of its ordinary.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Deviation {
+    /// The window in which it began.
+    pub(crate) since: Nanos,
+    /// Its usual height; the median, as people read it.
+    pub(crate) before: f64,
+    /// Its height over the last seconds.
+    pub(crate) after: f64,
+    /// The height that it had to reach.
+    pub(crate) level: f64,
+    /// What it adds up to since it began, as far back as is kept.
+    pub(crate) amount: f64,
+    /// It has a past to be compared with.
+    pub(crate) has_past: bool,
+}
+
+/// The past against which a deviation is held.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    since: Nanos,
+    before: f64,
+    level: f64,
+    has_past: bool,
+}
+
+/// A figure.
+#[derive(Debug)]
+pub(crate) struct Track {
+    sums: Windows<Sum>,
+    held: Option<Held>,
+    found: Option<Deviation>,
+    judged: u64,
+}
+
+impl Track {
+    /// Without a fact yet.
+    pub(crate) fn new() -> Self {
+        Self { sums: Windows::new(WINDOW, KEPT), held: None, found: None, judged: 0 }
+    }
+
+    /// Takes an amount, and what it is measured by.
+    pub(crate) fn add(&mut self, at: Nanos, amount: f64, of: f64) {
+        let sane = |value: f64| if value.is_finite() { value.clamp(0.0, MOST) } else { 0.0 };
+        if let Some(sum) = self.sums.at(at) {
+            sum.amount = sane(sum.amount + sane(amount));
+            sum.of = sane(sum.of + sane(of));
+        }
+    }
+
+    /// Its deviation, as of the last judgement.
+    pub(crate) fn found(&self) -> Option<&Deviation> {
+        self.found.as_ref()
+    }
+
+    /// Its height over the last `span`, where anything was measured.
+    pub(crate) fn height(&self, now: Nanos, span: Nanos) -> Option<f64> {
+        pooled(self.sums.range(now.saturating_sub(span), now).map(|(_, sum)| *sum))
+    }
+
+    /// Judges the windows that are complete; does nothing if none has become so since.
+    pub(crate) fn judge(&mut self, now: Nanos, bar: &Bar, past: Past) {
+        let present = self.sums.number(now);
+        if present == self.judged {
+            return;
+        }
+        self.judged = present;
+        let end = present.saturating_mul(WINDOW);
+        if self.held.is_some_and(|held| end.saturating_sub(held.since) > LEARN) {
+            self.held = None;
+        }
+        self.held = match self.held {
+            Some(held) => self.goes_on(end, bar, held.level).then_some(held),
+            None => self.begins(end, bar, past),
+        };
+        self.found = self.held.map(|held| self.deviation(end, bar, held));
+    }
+
+    /// The windows of the last `count` before `end`, oldest first.
+    fn last(&self, end: Nanos, count: u32) -> Vec<(Nanos, Sum)> {
+        let from = end.saturating_sub(WINDOW.saturating_mul(count.into()));
+        let measured = self.sums.range(from, end.saturating_sub(1)).filter(|(_, sum)| sum.of > 0.0);
+        measured.map(|(start, sum)| (start, *sum)).collect()
+    }
+
+    fn begins(&self, end: Nanos, bar: &Bar, past: Past) -> Option<Held> {
+        let from = end.saturating_sub(WINDOW.saturating_mul(bar.hold.into()));
+        let mut before: Vec<f64> = self
+            .sums
+            .range(0, from.saturating_sub(1))
+            .filter(|(_, sum)| sum.of > 0.0)
+            .map(|(_, sum)| height(*sum))
+            .collect();
+        before.sort_by(f64::total_cmp);
+        let has_past = before.len() as u64 >= (past.seconds / (WINDOW / SECOND)).max(1);
+        let (level, longer) = if has_past {
+            (bar.least.max(bar.times * rank(&before, 0.9)), 1)
+        } else {
+            (bar.least * WITHOUT_PAST.0, WITHOUT_PAST.1)
+        };
+        let recent = self.last(end, bar.hold.saturating_mul(longer));
+        let high = |sum: &Sum| height(*sum) >= level;
+        let count = recent.iter().filter(|(_, sum)| high(sum)).count() as u64;
+        let lately = recent.iter().rev().take(2).any(|(_, sum)| high(sum));
+        let amount: f64 = recent.iter().map(|(_, sum)| sum.amount).sum();
+        let pool = pooled(recent.iter().map(|(_, sum)| *sum))?;
+        // As many windows may be low as otherwise.
+        let may_be_low = u64::from(bar.hold.saturating_sub(bar.needed));
+        let needed = (u64::from(bar.hold) * u64::from(longer)).saturating_sub(may_be_low);
+        let holds = count >= needed && lately && amount >= bar.events && pool >= level;
+        let first = recent.iter().find(|(_, sum)| high(sum)).filter(|_| holds)?;
+        // Without a past of its own all that was before is part of the same.
+        let before = if has_past { rank(&before, 0.5) } else { 0.0 };
+        Some(Held { since: first.0, before, level, has_past })
+    }
+
+    fn goes_on(&self, end: Nanos, bar: &Bar, level: f64) -> bool {
+        let recent = self.last(end, bar.hold);
+        recent.iter().filter(|(_, sum)| height(*sum) >= OVER * level).count() as u64 * 2 >= u64::from(bar.needed)
+    }
+
+    fn deviation(&self, end: Nanos, bar: &Bar, held: Held) -> Deviation {
+        let from = end.saturating_sub(WINDOW.saturating_mul(bar.hold.into())).max(held.since);
+        let of = |from| self.sums.range(from, end.saturating_sub(1)).map(|(_, sum)| *sum);
+        Deviation {
+            since: held.since,
+            before: held.before,
+            after: pooled(of(from)).unwrap_or(0.0),
+            level: held.level,
+            amount: of(held.since).map(|sum| sum.amount).sum::<f64>().min(MOST),
+            has_past: held.has_past,
+        }
+    }
+}
+
+fn height(sum: Sum) -> f64 {
+    if sum.of > 0.0 { (sum.amount / sum.of).min(MOST) } else { 0.0 }
+}
+
+fn pooled(sums: impl Iterator<Item = Sum>) -> Option<f64> {
+    let all = sums.fold(Sum::default(), |all, sum| Sum { amount: all.amount + sum.amount, of: all.of + sum.of });
+    (all.of > 0.0).then(|| height(all))
+}
+
+/// The value at a share of some that are sorted; 0 of none.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
+fn rank(sorted: &[f64], share: f64) -> f64 {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((last as f64 * share).ceil() as usize).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BAR: Bar = Bar { least: 0.1, times: 4.0, events: 3.0, hold: 5, needed: 3 };
+    const PAST: Past = Past { seconds: 40 };
+
+    /// One look a second of ten, of which `height` tells the share; when it began and ended to deviate.
+    fn spans(seconds: u64, height: impl Fn(u64) -> f64) -> Vec<(u64, Option<u64>)> {
+        let (mut track, mut spans) = (Track::new(), Vec::<(u64, Option<u64>)>::new());
+        for second in 1..=seconds {
+            track.add(second * SECOND, 10.0 * height(second), 10.0);
+            track.judge(second * SECOND, &BAR, PAST);
+            match (spans.last_mut(), track.found().is_some()) {
+                (Some((_, end @ None)), false) => *end = Some(second),
+                (None | Some((_, Some(_))), true) => spans.push((second, None)),
+                _ => {}
+            }
+        }
+        spans
+    }
+
+    #[test]
+    fn a_step_that_lasts_is_found_in_seconds_and_its_end_too() {
+        let found = spans(200, |second| if (100..150).contains(&second) { 0.5 } else { 0.001 });
+        assert_eq!(found, [(106, Some(158))]);
+    }
+
+    #[test]
+    fn what_is_found_tells_when_it_began_and_how_it_was() {
+        let mut track = Track::new();
+        for second in 1..=120 {
+            track.add(second * SECOND, if second < 100 { 0.2 } else { 6.0 }, 10.0);
+            track.judge(second * SECOND, &BAR, PAST);
+        }
+        let found = *track.found().unwrap();
+        assert_eq!((found.since, found.before, found.after, found.has_past), (100 * SECOND, 0.02, 0.6, true));
+        assert!((found.level - 0.1).abs() < 1e-12 && (found.amount - 120.0).abs() < 1e-9, "{found:?}");
+    }
+
+    #[test]
+    fn what_is_healthy_is_not_found() {
+        let none = |what: &str, height: &dyn Fn(u64) -> f64| assert_eq!(spans(400, height), [], "{what}");
+        none("a flat past makes nothing large", &|second| if second < 100 { 0.0 } else { 0.09 });
+        none("a peak of four seconds", &|second| if second % 100 < 4 { 1.0 } else { 0.0 });
+        none("a wave", &|second| 0.2 + 0.15 * (f64::from(u32::try_from(second).unwrap()) / 20.0).sin());
+        none("peaks that are usual", &|second| if second % 20 < 10 { 0.5 } else { 0.0 });
+        none("always as high", &|_| 0.19);
+        none("a slow rise", &|second| f64::from(u32::try_from(second).unwrap()) / 800.0);
+        none("a start", &|second| if second < 14 { 0.9 } else { 0.02 });
+    }
+
+    #[test]
+    fn without_a_past_it_takes_more_and_longer() {
+        assert_eq!(spans(60, |_| 0.45), [(26, None)]);
+        assert_eq!(spans(60, |_| 0.35), []);
+    }
+
+    #[test]
+    fn the_past_is_frozen_while_it_lasts_and_learnt_in_the_end() {
+        let found = spans(1_400, |second| if second < 60 { 0.01 } else { 0.5 });
+        let [(begin, Some(end))] = found.as_slice() else { panic!("{found:?}") };
+        assert!(*begin < 70 && (950..980).contains(end), "{found:?}");
+    }
+
+    #[test]
+    fn odd_facts_never_break_it() {
+        let mut track = Track::new();
+        for (n, odd) in [f64::NAN, f64::INFINITY, -1.0, f64::MAX, 0.0].into_iter().enumerate() {
+            for at in [n as u64 * SECOND, u64::MAX, 0] {
+                track.add(at, odd, 1.0);
+                track.add(at, 1.0, odd);
+                track.judge(at, &BAR, Past { seconds: u64::MAX / SECOND });
+            }
+        }
+        assert!(track.found().is_none_or(|found| found.after.is_finite() && found.amount.is_finite()));
+    }
+}
