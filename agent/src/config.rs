@@ -9,6 +9,7 @@ use crate::{
         procfs::Selector,
         scrape::{self, Endpoint},
     },
+    store,
 };
 use serde::{Deserialize, Serialize};
 use snowshed_engine::{config::EngineConfig, model::Pid, slo};
@@ -44,7 +45,7 @@ pub(crate) struct Config {
     pub(crate) scrape: Vec<Endpoint>,
     /// Files with objectives.
     pub(crate) slo: Vec<PathBuf>,
-    /// Where the audit trail is kept; nowhere if it is not set.
+    /// Where incidents and their audit trail are kept; nowhere if it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Where every observation is written for a replay.
@@ -54,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) record_max_bytes: u64,
     /// What observing may cost.
     pub(crate) overhead: snowshed_ebpf::Budget,
+    /// How much is kept in the state directory.
+    pub(crate) store: store::Config,
     /// The deciding half.
     pub(crate) engine: EngineConfig,
     /// Alerts.
@@ -81,6 +84,7 @@ impl Default for Config {
             record: None,
             record_max_bytes: 256 * 1024 * 1024,
             overhead: snowshed_ebpf::Budget::default(),
+            store: store::Config::default(),
             engine: EngineConfig::default(),
             alertmanager: None,
             webhook: None,
@@ -113,6 +117,7 @@ impl Config {
             }
         }
         self.overhead.check()?;
+        self.store.check()?;
         if self.scrape.len() > scrape::MOST {
             return Err(format!("scrape: {} pages; at most {} are asked", self.scrape.len(), scrape::MOST));
         }

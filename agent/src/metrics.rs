@@ -131,6 +131,10 @@ metrics! {
     SINK_SENT = Counter "snowshed_sink_sent_total" ["sink"] "Messages that a sink delivered.";
     SINK_FAILED = Counter "snowshed_sink_failed_total" ["sink"] "Attempts of a sink that failed.";
     SINK_DROPPED = Counter "snowshed_sink_dropped_total" ["sink"] "Incident changes that a sink dropped because its queue was full; a later change of the same incident repeats all.";
+    STORE_RECORDS = Gauge "snowshed_store_records" [] "Incidents on disk.";
+    STORE_BYTES = Gauge "snowshed_store_bytes" ["of"] "What the incidents on disk weigh (records), how long the file is (file), and what the records may weigh (limit).";
+    STORE_ON_DISK = Gauge "snowshed_store_on_disk" [] "1 while incidents are written to the state directory, 0 while it does not take them; absent without one.";
+    STORE_LOST = Counter "snowshed_store_lost_total" ["reason"] "Incidents that are not on disk: expired (old ones that made room), dropped (while the disk failed, or too large).";
     STREAM_SUBSCRIBERS = Gauge "snowshed_stream_subscribers" [] "Open event streams.";
     STREAM_LAGGED = Counter "snowshed_stream_lagged_total" [] "Events that a slow stream reader missed.";
     AGENT_CPU = Counter "snowshed_agent_cpu_seconds_total" [] "Processor time that the agent itself has used.";

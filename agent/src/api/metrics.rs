@@ -34,6 +34,7 @@ fn gather(sources: &Sources) -> prometheus::Result<String> {
     objectives(&mut page, sources)?;
     probes(&mut page, sources)?;
     overhead(&mut page, sources)?;
+    store(&mut page, sources)?;
     page.set(&table::STREAM_SUBSCRIBERS, &[], sources.hub.readers() as f64)?;
     page.set(&table::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0)?;
     if let Some(usage) = own_usage() {
@@ -43,6 +44,20 @@ fn gather(sources: &Sources) -> prometheus::Result<String> {
     let mut families = page.registry.gather();
     families.extend(sources.tally.gather());
     TextEncoder::new().encode_to_string(&families)
+}
+
+fn store(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
+    let state = sources.store.state.borrow().clone();
+    if state.path.is_none() {
+        return Ok(());
+    }
+    page.set(&table::STORE_ON_DISK, &[], f64::from(u8::from(state.reason.is_none())))?;
+    page.set(&table::STORE_RECORDS, &[], state.records as f64)?;
+    for (of, bytes) in [("records", state.bytes), ("file", state.file_bytes), ("limit", state.max_bytes)] {
+        page.set(&table::STORE_BYTES, &[of], bytes as f64)?;
+    }
+    page.set(&table::STORE_LOST, &["expired"], state.expired_total as f64)?;
+    page.set(&table::STORE_LOST, &["dropped"], state.dropped_total as f64)
 }
 
 fn targets(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {

@@ -25,6 +25,7 @@ use crate::{
     metrics::Tally,
     problem::Problem,
     render::{Picture, SharedSites, scrape},
+    store::Store,
 };
 use axum::{
     Router,
@@ -53,6 +54,8 @@ pub(crate) struct Sources {
     pub(crate) contexts: watch::Receiver<Arc<ContextStatus>>,
     /// Looks at a target's descriptors.
     pub(crate) open: fds::Opener,
+    /// Incidents on disk.
+    pub(crate) store: Store,
     /// The event stream.
     pub(crate) hub: Arc<stream::Hub>,
     /// The time.

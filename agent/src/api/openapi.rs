@@ -58,7 +58,8 @@ fn schemas() -> Value {
     json!({
         "Incident": object(&[
             ("id", text.clone()), ("target", any()), ("severity", json!({"enum": ["page", "ticket", "info"]})),
-            ("opened_at", time.clone()), ("updated_at", time), ("closed_at", nullable("string")), ("trigger", any()),
+            ("opened_at", time.clone()), ("updated_at", time), ("closed_at", nullable("string")),
+            ("end", json!({"enum": ["seen", "unknown", null]})), ("trigger", any()),
             ("times", any()), ("what_changed", list.clone()), ("verdict", json!({"enum": ["named", "unknown"]})),
             ("causes", list.clone()), ("actions", list.clone()),
         ]),

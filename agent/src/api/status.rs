@@ -7,6 +7,7 @@ use crate::{
         memory::{self, Shortage},
         scrape, tasks, tcp,
     },
+    store,
 };
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -31,6 +32,8 @@ pub(super) struct Status {
     contexts: ContextStatus,
     /// The pages that the configuration names.
     scrapes: Vec<scrape::Record>,
+    /// Incidents on disk.
+    store: store::State,
     agent: Agent,
 }
 
@@ -90,6 +93,7 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
         overhead: *sources.overhead.borrow(),
         contexts: (**sources.contexts.borrow()).clone(),
         scrapes: sources.scrapes.borrow().to_vec(),
+        store: (**sources.store.state.borrow()).clone(),
         agent: Agent::now(),
     })
 }

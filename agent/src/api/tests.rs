@@ -138,6 +138,7 @@ fn fake() -> Fake {
             Some(answer)
         }),
         scrapes: scrapes_seen,
+        store: Store::off(),
         hub: Arc::new(stream::Hub::new()),
         clock,
         tally,

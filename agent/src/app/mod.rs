@@ -23,6 +23,7 @@ use crate::{
         kernel::{Command, Kernel},
         otlp, scrape,
     },
+    store::Store,
 };
 use listen::Listeners;
 use snowshed_ebpf::{Options, Session};
@@ -73,6 +74,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let (picture, picture_seen) = watch::channel(Arc::new(Picture::default()));
     let (states, scrapes) = watch::channel(Arc::default());
     let leases = Leases::default();
+    let (store, storing) = start_store(&config)?;
     let sources = api::Sources {
         picture: picture_seen,
         sites: kernel.sites.clone(),
@@ -81,6 +83,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         contexts: kernel.contexts.clone(),
         open: opener(&kernel),
         scrapes,
+        store: store.clone(),
         hub: Arc::new(Hub::new()),
         clock: clock.clone(),
         tally: tally.clone(),
@@ -149,6 +152,10 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let last_words = async {
         drop(deciding.await);
         drop(detached.await);
+        store.stop();
+        if let Some(storing) = storing {
+            drop(tokio::task::spawn_blocking(move || storing.join()).await);
+        }
     };
     if tokio::time::timeout_at(latest, last_words).await.is_err() {
         tracing::warn!("a part of the agent did not end in time and was left behind");
@@ -177,6 +184,14 @@ impl Ends {
     }
 }
 
+/// The store of incidents, where there is a directory for it.
+fn start_store(config: &Config) -> Result<(Store, Option<std::thread::JoinHandle<()>>), Failure> {
+    let Some(directory) = &config.state_dir else { return Ok((Store::off(), None)) };
+    let (store, handle) = Store::start(directory, config.store)
+        .map_err(|error| Failure::new(format!("the store's thread: {error}")))?;
+    Ok((store, Some(handle)))
+}
+
 /// Starts every sink that the configuration wants.
 fn start_sinks(
     config: &Config,
@@ -190,6 +205,7 @@ fn start_sinks(
         let context = sinks::Context {
             sites: sources.sites.clone(),
             clock: sources.clock.clone(),
+            store: sources.store.clone(),
             tally: sources.tally.clone(),
             agent_url: agent_url.clone(),
         };
