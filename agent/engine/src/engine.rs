@@ -6,11 +6,18 @@
 
 use crate::{
     config::EngineConfig,
+    downstream::Downstream,
+    fallen::Fallen,
     host::Shortages,
     incident::Ledger,
-    model::{Acted, Lost, Nanos, Observation, Output, Pid, ProcessExit, ProcessSeen, Request, View},
+    model::{
+        Acted, Call, Incident, Lost, Nanos, Observation, Output, Pid, ProcessExit, ProcessSeen, Request, TraceId,
+        TraceView, TracesKept, View,
+    },
+    once::Once,
     slo::state::{Burn, SloTrack},
     target::Target,
+    traces::{Traces, Who},
     view,
     window::SECOND,
 };
@@ -33,6 +40,14 @@ pub struct Engine {
     exited: VecDeque<Pid>,
     slos: Vec<SloTrack>,
     ledger: Ledger,
+    /// Processes that died.
+    fallen: Fallen,
+    /// The newest traces.
+    traces: Traces,
+    /// Spans that were taken.
+    once: Once,
+    /// Whom targets call.
+    downstream: BTreeMap<Pid, Downstream>,
     /// What the machine went short of.
     host: Shortages,
     lost: BTreeMap<String, u64>,
@@ -49,6 +64,10 @@ impl Engine {
         let slos = std::mem::take(&mut config.slos).into_iter().map(SloTrack::new).collect();
         Self {
             ledger: Ledger::new(config.caps.closed_incidents),
+            fallen: Fallen::default(),
+            traces: Traces::new(config.caps.traces, config.caps.bare_traces),
+            once: Once::default(),
+            downstream: BTreeMap::new(),
             config,
             now: 0,
             deadline: 0,
@@ -91,7 +110,22 @@ impl Engine {
         let now = self.now.max(now);
         let mut view = view::build(now, &self.targets, &self.slos, &self.ledger, &self.config, self.losses());
         view.host = self.host.view();
+        view.incidents.extend(self.fallen.open().cloned());
+        view.incidents.sort_by_key(|incident| std::cmp::Reverse((incident.opened, incident.id)));
+        view.downstream = self.downstream.iter().map(|(pid, calls)| calls.view(*pid, now)).collect();
         view
+    }
+
+    /// What is known of one trace; `None` if that is nothing, or no longer.
+    #[must_use]
+    pub fn trace(&self, trace: &TraceId) -> Option<TraceView> {
+        self.traces.view(trace)
+    }
+
+    /// How many traces are kept, and since when.
+    #[must_use]
+    pub fn traces(&self) -> TracesKept {
+        self.traces.kept()
     }
 
     /// No fact lies in the future.
@@ -104,13 +138,19 @@ impl Engine {
             Observation::Process(told) => self.process(told, out),
             Observation::Exit(told) => self.exit(*told, out),
             Observation::Request(told) => self.request(told),
+            Observation::Call(told) => self.call(told),
             Observation::Lost(told) => self.lose(&told.probe, told.events),
             Observation::Acted(told) => self.acted(told),
             Observation::OpenRequests(told) => {
                 let at = self.past(told.at);
+                if let Some(target) = self.targets.get(&told.pid) {
+                    self.traces.open_requests(told, at, &target.name);
+                }
                 self.known(told.pid, |target, _| target.open_requests(told, at));
             }
             Observation::Retransmit(told) => {
+                let who = told.pid.and_then(|pid| self.targets.get(&pid)).map(who);
+                self.traces.retransmit(told, told.at.min(self.now), who);
                 if let Some(pid) = told.pid {
                     self.known(pid, |target, _| {
                         target.retransmits_total = target.retransmits_total.saturating_add(told.segments.into());
@@ -122,6 +162,9 @@ impl Engine {
                 let at = self.past(told.at);
                 self.share_connections(told.pid);
                 self.watched(told.pid, |target, config| target.holdings(told, at, config));
+                if let Some(target) = self.targets.get(&told.pid) {
+                    self.traces.holdings(told, at, who(target), self.config.caps.holdings);
+                }
             }
             Observation::Connections(told) => {
                 self.watched(told.pid, |target, _| target.connections = Some(told.clone()));
@@ -133,8 +176,12 @@ impl Engine {
             Observation::Pages(told) => {
                 let until = self.past(told.until);
                 self.watched(told.pid, |target, _| target.memory.pages(told, until));
+                if let Some(target) = self.targets.get(&told.pid) {
+                    self.traces.pages(told, until, who(target));
+                }
             }
             Observation::OomKill(told) => {
+                self.fallen.chosen(told.pid, told.at.min(self.now));
                 self.known(told.pid, |target, _| {
                     target.memory.oom_kills = target.memory.oom_kills.saturating_add(1);
                 });
@@ -171,6 +218,9 @@ impl Engine {
             Observation::Stall(told) => {
                 let until = self.past(told.until);
                 self.watched(told.pid, |target, _| target.loops.stall(told, until));
+                if let Some(target) = self.targets.get(&told.pid) {
+                    self.traces.stall(told, until, who(target));
+                }
             }
         }
     }
@@ -229,19 +279,39 @@ impl Engine {
         self.forget(told.pid, out);
     }
 
-    /// Drops a target; its open incident ends with it.
+    /// Drops a target; its open incident ends with it, and what was last known of it is told.
     fn forget(&mut self, pid: Pid, out: &mut Vec<Output>) {
-        let Some(episode) = self.targets.remove(&pid).and_then(|target| target.episode) else { return };
-        let closed = episode.close(self.now);
-        out.push(Output::Incident(Box::new(closed.clone())));
-        self.ledger.file(closed);
+        self.downstream.remove(&pid);
+        self.traces.exit(pid, self.now);
+        let Some(mut target) = self.targets.remove(&pid) else { return };
+        let closed = target.episode.take().map(|episode| episode.close(self.now));
+        let mut told: Vec<Incident> = closed.clone().into_iter().collect();
+        self.fallen.exit(&target, closed.as_ref(), self.now, &mut self.ledger, &mut told);
+        out.extend(told.into_iter().map(|incident| Output::Incident(Box::new(incident))));
+        closed.into_iter().for_each(|closed| self.ledger.file(closed));
     }
 
     fn request(&mut self, told: &Request) {
+        if !self.once.is_first(told.trace, told.span) {
+            return self.lose("engine.duplicate_spans", 1);
+        }
         let ended = self.past(told.ended);
+        self.traces.request(told, ended);
         self.slos.iter_mut().for_each(|slo| slo.request(told, ended));
         if let Some(pid) = told.pid {
             self.known(pid, |target, config| target.request(told, ended, &config.caps));
+        }
+    }
+
+    fn call(&mut self, told: &Call) {
+        if !self.once.is_first(told.trace, told.span) {
+            return self.lose("engine.duplicate_spans", 1);
+        }
+        let ended = self.past(told.ended);
+        self.traces.call(told, ended);
+        match told.pid.filter(|pid| self.targets.contains_key(pid)) {
+            Some(pid) => self.downstream.entry(pid).or_default().take(told, ended),
+            None => self.lose("engine.unknown_process", 1),
         }
     }
 
@@ -270,6 +340,7 @@ impl Engine {
             add("engine.ended_traces", target.ends.evicted);
             add("engine.groups", target.own.groups.folded);
         }
+        add("engine.traces", self.traces.kept().evicted);
         self.slos.iter().for_each(|slo| add("engine.late_requests", slo.late));
         all.into_iter().map(|(probe, events)| Lost { probe, events, at: self.lost_at }).collect()
     }
@@ -279,6 +350,9 @@ impl Engine {
         for slo in &mut self.slos {
             slo.judge(self.now, &self.config.slo);
         }
+        let mut closed = Vec::new();
+        self.fallen.turn(self.now, &mut self.ledger, &mut closed);
+        out.extend(closed.into_iter().map(|incident| Output::Incident(Box::new(incident))));
         let burns: Vec<Burn> = self.slos.iter().filter_map(SloTrack::burn).collect();
         let culprits: Vec<Option<Pid>> = burns.iter().map(|burn| self.culprit(burn)).collect();
         for (pid, target) in &mut self.targets {
@@ -296,4 +370,9 @@ impl Engine {
         let only = || self.targets.keys().next().copied().filter(|_| self.targets.len() == 1);
         told.or_else(named).or_else(only)
     }
+}
+
+/// Who a target is.
+fn who(target: &Target) -> Who<'_> {
+    Who { pid: target.pid, name: &target.name, parent: target.parent }
 }

@@ -17,7 +17,7 @@ use axum::{
 };
 use prometheus::{CounterVec, GaugeVec, Registry, TextEncoder};
 use snowshed_ebpf::{Shed, Tier};
-use snowshed_engine::model::{SloState, TargetView, TasksView};
+use snowshed_engine::model::{DownstreamView, SloState, TargetView, TasksView};
 use std::collections::BTreeMap;
 
 /// The scrape's answer.
@@ -124,10 +124,24 @@ fn targets(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
         page.set(&table::TARGET_STALLS, &who, target.stalls_total as f64)?;
         page.set(&table::TARGET_RETRANSMITS, &who, target.retransmits_total as f64)?;
         page.set(&table::TARGET_REQUESTS, &who, target.requests_total as f64)?;
+        downstream(page, &who, picture.view.downstream.iter().find(|calls| calls.pid == target.pid))?;
         page.set_some(&table::TARGET_IN_FLIGHT, &who, target.in_flight.map(f64::from))?;
         page.set_some(&table::TARGET_LIMIT, &who, target.limit.map(f64::from))?;
         page.set_some(&table::TARGET_LATENCY, &with("50"), target.latency_seconds.map(|latency| latency.0))?;
         page.set_some(&table::TARGET_LATENCY, &with("99"), target.latency_seconds.map(|latency| latency.1))?;
+    }
+    Ok(())
+}
+
+fn downstream(page: &mut Page, who: &[&str; 2], calls: Option<&DownstreamView>) -> prometheus::Result<()> {
+    for one in calls.into_iter().flat_map(|calls| &calls.peers) {
+        let kind = wire_name(one.kind);
+        let which = [who[0], who[1], &kind, &one.peer];
+        page.set(&table::TARGET_CALLS, &which, one.calls)?;
+        page.set(&table::TARGET_CALLS_FAILED, &which, one.failed)?;
+        for (percentile, value) in [("50", one.latency_seconds.map(|two| two.0)), ("99", one.latency_seconds.map(|two| two.1))] {
+            page.set_some(&table::TARGET_CALL_LATENCY, &[who[0], who[1], &kind, &one.peer, percentile], value)?;
+        }
     }
     Ok(())
 }

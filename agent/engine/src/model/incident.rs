@@ -72,6 +72,8 @@ pub enum TriggerKind {
     Anomaly,
     /// Violated windows in a row.
     SloWindows,
+    /// A process died in the middle of an incident, or was killed for lack of memory.
+    ProcessExit,
 }
 
 /// When things happened; the spread between them is what an operator is judged by.
