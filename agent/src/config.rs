@@ -247,8 +247,8 @@ mod tests {
 
     #[test]
     fn units_are_set_in_their_own_sections() {
-        let config = read("[store]\nmax_bytes = 2000000\n[sources.otlp]\nforward = \"http://collector:4318\"\n")
-            .expect("reads");
+        let config =
+            read("[store]\nmax_bytes = 2000000\n[sources.otlp]\nforward = \"http://collector:4318\"\n").expect("reads");
         assert_eq!((config.store.max_bytes, config.check()), (2_000_000, Ok(())));
         assert!(read("[sources.otlp]\nforwards = \"x\"\n").is_err_and(|error| error.contains("forwards")));
         let config = read("[sources.otlp]\nforward = \"http://localhost:4318\"\n").expect("reads");

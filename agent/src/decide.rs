@@ -13,7 +13,10 @@ use crate::{
 };
 use snowshed_engine::{
     Engine,
-    model::{Act, Ask, Incident, IncidentId, Nanos, Observation, Output, Pid, SiteId, TraceId, TraceView, TracesKept, Verdict},
+    model::{
+        Act, Ask, Incident, IncidentId, Nanos, Observation, Output, Pid, SiteId, TraceId, TraceView, TracesKept,
+        Verdict,
+    },
 };
 use std::{
     collections::{HashMap, HashSet, VecDeque},

@@ -205,7 +205,10 @@ impl Tally {
         start_at_zero(&tally.otlp_forwarded, &["sent", "failed", "dropped"]);
         start_at_zero(&tally.otlp_refused, &["too_large", "encoding", "content_type", "malformed"]);
         start_at_zero(&tally.guard_reports, &["answered", "unknown_pid", "invalid", "dropped"]);
-        start_at_zero(&tally.incidents_opened, &["orphans", "stall", "exhaustion", "anomaly", "slo_windows", "process_exit"]);
+        start_at_zero(
+            &tally.incidents_opened,
+            &["orphans", "stall", "exhaustion", "anomaly", "slo_windows", "process_exit"],
+        );
         for cause in ["fd_leak", "event_loop_stall", "memory_growth", "task_leak"] {
             tally.incidents.with_label_values(&[cause, "named"]).inc_by(0);
         }

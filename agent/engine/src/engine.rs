@@ -4,23 +4,23 @@
 //! a fact about a process nobody watches changes nothing. Cost: a snapshot of n things is O(n),
 //! everything else is constant; a decision is bounded by the caps.
 
+mod spans;
+
 use crate::{
     config::EngineConfig,
     downstream::Downstream,
     fallen::Fallen,
     host::Shortages,
     incident::Ledger,
-    model::{
-        Acted, Call, Incident, Lost, Nanos, Observation, Output, Pid, ProcessExit, ProcessSeen, Request, TraceId,
-        TraceView, TracesKept, View,
-    },
+    model::{Acted, Incident, Lost, Nanos, Observation, Output, Pid, ProcessExit, ProcessSeen, View},
     once::Once,
     slo::state::{Burn, SloTrack},
     target::Target,
-    traces::{Traces, Who},
+    traces::Traces,
     view,
     window::SECOND,
 };
+use spans::who;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 /// Decisions are made this often.
@@ -114,18 +114,6 @@ impl Engine {
         view.incidents.sort_by_key(|incident| std::cmp::Reverse((incident.opened, incident.id)));
         view.downstream = self.downstream.iter().map(|(pid, calls)| calls.view(*pid, now)).collect();
         view
-    }
-
-    /// What is known of one trace; `None` if that is nothing, or no longer.
-    #[must_use]
-    pub fn trace(&self, trace: &TraceId) -> Option<TraceView> {
-        self.traces.view(trace)
-    }
-
-    /// How many traces are kept, and since when.
-    #[must_use]
-    pub fn traces(&self) -> TracesKept {
-        self.traces.kept()
     }
 
     /// No fact lies in the future.
@@ -291,30 +279,6 @@ impl Engine {
         closed.into_iter().for_each(|closed| self.ledger.file(closed));
     }
 
-    fn request(&mut self, told: &Request) {
-        if !self.once.is_first(told.trace, told.span) {
-            return self.lose("engine.duplicate_spans", 1);
-        }
-        let ended = self.past(told.ended);
-        self.traces.request(told, ended);
-        self.slos.iter_mut().for_each(|slo| slo.request(told, ended));
-        if let Some(pid) = told.pid {
-            self.known(pid, |target, config| target.request(told, ended, &config.caps));
-        }
-    }
-
-    fn call(&mut self, told: &Call) {
-        if !self.once.is_first(told.trace, told.span) {
-            return self.lose("engine.duplicate_spans", 1);
-        }
-        let ended = self.past(told.ended);
-        self.traces.call(told, ended);
-        match told.pid.filter(|pid| self.targets.contains_key(pid)) {
-            Some(pid) => self.downstream.entry(pid).or_default().take(told, ended),
-            None => self.lose("engine.unknown_process", 1),
-        }
-    }
-
     fn acted(&mut self, told: &Acted) {
         let at = self.past(told.at);
         self.known(told.pid, |target, config| target.acted(told, at, config));
@@ -370,9 +334,4 @@ impl Engine {
         let only = || self.targets.keys().next().copied().filter(|_| self.targets.len() == 1);
         told.or_else(named).or_else(only)
     }
-}
-
-/// Who a target is.
-fn who(target: &Target) -> Who<'_> {
-    Who { pid: target.pid, name: &target.name, parent: target.parent }
 }

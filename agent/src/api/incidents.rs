@@ -33,13 +33,21 @@ enum Place {
 pub(super) async fn list(State(sources): State<Sources>, params: Params) -> Result<Json<List<Record>>, Problem> {
     let page = Page::read(params)?;
     let picture = sources.picture.borrow().clone();
-    let (places, next) = page.part(all(&sources, &picture))?;
+    let (mut places, mut next) = page.part(all(&sources, &picture))?;
     let ids = places.iter().filter_map(|place| if let Place::Disk(id) = place { Some(*id) } else { None }).collect();
-    let stored = sources.store.read(ids).await;
-    let names = sources.sites.borrow().clone();
+    let (stored, is_cut) = sources.store.read(ids).await;
     let held: Vec<_> = picture.incidents().collect();
+    if is_cut && let Some((last, _)) = stored.last() {
+        // The page ends with the last one that was read; the rest is asked for with the cursor.
+        let end = places.iter().position(|place| matches!(place, Place::Disk(id) if id == last));
+        places.truncate(end.map_or(places.len(), |end| end + 1));
+        next = Some(Uuid::from_u128(*last).to_string());
+    }
+    let names = sources.sites.borrow().clone();
     let record = |place: Place| match place {
-        Place::Engine(n) => held.get(n).map(|(passport, incident)| Record::new(passport, incident, &names, &sources.clock)),
+        Place::Engine(n) => {
+            held.get(n).map(|(passport, incident)| Record::new(passport, incident, &names, &sources.clock))
+        }
         Place::Disk(id) => stored.iter().find(|(stored, _)| *stored == id).map(|(_, record)| record.clone()),
     };
     Ok(Json(List::new(places.into_iter().filter_map(record).collect(), next)))
@@ -50,7 +58,9 @@ fn all(sources: &Sources, picture: &Picture) -> Vec<(String, Timestamp, Place)> 
     let mut items: Vec<(String, Timestamp, Place)> = picture
         .incidents()
         .enumerate()
-        .map(|(n, (passport, incident))| (passport.id.to_string(), sources.clock.wall(incident.opened), Place::Engine(n)))
+        .map(|(n, (passport, incident))| {
+            (passport.id.to_string(), sources.clock.wall(incident.opened), Place::Engine(n))
+        })
         .collect();
     let held: HashSet<u128> = picture.incidents().map(|(passport, _)| passport.id.as_u128()).collect();
     let older = sources.store.ids();
@@ -80,7 +90,7 @@ pub(super) async fn one(
         return Ok(Json(Record::new(passport, incident, &names, &sources.clock)));
     }
     let stored = wanted.map(|id| id.as_u128()).filter(|id| sources.store.ids().binary_search(id).is_ok());
-    let found = sources.store.read(stored.into_iter().collect()).await.pop();
+    let found = sources.store.read(stored.into_iter().collect()).await.0.pop();
     let (_, record) =
         found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("incident {id:?}: unknown or forgotten")))?;
     Ok(Json(record))

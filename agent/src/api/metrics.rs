@@ -139,7 +139,9 @@ fn downstream(page: &mut Page, who: &[&str; 2], calls: Option<&DownstreamView>) 
         let which = [who[0], who[1], &kind, &one.peer];
         page.set(&table::TARGET_CALLS, &which, one.calls)?;
         page.set(&table::TARGET_CALLS_FAILED, &which, one.failed)?;
-        for (percentile, value) in [("50", one.latency_seconds.map(|two| two.0)), ("99", one.latency_seconds.map(|two| two.1))] {
+        for (percentile, value) in
+            [("50", one.latency_seconds.map(|two| two.0)), ("99", one.latency_seconds.map(|two| two.1))]
+        {
             page.set_some(&table::TARGET_CALL_LATENCY, &[who[0], who[1], &kind, &one.peer, percentile], value)?;
         }
     }

@@ -35,7 +35,8 @@ fn document() -> Value {
     paths.insert("/api/v1/fds/{pid}".into(), operation(summary, &pid, &list));
     let trace = json!([{"name": "trace_id", "in": "path", "required": true,
         "schema": {"type": "string", "pattern": "^[0-9a-fA-F]{32}$"}}]);
-    let summary = "Spans and kernel events of one trace, across threads and child processes. 404 says how long traces are kept";
+    let summary =
+        "Spans and kernel events of one trace, across threads and child processes. 404 says how long traces are kept";
     paths.insert("/api/v1/traces/{trace_id}".into(), operation(summary, &trace, &reference("Trace")));
     paths.insert("/api/v1/incidents/{id}".into(), operation("One incident", &id, &reference("Incident")));
     paths
@@ -102,25 +103,74 @@ fn trace() -> Value {
         of(event)
     };
     object(&[
-        ("schema", json!({"const": 1})), ("trace_id", text.clone()), ("first_at", time.clone()), ("last_at", time.clone()),
-        ("processes", list.clone()), ("requests", list.clone()), ("calls", list),
-        ("descriptors", joined("Made for it, by process, kind and place. Found by looking: what was given back between two looks is missing", &[
-            ("pid", count.clone()), ("kind", text.clone()), ("frames", frames.clone()), ("made", count.clone()),
-            ("live", count.clone()), ("given_back", count.clone()), ("fds", of(count.clone())),
-            ("first_made_at", time.clone()), ("last_made_at", time.clone()), ("seen_at", time.clone()),
-        ])),
-        ("stalls", joined("Event loops that did not come back while they worked for it", &[
-            ("pid", count.clone()), ("tid", count.clone()), ("thread", text.clone()), ("since", time.clone()),
-            ("until", time.clone()), ("seconds", json!({"type": "number"})), ("syscall", nullable("string")),
-            ("frames", frames.clone()),
-        ])),
-        ("retransmits", joined("Segments sent again that hold its bytes, or may", &[
-            ("pid", nullable("integer")), ("local", text.clone()), ("peer", text.clone()), ("segments", count.clone()),
-            ("first_at", time.clone()), ("last_at", time.clone()),
-        ])),
-        ("growth", joined("Pages that came in where it was the last trace seen", &[
-            ("pid", count.clone()), ("kind", text.clone()), ("frames", frames), ("bytes", count.clone()), ("seen_at", time),
-        ])),
+        ("schema", json!({"const": 1})),
+        ("trace_id", text.clone()),
+        ("first_at", time.clone()),
+        ("last_at", time.clone()),
+        ("processes", list.clone()),
+        ("requests", list.clone()),
+        ("calls", list),
+        (
+            "descriptors",
+            joined(
+                "Made for it, by process, kind and place. Found by looking: what was given back between two looks is missing",
+                &[
+                    ("pid", count.clone()),
+                    ("kind", text.clone()),
+                    ("frames", frames.clone()),
+                    ("made", count.clone()),
+                    ("live", count.clone()),
+                    ("given_back", count.clone()),
+                    ("fds", of(count.clone())),
+                    ("first_made_at", time.clone()),
+                    ("last_made_at", time.clone()),
+                    ("seen_at", time.clone()),
+                ],
+            ),
+        ),
+        (
+            "stalls",
+            joined(
+                "Event loops that did not come back while they worked for it",
+                &[
+                    ("pid", count.clone()),
+                    ("tid", count.clone()),
+                    ("thread", text.clone()),
+                    ("since", time.clone()),
+                    ("until", time.clone()),
+                    ("seconds", json!({"type": "number"})),
+                    ("syscall", nullable("string")),
+                    ("frames", frames.clone()),
+                ],
+            ),
+        ),
+        (
+            "retransmits",
+            joined(
+                "Segments sent again that hold its bytes, or may",
+                &[
+                    ("pid", nullable("integer")),
+                    ("local", text.clone()),
+                    ("peer", text.clone()),
+                    ("segments", count.clone()),
+                    ("first_at", time.clone()),
+                    ("last_at", time.clone()),
+                ],
+            ),
+        ),
+        (
+            "growth",
+            joined(
+                "Pages that came in where it was the last trace seen",
+                &[
+                    ("pid", count.clone()),
+                    ("kind", text.clone()),
+                    ("frames", frames),
+                    ("bytes", count.clone()),
+                    ("seen_at", time),
+                ],
+            ),
+        ),
         ("left_out", count.clone()),
     ])
 }

@@ -7,8 +7,8 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use snowshed_ebpf::Tier;
 use snowshed_engine::model::{
-    FdView, HoldingKind, Join, SiteId, SiteView, SloState, SloView, TargetView, TraceDescriptors, TraceId, TraceProcess,
-    TraceRetransmits, TraceView, TracesKept, View,
+    FdView, HoldingKind, Join, SiteId, SiteView, SloState, SloView, TargetView, TraceDescriptors, TraceId,
+    TraceProcess, TraceRetransmits, TraceView, TracesKept, View,
 };
 use std::collections::HashMap;
 use tower::ServiceExt as _;
@@ -348,7 +348,43 @@ async fn the_workbench_and_the_description_are_served() {
     assert!(page.headers()[header::CONTENT_SECURITY_POLICY].to_str().expect("text").contains("default-src 'self'"));
     let (_, document) = json(&fake.app, "/api/v1/openapi.json").await;
     for path in document["paths"].as_object().expect("paths").keys() {
-        let real = path.replace("{pid}", "41?limit=1").replace("{trace_id}", TRACE).replace("{id}", &uuid::Uuid::from_u128(1).to_string());
+        let real = path
+            .replace("{pid}", "41?limit=1")
+            .replace("{trace_id}", TRACE)
+            .replace("{id}", &uuid::Uuid::from_u128(1).to_string());
         assert_eq!(ask(&fake.app, &real, "localhost").await.status(), StatusCode::OK, "{path} is described");
     }
+}
+
+#[tokio::test]
+async fn incidents_on_disk_are_told_beside_those_that_the_engine_holds() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, thread) = Store::start(directory.path(), crate::store::Config::default()).expect("a thread");
+    let (numbered, sites, clock) = sample();
+    let held = uuid::Uuid::from_u128(3);
+    // Opened long after those of the fake, as the id tells, and one that the engine holds as well.
+    let newer = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_900_000_000, 0));
+    for id in [held, newer] {
+        let record = crate::render::incident::Record::of(&numbered, &sites, &clock);
+        assert!(store.put(&crate::render::incident::Record { id: id.to_string(), ..record }));
+    }
+    let mut state = store.state.clone();
+    state.wait_for(|state| state.records == 2).await.expect("the thread runs");
+    let fake = fake();
+    let sources = Sources { store: store.clone(), ..fake.sources.clone() };
+    let app = router(sources, SocketAddr::from(([127, 0, 0, 1], 9470)), Router::new());
+    let (_, list) = json(&app, "/api/v1/incidents").await;
+    let ids: Vec<&str> = list["items"].as_array().expect("items").iter().filter_map(|one| one["id"].as_str()).collect();
+    assert_eq!(ids.len(), 4, "each once: {ids:?}");
+    assert_eq!(ids[0], newer.to_string());
+    let (_, rest) = json(&app, &format!("/api/v1/incidents?limit=2&cursor={newer}")).await;
+    assert_eq!((rest["items"].as_array().map(Vec::len), rest["next"].is_null()), (Some(2), false));
+    let (status, one) = json(&app, &format!("/api/v1/incidents/{newer}")).await;
+    assert_eq!((status, &one["id"]), (StatusCode::OK, &list["items"][0]["id"]));
+    let (_, status) = json(&app, "/api/v1/status").await;
+    assert_eq!((&status["store"]["state"], &status["store"]["records"]), (&"disk".into(), &2.into()));
+    let (_, text) = get(&app, "/metrics").await;
+    assert!(text.contains("snowshed_store_on_disk 1") && text.contains("snowshed_store_records 2"), "{text}");
+    store.stop();
+    thread.join().expect("no panic");
 }

@@ -42,7 +42,10 @@ pub(super) async fn one(
     let view = answer.map_err(|kept| unknown(&kept, sources.clock.now()))?;
     let mut names = sources.sites.clone();
     // A timeout leaves the names unknown, which the record shows.
-    drop(tokio::time::timeout(NAMES, names.wait_for(|known| trace::sites(&view).all(|site| known.contains_key(&site)))).await);
+    drop(
+        tokio::time::timeout(NAMES, names.wait_for(|known| trace::sites(&view).all(|site| known.contains_key(&site))))
+            .await,
+    );
     let known = sources.sites.borrow().clone();
     Ok(Json(trace::Record::new(&view, &known, &sources.clock)))
 }

@@ -134,8 +134,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         now: Session::now,
         tally: tally.clone(),
     });
-    let (forward, forwarding) =
-        otlp::forward::start(&config.sources.otlp, tally.clone()).map_err(Failure::usage)?;
+    let (forward, forwarding) = otlp::forward::start(&config.sources.otlp, tally.clone()).map_err(Failure::usage)?;
     if let Some(forwarding) = forwarding {
         tasks.spawn(forwarding);
     }
@@ -197,8 +196,8 @@ impl Ends {
 /// The store of incidents, where there is a directory for it.
 fn start_store(config: &Config) -> Result<(Store, Option<std::thread::JoinHandle<()>>), Failure> {
     let Some(directory) = &config.state_dir else { return Ok((Store::off(), None)) };
-    let (store, handle) = Store::start(directory, config.store)
-        .map_err(|error| Failure::new(format!("the store's thread: {error}")))?;
+    let (store, handle) =
+        Store::start(directory, config.store).map_err(|error| Failure::new(format!("the store's thread: {error}")))?;
     Ok((store, Some(handle)))
 }
 

@@ -20,6 +20,8 @@ const RECORDS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("incident
 const CACHE: usize = 1024 * 1024;
 /// Records kept at most, however small they are: their ids are held in memory.
 const RECORDS_MOST: usize = 16_384;
+/// Read at once at most, bytes; one record always is.
+const READ: usize = 4 * 1024 * 1024;
 /// Damaged files kept beside the present one.
 const SET_ASIDE: usize = 8;
 const OPEN: u8 = 0;
@@ -31,6 +33,14 @@ pub(super) struct Stored {
     pub(super) id: u128,
     pub(super) closed: bool,
     pub(super) json: Vec<u8>,
+}
+
+/// Some records, as they were read.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub(super) records: Vec<(u128, Vec<u8>)>,
+    /// There were more, which would have been too much at once.
+    pub(super) is_cut: bool,
 }
 
 /// An open file.
@@ -70,8 +80,7 @@ impl File {
             }
             other => other.map_err(|wrong| wrong.words(path))?,
         };
-        let mut file =
-            Self { database, path: path.to_path_buf(), max_bytes, index: BTreeMap::new(), bytes: 0 };
+        let mut file = Self { database, path: path.to_path_buf(), max_bytes, index: BTreeMap::new(), bytes: 0 };
         let left_open = file.read_index().map_err(|error| format!("{}: {error}", path.display()))?;
         if first && !left_open.is_empty() {
             let ended: Vec<Stored> = left_open.into_iter().map(|stored| interrupted(stored, &mut found)).collect();
@@ -132,19 +141,24 @@ impl File {
         Ok(dropped)
     }
 
-    /// The JSON of some records; those that are not there are left out.
+    /// The JSON of some records, in the order of their ids; those that are not there are left out.
     ///
     /// # Errors
     /// The disk's.
-    pub(super) fn read(&self, ids: &[u128]) -> Result<Vec<(u128, Vec<u8>)>, redb::Error> {
+    pub(super) fn read(&self, ids: &[u128]) -> Result<Part, redb::Error> {
         let table = self.database.begin_read()?.open_table(RECORDS)?;
-        let mut all = Vec::with_capacity(ids.len());
+        let mut part = Part::default();
+        let mut bytes = 0;
         for &id in ids {
-            if let Some(value) = table.get(id)? {
-                all.push((id, value.value().get(1..).unwrap_or_default().to_vec()));
+            let Some(value) = table.get(id)? else { continue };
+            bytes += value.value().len();
+            if bytes > READ && !part.records.is_empty() {
+                part.is_cut = true;
+                break;
             }
+            part.records.push((id, value.value().get(1..).unwrap_or_default().to_vec()));
         }
-        Ok(all)
+        Ok(part)
     }
 
     /// The ids, oldest first.
@@ -196,7 +210,8 @@ fn database(path: &Path) -> Result<Database, Wrong> {
 pub(super) fn set_aside(path: &Path) -> Result<PathBuf, String> {
     let name = |number: usize| path.with_extension(format!("redb.damaged-{number}"));
     let free = (1..=SET_ASIDE).map(name).find(|to| !to.exists());
-    let to = free.ok_or_else(|| format!("{SET_ASIDE} damaged files lie there already; look at them and remove them"))?;
+    let to =
+        free.ok_or_else(|| format!("{SET_ASIDE} damaged files lie there already; look at them and remove them"))?;
     std::fs::rename(path, &to).map_err(|error| format!("it cannot be moved aside: {error}"))?;
     Ok(to)
 }

@@ -10,7 +10,7 @@ mod file;
 mod tests;
 
 use crate::render::incident::Record;
-use file::{File, Stored};
+use file::{File, Part, Stored};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
@@ -94,7 +94,7 @@ pub(crate) struct State {
 
 enum Command {
     Put(Stored),
-    Read(Vec<u128>, oneshot::Sender<Vec<(u128, Vec<u8>)>>),
+    Read(Vec<u128>, oneshot::Sender<Part>),
     Stop,
 }
 
@@ -149,16 +149,18 @@ impl Store {
         self.ids.borrow().clone()
     }
 
-    /// The records of these ids that can be read within a second.
-    pub(crate) async fn read(&self, ids: Vec<u128>) -> Vec<(u128, Record)> {
-        let Some(commands) = self.commands.as_ref().filter(|_| !ids.is_empty()) else { return Vec::new() };
+    /// The records of these ids that can be read within a second, and whether there are more, which would have been too
+    /// much at once: then those that were read are the first of them.
+    pub(crate) async fn read(&self, ids: Vec<u128>) -> (Vec<(u128, Record)>, bool) {
+        let Some(commands) = self.commands.as_ref().filter(|_| !ids.is_empty()) else { return Default::default() };
         let (reply, answer) = oneshot::channel();
         if commands.try_send(Command::Read(ids, reply)).is_err() {
-            return Vec::new();
+            return Default::default();
         }
-        let Ok(Ok(found)) = tokio::time::timeout(ANSWER, answer).await else { return Vec::new() };
+        let Ok(Ok(part)) = tokio::time::timeout(ANSWER, answer).await else { return Default::default() };
         // A record of another version that this one cannot read is left out.
-        found.into_iter().filter_map(|(id, json)| Some((id, serde_json::from_slice(&json).ok()?))).collect()
+        let read = |(id, json): (u128, Vec<u8>)| Some((id, serde_json::from_slice(&json).ok()?));
+        (part.records.into_iter().filter_map(read).collect(), part.is_cut)
     }
 
     /// Has the thread write what it was given and end.
@@ -186,11 +188,19 @@ struct Thread {
 impl Thread {
     fn run(&mut self, inbox: &mpsc::Receiver<Command>) {
         self.open();
+        let mut tried = Instant::now();
         loop {
+            // Also while one command follows the other.
+            if self.file.is_none() && tried.elapsed() >= RETRY {
+                self.open();
+                // What waited meanwhile.
+                self.write();
+                tried = Instant::now();
+            }
             let next = if self.file.is_some() {
                 inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
             } else {
-                inbox.recv_timeout(RETRY)
+                inbox.recv_timeout(RETRY.saturating_sub(tried.elapsed()))
             };
             let mut stop = false;
             match next {
@@ -201,7 +211,7 @@ impl Thread {
                         stop |= self.take(command);
                     }
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) => self.open(),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => stop = true,
             }
             self.write();

@@ -42,7 +42,7 @@ async fn what_was_written_is_there_after_a_restart_and_open_ones_have_an_unknown
     let first = start(directory.path());
     assert!(first.0.put(&record(closed, true)) && first.0.put(&record(open, false)));
     wait(&first.0, |state| state.records == 2).await;
-    let before = first.0.read(vec![open.as_u128()]).await;
+    let before = first.0.read(vec![open.as_u128()]).await.0;
     assert_eq!(before[0].1, record(open, false), "still open while its agent lives");
     end(first);
 
@@ -50,7 +50,7 @@ async fn what_was_written_is_there_after_a_restart_and_open_ones_have_an_unknown
     wait(&second.0, |state| state.state == "disk").await;
     assert_eq!(*second.0.ids(), [closed.as_u128(), open.as_u128()]);
     assert_eq!(second.0.state.borrow().interrupted, 1);
-    let read = second.0.read(vec![open.as_u128(), closed.as_u128(), 7]).await;
+    let read = second.0.read(vec![open.as_u128(), closed.as_u128(), 7]).await.0;
     assert_eq!(read.len(), 2);
     let (_, interrupted) = &read[0];
     assert_eq!((interrupted.end, &interrupted.closed_at), (Some(End::Unknown), &Some(interrupted.updated_at.clone())));
@@ -90,6 +90,23 @@ fn the_oldest_closed_ones_make_room_and_the_file_stays_bounded() {
     assert_eq!((file.weight().0, found.interrupted), (bytes.min(file.weight().0), 0));
 }
 
+#[test]
+fn what_is_read_at_once_is_bounded_and_goes_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (mut file, _) = File::open(&directory.path().join(NAME), 1 << 30, true).expect("opens");
+    let all: Vec<Stored> = (0..30).map(|id| Stored { id, closed: true, json: vec![b'x'; 300_000] }).collect();
+    file.put(&all).expect("writes");
+    let (mut left, mut parts) = (file.ids(), 0);
+    while !left.is_empty() {
+        let part = file.read(&left).expect("reads");
+        assert!(part.records.len() < 15 && !part.records.is_empty());
+        left.drain(..part.records.len());
+        assert_eq!(part.is_cut, !left.is_empty());
+        parts += 1;
+    }
+    assert_eq!(parts, 3);
+}
+
 #[tokio::test]
 async fn a_damaged_file_is_set_aside_and_not_deleted() {
     for damage in [&b"this is no database"[..], &[0xff; 70_000], b"redb"] {
@@ -124,7 +141,7 @@ fn any_overwritten_page_of_a_real_file_does_no_harm() {
         std::fs::write(&damaged, bytes).expect("writes");
         // Either what was hit was not in use, or the file is set aside: never a panic, never a wrong record.
         let (mut file, found) = File::open(&damaged, 1 << 20, true).expect("opens");
-        let read = file.read(&file.ids()).expect("reads");
+        let read = file.read(&file.ids()).expect("reads").records;
         assert!(read.iter().all(|(_, json)| json.iter().all(|byte| *byte == b'x')), "page at {place}");
         assert_eq!(read.len(), if found.set_aside.is_some() { 0 } else { 59 }, "page at {place}");
         aside += usize::from(found.set_aside.is_some());
@@ -156,7 +173,7 @@ async fn a_disk_that_does_not_take_it_is_told_and_tried_again() {
     let store = start(&state);
     wait(&store.0, |told| told.state == "memory" && told.reason.is_some()).await;
     assert!(store.0.put(&record(id(1), true)));
-    assert!(store.0.read(vec![1]).await.is_empty());
+    assert!(store.0.read(vec![1]).await.0.is_empty());
     std::fs::remove_file(&state).expect("removes");
     wait(&store.0, |told| told.state == "disk" && told.records == 1).await;
     assert_eq!(store.0.state.borrow().dropped_total, 0, "it waited in memory");
@@ -179,7 +196,7 @@ async fn a_second_agent_leaves_the_first_ones_file_alone() {
 async fn without_a_directory_nothing_is_kept() {
     let store = Store::off();
     assert!(store.put(&record(id(1), true)));
-    assert!(store.ids().is_empty() && store.read(vec![1]).await.is_empty());
+    assert!(store.ids().is_empty() && store.read(vec![1]).await.0.is_empty());
     assert_eq!(store.state.borrow().state, "off");
 }
 

@@ -1,8 +1,8 @@
 //! What the agent learns. Variants are shapes, not probes: a new probe returns one of these.
 
 use super::{
-    ActuatorKind, Blocked, Call, Connections, CpuTime, HostLook, Join, LockWait, LoopInstance, LoopTime, Nanos, OomKill,
-    Owner, Pages, Pid, SiteId, SpanId, Stall, TaskGroups, TcpLook, Threads, TraceId,
+    ActuatorKind, Blocked, Call, Connections, CpuTime, HostLook, Join, LockWait, LoopInstance, LoopTime, Nanos,
+    OomKill, Owner, Pages, Pid, SiteId, SpanId, Stall, TaskGroups, TcpLook, Threads, TraceId,
 };
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,8 @@
 //! What the engine knows at a moment, for the API. Built off the hot path, about once a second.
 
 use super::{
-    Connections, DownstreamView, HoldingKind, HostView, Incident, Lost, MemoryView, Nanos, Pid, SiteId, TasksView, TcpView, TraceId,
-    WaitCall,
+    Connections, DownstreamView, HoldingKind, HostView, Incident, Lost, MemoryView, Nanos, Pid, SiteId, TasksView,
+    TcpView, TraceId, WaitCall,
 };
 use serde::{Deserialize, Serialize};
 

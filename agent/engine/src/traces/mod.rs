@@ -10,10 +10,13 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-use crate::{correlate::is_kept_on_purpose, model::{
-    Call, Holding, Holdings, Nanos, OpenRequests, Pages, Pid, Request, Retransmit, Stall, TraceCall, TraceId, TraceRequest,
-    TraceView, TracesKept,
-}};
+use crate::{
+    correlate::is_kept_on_purpose,
+    model::{
+        Call, Holding, Holdings, Nanos, OpenRequests, Pages, Pid, Request, Retransmit, Stall, TraceCall, TraceId,
+        TraceRequest, TraceView, TracesKept,
+    },
+};
 use record::Record;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -84,9 +87,8 @@ impl Traces {
     }
 
     fn evict(&mut self) {
-        let quiet = |(_, trace): &&(Nanos, TraceId)| {
-            self.all.get(trace).is_none_or(|record| record.is_quiet(&self.looks))
-        };
+        let quiet =
+            |(_, trace): &&(Nanos, TraceId)| self.all.get(trace).is_none_or(|record| record.is_quiet(&self.looks));
         let quiet = self.order.iter().take(SEARCHED).find(quiet).copied();
         let Some(oldest) = quiet.or_else(|| self.order.first().copied()) else { return };
         if quiet.is_none() {

@@ -101,7 +101,8 @@ impl Record {
         self.thread(pid, item.maker);
         self.last = self.last.max(made);
         let (kind, site, join) = (item.kind, item.site, item.owner.join);
-        let same = |known: &TraceDescriptors| (known.pid, known.kind, known.site, known.join) == (pid, kind, site, join);
+        let same =
+            |known: &TraceDescriptors| (known.pid, known.kind, known.site, known.join) == (pid, kind, site, join);
         let new = || TraceDescriptors {
             pid,
             kind,
@@ -114,7 +115,9 @@ impl Record {
             last_made: made,
             seen: at,
         };
-        let Some(group) = Self::place(&mut self.descriptors, DESCRIPTORS, &mut self.left_out, same, new) else { return };
+        let Some(group) = Self::place(&mut self.descriptors, DESCRIPTORS, &mut self.left_out, same, new) else {
+            return;
+        };
         if group.seen != at {
             (group.live, group.numbers, group.seen) = (0, [None; 4], at);
         }
@@ -161,9 +164,7 @@ impl Record {
             self.process(who);
         }
         self.last = self.last.max(at);
-        let same = |known: &TraceRetransmits| {
-            (known.pid, known.local, known.peer) == (told.pid, told.local, told.peer)
-        };
+        let same = |known: &TraceRetransmits| (known.pid, known.local, known.peer) == (told.pid, told.local, told.peer);
         let new = || TraceRetransmits {
             pid: told.pid,
             local: told.local,

@@ -99,8 +99,7 @@ fn a_span_before_or_after_the_events_is_part_of_the_trace() {
     look(&mut traces, 1, 6 * SECOND, vec![held(1, 3, 4 * SECOND + 1, Join::Socket)]);
     look(&mut traces, 1, 7 * SECOND, vec![held(2, 3, 7 * SECOND, Join::Socket)]);
     let items = vec![OpenRequest { trace: trace(2), route: "GET /open".into(), since: 6 * SECOND }];
-    let report =
-        OpenRequests { pid: 1, at: 0, in_flight: 1, limit: None, rejected_total: 0, complete: true, items };
+    let report = OpenRequests { pid: 1, at: 0, in_flight: 1, limit: None, rejected_total: 0, complete: true, items };
     traces.open_requests(&report, 8 * SECOND, "service");
     traces.open_requests(&report, 9 * SECOND, "service");
     let view = traces.view(&trace(2)).unwrap();

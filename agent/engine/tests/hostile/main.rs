@@ -9,9 +9,9 @@ use snowshed_engine::{
     Engine,
     config::{Caps, EngineConfig},
     model::{
-        Acted, ActuatorKind, Call, CallKind, Holding, HoldingKind, Holdings, Incident, Join, Level, LoopInstance, LoopTime, Lost,
-        Nanos, Observation, OpenRequest, OpenRequests, Output, Owner, ProcessExit, ProcessSeen, Request, Resource,
-        Retransmit, SiteId, SpanId, Spent, Stall, TraceId, View, WaitCall,
+        Acted, ActuatorKind, Call, CallKind, Holding, HoldingKind, Holdings, Incident, Join, Level, LoopInstance,
+        LoopTime, Lost, Nanos, Observation, OpenRequest, OpenRequests, Output, Owner, ProcessExit, ProcessSeen,
+        Request, Resource, Retransmit, SiteId, SpanId, Spent, Stall, TraceId, View, WaitCall,
     },
     slo,
 };
@@ -287,7 +287,15 @@ fn check_view(view: &View, caps: &Caps) {
 fn random_facts_never_break_it() {
     let (mut opened, mut acted) = (0_u32, 0_u32);
     for seed in 1..=6_u64 {
-        let caps = Caps { targets: 5, holdings: 100, ended_traces: 10, groups: 12, closed_incidents: 8, traces: 6, bare_traces: 3 };
+        let caps = Caps {
+            targets: 5,
+            holdings: 100,
+            ended_traces: 10,
+            groups: 12,
+            closed_incidents: 8,
+            traces: 6,
+            bare_traces: 3,
+        };
         let enforce = if seed % 2 == 0 { vec![ActuatorKind::Guard] } else { Vec::new() };
         let slos = slo::parse(SLO, "slo").unwrap();
         let mut engine = Engine::new(EngineConfig {

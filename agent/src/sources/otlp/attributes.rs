@@ -84,7 +84,8 @@ impl<'a> Attributes<'a> {
         }
         let system = self.text(DATABASE).or_else(|| self.text(MESSAGING)).or_else(|| self.text(RPC));
         let place = self.address().or_else(|| {
-            let names = ["messaging.destination.name", "messaging.destination", "rpc.service", "db.namespace", "db.name"];
+            let names =
+                ["messaging.destination.name", "messaging.destination", "rpc.service", "db.namespace", "db.name"];
             self.text(&names).map(str::to_owned)
         });
         match (system, place) {
@@ -140,7 +141,9 @@ mod tests {
 
     fn pairs(all: &[(&str, &str)]) -> Vec<KeyValue> {
         let value = |text: &str| Some(AnyValue { value: Some(Value::StringValue(text.to_owned())) });
-        all.iter().map(|(key, text)| KeyValue { key: (*key).into(), value: value(text), ..KeyValue::default() }).collect()
+        all.iter()
+            .map(|(key, text)| KeyValue { key: (*key).into(), value: value(text), ..KeyValue::default() })
+            .collect()
     }
 
     #[test]
@@ -151,15 +154,31 @@ mod tests {
                 CallKind::Http,
                 "api:8080",
             ),
-            (&[("http.method", "GET"), ("net.peer.name", "api"), ("net.peer.port", "8080")], CallKind::Http, "api:8080"),
-            (&[("http.method", "GET"), ("http.url", "https://user:secret@api:8080/x?token=1")], CallKind::Http, "api:8080"),
+            (
+                &[("http.method", "GET"), ("net.peer.name", "api"), ("net.peer.port", "8080")],
+                CallKind::Http,
+                "api:8080",
+            ),
+            (
+                &[("http.method", "GET"), ("http.url", "https://user:secret@api:8080/x?token=1")],
+                CallKind::Http,
+                "api:8080",
+            ),
             (&[("url.full", "https://api/x"), ("network.peer.address", "10.0.0.9")], CallKind::Http, "10.0.0.9"),
-            (&[("db.system", "redis"), ("net.peer.ip", "10.0.0.1"), ("net.peer.port", "6379")], CallKind::Database, "redis 10.0.0.1:6379"),
+            (
+                &[("db.system", "redis"), ("net.peer.ip", "10.0.0.1"), ("net.peer.port", "6379")],
+                CallKind::Database,
+                "redis 10.0.0.1:6379",
+            ),
             (&[("db.system.name", "postgresql"), ("db.namespace", "shop")], CallKind::Database, "postgresql shop"),
             (&[("db.system", "mysql"), ("db.name", "shop")], CallKind::Database, "mysql shop"),
             (&[("rpc.system", "grpc"), ("rpc.service", "pay.Pay")], CallKind::Rpc, "grpc pay.Pay"),
             (&[("rpc.system", "grpc"), ("server.address", "::1"), ("server.port", "9")], CallKind::Rpc, "grpc [::1]:9"),
-            (&[("messaging.system", "kafka"), ("messaging.destination.name", "jobs")], CallKind::Messaging, "kafka jobs"),
+            (
+                &[("messaging.system", "kafka"), ("messaging.destination.name", "jobs")],
+                CallKind::Messaging,
+                "kafka jobs",
+            ),
             (&[("peer.service", "billing"), ("db.system", "redis")], CallKind::Database, "billing"),
             (&[("server.address", "")], CallKind::Other, "a span"),
         ];

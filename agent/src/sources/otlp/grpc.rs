@@ -132,7 +132,8 @@ where
     fn call(&mut self, request: axum::http::Request<Body>) -> Self::Future {
         let service = self.clone();
         Box::pin(async move {
-            if request.uri().path().strip_prefix('/').and_then(|path| path.strip_suffix("/Export")) != Some(Self::NAME) {
+            if request.uri().path().strip_prefix('/').and_then(|path| path.strip_suffix("/Export")) != Some(Self::NAME)
+            {
                 return Ok(Status::unimplemented("there is Export alone").into_http());
             }
             let grpc = Grpc::new(Raw).accept_compressed(CompressionEncoding::Gzip).max_decoding_message_size(MESSAGE);

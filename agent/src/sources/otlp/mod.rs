@@ -14,11 +14,11 @@ mod span;
 
 use super::Intake;
 use crate::{clock::Clock, metrics::Tally, render::Picture};
+use forward::Forward;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use snowshed_engine::model::{Observation, Pid, ProcessSeen};
-use forward::Forward;
 use span::Mapped;
 use std::sync::Arc;
 use tokio::sync::watch;

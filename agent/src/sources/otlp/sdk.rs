@@ -45,10 +45,10 @@ fn serve_one(tracer: &opentelemetry_sdk::trace::SdkTracer) {
         KeyValue::new("server.port", 6379),
     ]);
     drop(database.start_with_context(tracer, &context));
-    let http = tracer.span_builder("POST").with_kind(SpanKind::Client).with_attributes([
-        KeyValue::new("http.method", "POST"),
-        KeyValue::new("net.peer.name", "billing"),
-    ]);
+    let http = tracer
+        .span_builder("POST")
+        .with_kind(SpanKind::Client)
+        .with_attributes([KeyValue::new("http.method", "POST"), KeyValue::new("net.peer.name", "billing")]);
     let failed = context.with_span(http.start_with_context(tracer, &context));
     failed.span().set_status(Status::error("refused"));
     failed.span().end();
