@@ -3,6 +3,7 @@
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -100,6 +101,14 @@ impl Mount {
         Ok(Self(place))
     }
 
+    /// Takes all the room that is left; tells the file that holds it.
+    fn fill(&self) -> anyhow::Result<PathBuf> {
+        let path = self.0.join("filler");
+        let mut file = std::fs::File::create(&path)?;
+        while file.write_all(&[0; 4096]).is_ok() {}
+        Ok(path)
+    }
+
     fn again(&self, options: &str) -> anyhow::Result<()> {
         let done = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.0).status()?;
         ensure!(done.success(), "remount ended with {done}");
@@ -117,13 +126,14 @@ impl Drop for Mount {
 #[test]
 fn a_full_or_read_only_disk_does_no_harm_and_is_written_again_later() -> anyhow::Result<()> {
     let stage = Stage::set()?;
-    let mount = Mount::new(stage.folder.path().join("state"), "size=64k")?;
+    let mount = Mount::new(stage.folder.path().join("state"), "size=4m")?;
+    let filler = mount.fill()?;
     let agent = stage.agent(&mount.0)?;
     let incident = agent.wait_named(PATIENCE)?;
     let told = wait_store(&agent, "the full disk to be told", |store| store["state"] == "memory")?;
     ensure!(told["reason"].as_str().is_some_and(|reason| reason.contains("space")), "{told}");
     ensure!(agent.metric("snowshed_store_on_disk", "")? == Some(0.0), "the metric says otherwise");
-    mount.again("size=64m")?;
+    std::fs::remove_file(filler)?;
     wait_store(&agent, "the disk to be used again", |store| store["state"] == "disk" && store["records"] == 1)?;
     ensure!(agent.metric("snowshed_store_on_disk", "")? == Some(1.0), "the metric says otherwise");
     drop(agent);
