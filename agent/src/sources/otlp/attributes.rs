@@ -139,7 +139,10 @@ mod tests {
     use super::*;
     use opentelemetry_proto::tonic::common::v1::AnyValue;
 
-    fn pairs(all: &[(&str, &str)]) -> Vec<KeyValue> {
+    /// Names and values.
+    type Told<'a> = &'a [(&'a str, &'a str)];
+
+    fn pairs(all: Told<'_>) -> Vec<KeyValue> {
         let value = |text: &str| Some(AnyValue { value: Some(Value::StringValue(text.to_owned())) });
         all.iter()
             .map(|(key, text)| KeyValue { key: (*key).into(), value: value(text), ..KeyValue::default() })
@@ -148,7 +151,7 @@ mod tests {
 
     #[test]
     fn old_and_new_names_say_the_same() {
-        let cases: &[(&[(&str, &str)], CallKind, &str)] = &[
+        let cases: &[(Told<'_>, CallKind, &str)] = &[
             (
                 &[("http.request.method", "GET"), ("server.address", "api"), ("server.port", "8080")],
                 CallKind::Http,
@@ -191,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_route_is_a_template_or_a_path_without_its_query() {
-        let cases: &[(&[(&str, &str)], &str, &str)] = &[
+        let cases: &[(Told<'_>, &str, &str)] = &[
             (&[("http.method", "GET"), ("http.route", "/a/{id}")], "x", "GET /a/{id}"),
             (&[("http.request.method", "GET"), ("url.path", "/a/7")], "GET", "GET /a/7"),
             (&[("http.method", "GET"), ("http.target", "/a/7?token=secret")], "HTTP GET", "GET /a/7"),
