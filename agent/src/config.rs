@@ -6,9 +6,11 @@
 use crate::{
     actuators, sinks,
     sources::{
+        otlp,
         procfs::Selector,
         scrape::{self, Endpoint},
     },
+    store,
 };
 use serde::{Deserialize, Serialize};
 use snowshed_engine::{config::EngineConfig, model::Pid, slo};
@@ -44,7 +46,7 @@ pub(crate) struct Config {
     pub(crate) scrape: Vec<Endpoint>,
     /// Files with objectives.
     pub(crate) slo: Vec<PathBuf>,
-    /// Where the audit trail is kept; nowhere if it is not set.
+    /// Where incidents and their audit trail are kept; nowhere if it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Where every observation is written for a replay.
@@ -54,6 +56,10 @@ pub(crate) struct Config {
     pub(crate) record_max_bytes: u64,
     /// What observing may cost.
     pub(crate) overhead: snowshed_ebpf::Budget,
+    /// The sources' own settings.
+    pub(crate) sources: Sources,
+    /// How much is kept in the state directory.
+    pub(crate) store: store::Config,
     /// The deciding half.
     pub(crate) engine: EngineConfig,
     /// Alerts.
@@ -62,6 +68,14 @@ pub(crate) struct Config {
     /// Incidents by webhook.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) webhook: Option<sinks::webhook::Config>,
+}
+
+/// What can be set of the sources, each beside its unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Sources {
+    /// Spans.
+    pub(crate) otlp: otlp::forward::Config,
 }
 
 impl Default for Config {
@@ -81,6 +95,8 @@ impl Default for Config {
             record: None,
             record_max_bytes: 256 * 1024 * 1024,
             overhead: snowshed_ebpf::Budget::default(),
+            sources: Sources::default(),
+            store: store::Config::default(),
             engine: EngineConfig::default(),
             alertmanager: None,
             webhook: None,
@@ -113,6 +129,8 @@ impl Config {
             }
         }
         self.overhead.check()?;
+        self.store.check()?;
+        self.sources.otlp.check(&[self.otlp_http, self.otlp_grpc])?;
         if self.scrape.len() > scrape::MOST {
             return Err(format!("scrape: {} pages; at most {} are asked", self.scrape.len(), scrape::MOST));
         }
@@ -225,6 +243,16 @@ mod tests {
         let config = read("[overhead]\ntargets_core_share = 0.0\n").expect("reads");
         assert!(config.check().is_err_and(|error| error.contains("overhead.targets_core_share")));
         assert!(read("[overhead]\ncpu = 1.0\n").is_err_and(|error| error.contains("cpu")));
+    }
+
+    #[test]
+    fn units_are_set_in_their_own_sections() {
+        let config =
+            read("[store]\nmax_bytes = 2000000\n[sources.otlp]\nforward = \"http://collector:4318\"\n").expect("reads");
+        assert_eq!((config.store.max_bytes, config.check()), (2_000_000, Ok(())));
+        assert!(read("[sources.otlp]\nforwards = \"x\"\n").is_err_and(|error| error.contains("forwards")));
+        let config = read("[sources.otlp]\nforward = \"http://localhost:4318\"\n").expect("reads");
+        assert!(config.check().is_err_and(|error| error.contains("own receiver")));
     }
 
     #[test]

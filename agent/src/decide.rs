@@ -9,11 +9,14 @@ use crate::{
     metrics::Tally,
     names::Names,
     record::Recorder,
-    render::{Numbered, Passport, Picture, SharedSites, wire_name},
+    render::{Numbered, Passport, Picture, SharedSites, trace, wire_name},
 };
 use snowshed_engine::{
     Engine,
-    model::{Act, Ask, Incident, IncidentId, Nanos, Observation, Output, Pid, SiteId, Verdict},
+    model::{
+        Act, Ask, Incident, IncidentId, Nanos, Observation, Output, Pid, SiteId, TraceId, TraceView, TracesKept,
+        Verdict,
+    },
 };
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -21,7 +24,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 use uuid::{NoContext, Timestamp, Uuid};
@@ -34,6 +37,15 @@ const SOON: Duration = Duration::from_millis(5);
 const BATCH: usize = 128;
 /// Passports kept; more than the engine keeps incidents.
 const PASSPORTS: usize = 256;
+
+/// A question about one trace, and where the answer goes: what is known of it, else of those that are kept.
+#[derive(Debug)]
+pub(crate) struct Question {
+    /// Which.
+    pub(crate) trace: TraceId,
+    /// Where the answer goes.
+    pub(crate) reply: oneshot::Sender<Result<Box<TraceView>, TracesKept>>,
+}
 
 /// Takes a change of an incident without blocking.
 pub(crate) type Tell = Box<dyn Fn(&Arc<Numbered>) + Send>;
@@ -76,6 +88,7 @@ impl Decider {
         self,
         mut kernel: mpsc::Receiver<Observation>,
         mut told: mpsc::Receiver<Observation>,
+        mut asked: mpsc::Receiver<Question>,
         mut end: watch::Receiver<bool>,
     ) {
         let mut running = Running::new(self);
@@ -101,6 +114,7 @@ impl Decider {
                         running.take(&observation);
                     }
                 }
+                Some(question) = asked.recv() => running.answer(question),
                 () = tokio::time::sleep_until(wake) => {}
             }
             running.turn();
@@ -153,6 +167,14 @@ impl Running {
             (self.outer.ports.gone)(exit.pid);
         }
         self.deliver(now);
+    }
+
+    /// Answers a question about a trace, and has its code named.
+    fn answer(&self, question: Question) {
+        let view = self.outer.engine.trace(&question.trace);
+        self.resolve(view.iter().flat_map(trace::sites));
+        // Whoever asked may have gone.
+        drop(question.reply.send(view.map(Box::new).ok_or_else(|| self.outer.engine.traces())));
     }
 
     /// Does what is due by the clock.

@@ -16,6 +16,7 @@ mod record;
 mod render;
 mod sinks;
 mod sources;
+mod store;
 
 use clap::Parser as _;
 use std::{io::IsTerminal as _, process::ExitCode};

@@ -99,6 +99,9 @@ metrics! {
     TARGET_REQUESTS = Counter "snowshed_target_requests_total" ["pid", "name"] "Requests of a target that ended, as its spans tell.";
     TARGET_IN_FLIGHT = Gauge "snowshed_target_requests_in_flight" ["pid", "name"] "Requests in progress, as the guard layer tells.";
     TARGET_LIMIT = Gauge "snowshed_target_concurrency_limit" ["pid", "name"] "The concurrency limit that the guard layer has in force; absent without one.";
+    TARGET_CALLS = Counter "snowshed_target_downstream_calls_total" ["pid", "name", "kind", "peer"] "Calls of a target to another service that ended, as its client spans tell, weighed by their sampling; 33 peers at most.";
+    TARGET_CALLS_FAILED = Counter "snowshed_target_downstream_failed_total" ["pid", "name", "kind", "peer"] "Of these, calls that failed.";
+    TARGET_CALL_LATENCY = Gauge "snowshed_target_downstream_latency_seconds" ["pid", "name", "kind", "peer", "percentile"] "How long these calls took, over the last 15 s window.";
     TARGET_LATENCY = Gauge "snowshed_target_latency_seconds" ["pid", "name", "percentile"] "Latency to the first byte (else to the end) over the last 15 s window.";
     SLO_STATE = Gauge "snowshed_slo_state" ["slo", "service", "state"] "1 for the state that an objective is in, 0 for the others.";
     SLO_RATIO = Gauge "snowshed_slo_good_ratio" ["slo", "service"] "Good share of the last complete window; absent when there was too little to say.";
@@ -124,13 +127,18 @@ metrics! {
     AGENT_MEMORY_BUDGET = Gauge "snowshed_agent_memory_budget_bytes" [] "What agent and kernel maps may hold together.";
     QUEUE_DROPPED = Counter "snowshed_engine_queue_dropped_total" ["queue"] "Observations dropped because the engine's queue was full.";
     ENGINE_LOST = Counter "snowshed_engine_lost_total" ["source"] "Evidence that never reached the engine, or that one of its bounds made it leave out, by probe or bound.";
-    OTLP_SPANS = Counter "snowshed_otlp_spans_total" ["outcome"] "Spans received: request (a request's end), ignored (neither server nor root), invalid, dropped (queue full).";
+    OTLP_SPANS = Counter "snowshed_otlp_spans_total" ["outcome"] "Spans received: request (a request's end), call (a call to another service), ignored (neither), invalid, dropped (queue full).";
+    OTLP_FORWARDED = Counter "snowshed_otlp_forwarded_total" ["outcome"] "OTLP calls for the next collector: sent, failed (not taken for half a minute, or refused), dropped (queue full).";
     OTLP_REFUSED = Counter "snowshed_otlp_refused_total" ["reason"] "OTLP calls that were refused whole.";
     SCRAPES = Counter "snowshed_scrapes_total" ["outcome"] "Pages of targets that were asked for: learnt, failed.";
     GUARD_REPORTS = Counter "snowshed_guard_reports_total" ["outcome"] "Reports of the guard layer: answered, unknown_pid, invalid, dropped.";
     SINK_SENT = Counter "snowshed_sink_sent_total" ["sink"] "Messages that a sink delivered.";
     SINK_FAILED = Counter "snowshed_sink_failed_total" ["sink"] "Attempts of a sink that failed.";
     SINK_DROPPED = Counter "snowshed_sink_dropped_total" ["sink"] "Incident changes that a sink dropped because its queue was full; a later change of the same incident repeats all.";
+    STORE_RECORDS = Gauge "snowshed_store_records" [] "Incidents on disk.";
+    STORE_BYTES = Gauge "snowshed_store_bytes" ["of"] "What the incidents on disk weigh (records), how long the file is (file), and what the records may weigh (limit).";
+    STORE_ON_DISK = Gauge "snowshed_store_on_disk" [] "1 while incidents are written to the state directory, 0 while it does not take them; absent without one.";
+    STORE_LOST = Counter "snowshed_store_lost_total" ["reason"] "Incidents that are not on disk: expired (old ones that made room), dropped (while the disk failed, or too large).";
     STREAM_SUBSCRIBERS = Gauge "snowshed_stream_subscribers" [] "Open event streams.";
     STREAM_LAGGED = Counter "snowshed_stream_lagged_total" [] "Events that a slow stream reader missed.";
     AGENT_CPU = Counter "snowshed_agent_cpu_seconds_total" [] "Processor time that the agent itself has used.";
@@ -146,6 +154,8 @@ pub(crate) struct Tally {
     pub(crate) queue_dropped: IntCounterVec,
     /// [`OTLP_SPANS`].
     pub(crate) otlp_spans: IntCounterVec,
+    /// [`OTLP_FORWARDED`].
+    pub(crate) otlp_forwarded: IntCounterVec,
     /// [`OTLP_REFUSED`].
     pub(crate) otlp_refused: IntCounterVec,
     /// [`GUARD_REPORTS`].
@@ -176,6 +186,7 @@ impl Tally {
             registry: Registry::new(),
             queue_dropped: counter(&QUEUE_DROPPED)?,
             otlp_spans: counter(&OTLP_SPANS)?,
+            otlp_forwarded: counter(&OTLP_FORWARDED)?,
             otlp_refused: counter(&OTLP_REFUSED)?,
             guard_reports: counter(&GUARD_REPORTS)?,
             scrapes: counter(&SCRAPES)?,
@@ -190,7 +201,8 @@ impl Tally {
             tally.registry.register(collector)?;
         }
         start_at_zero(&tally.queue_dropped, &["kernel", "told"]);
-        start_at_zero(&tally.otlp_spans, &["request", "ignored", "invalid", "dropped"]);
+        start_at_zero(&tally.otlp_spans, &["request", "call", "ignored", "invalid", "dropped"]);
+        start_at_zero(&tally.otlp_forwarded, &["sent", "failed", "dropped"]);
         start_at_zero(&tally.otlp_refused, &["too_large", "encoding", "content_type", "malformed"]);
         start_at_zero(&tally.guard_reports, &["answered", "unknown_pid", "invalid", "dropped"]);
         let triggers = ["orphans", "stall", "exhaustion", "anomaly", "slo_windows", "process_exit"];
@@ -216,10 +228,11 @@ impl Tally {
         self.registry.gather()
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 11] {
+    fn collectors(&self) -> [Box<dyn Collector>; 12] {
         [
             Box::new(self.queue_dropped.clone()),
             Box::new(self.otlp_spans.clone()),
+            Box::new(self.otlp_forwarded.clone()),
             Box::new(self.otlp_refused.clone()),
             Box::new(self.guard_reports.clone()),
             Box::new(self.scrapes.clone()),

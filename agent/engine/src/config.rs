@@ -54,10 +54,22 @@ pub struct Caps {
     pub groups: usize,
     /// Closed incidents kept.
     pub closed_incidents: usize,
+    /// Traces with kernel events that are kept; some 6 KB each at most.
+    pub traces: usize,
+    /// Traces of which only spans are known that are kept; some 0.5 KB each.
+    pub bare_traces: usize,
 }
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { targets: 64, holdings: 32_768, ended_traces: 4_096, groups: 256, closed_incidents: 64 }
+        Self {
+            targets: 64,
+            holdings: 32_768,
+            ended_traces: 4_096,
+            groups: 256,
+            closed_incidents: 64,
+            traces: 1_024,
+            bare_traces: 4_096,
+        }
     }
 }

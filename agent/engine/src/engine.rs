@@ -4,17 +4,25 @@
 //! a fact about a process nobody watches changes nothing. Cost: a snapshot of n things is O(n),
 //! everything else is constant; a decision is bounded by the caps.
 
+mod exit;
+mod spans;
+
 use crate::{
     config::EngineConfig,
     departed::Departed,
+    downstream::Downstream,
+    fallen::Fallen,
     host::Shortages,
     incident::Ledger,
-    model::{Acted, Lost, Nanos, Observation, Output, Pid, ProcessExit, ProcessSeen, Request, View},
+    model::{Acted, Incident, Lost, Nanos, Observation, Output, Pid, ProcessExit, ProcessSeen, View},
+    once::Once,
     slo::state::{Burn, SloTrack},
     target::Target,
+    traces::Traces,
     view,
     window::SECOND,
 };
+use spans::who;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 /// Decisions are made this often.
@@ -35,6 +43,14 @@ pub struct Engine {
     slos: Vec<SloTrack>,
     ledger: Ledger,
     departed: Departed,
+    /// Processes that died.
+    fallen: Fallen,
+    /// The newest traces.
+    traces: Traces,
+    /// Spans that were taken.
+    once: Once,
+    /// Whom targets call.
+    downstream: BTreeMap<Pid, Downstream>,
     /// What the machine went short of.
     host: Shortages,
     lost: BTreeMap<String, u64>,
@@ -51,6 +67,10 @@ impl Engine {
         let slos = std::mem::take(&mut config.slos).into_iter().map(SloTrack::new).collect();
         Self {
             ledger: Ledger::new(config.caps.closed_incidents),
+            fallen: Fallen::default(),
+            traces: Traces::new(config.caps.traces, config.caps.bare_traces),
+            once: Once::default(),
+            downstream: BTreeMap::new(),
             config,
             now: 0,
             deadline: 0,
@@ -94,8 +114,10 @@ impl Engine {
         let now = self.now.max(now);
         let mut view = view::build(now, &self.targets, &self.slos, &self.ledger, &self.config, self.losses());
         view.incidents.extend(self.departed.open().cloned());
-        view.incidents.sort_by_key(|incident| std::cmp::Reverse((incident.opened, incident.id)));
         view.host = self.host.view();
+        view.incidents.extend(self.fallen.open().cloned());
+        view.incidents.sort_by_key(|incident| std::cmp::Reverse((incident.opened, incident.id)));
+        view.downstream = self.downstream.iter().map(|(pid, calls)| calls.view(*pid, now)).collect();
         view
     }
 
@@ -109,13 +131,19 @@ impl Engine {
             Observation::Process(told) => self.process(told, out),
             Observation::Exit(told) => self.exit(*told, out),
             Observation::Request(told) => self.request(told),
+            Observation::Call(told) => self.call(told),
             Observation::Lost(told) => self.lose(&told.probe, told.events),
             Observation::Acted(told) => self.acted(told),
             Observation::OpenRequests(told) => {
                 let at = self.past(told.at);
+                if let Some(target) = self.targets.get(&told.pid) {
+                    self.traces.open_requests(told, at, &target.name);
+                }
                 self.known(told.pid, |target, _| target.open_requests(told, at));
             }
             Observation::Retransmit(told) => {
+                let who = told.pid.and_then(|pid| self.targets.get(&pid)).map(who);
+                self.traces.retransmit(told, told.at.min(self.now), who);
                 if let Some(pid) = told.pid {
                     let at = self.past(told.at);
                     self.known(pid, |target, _| {
@@ -135,6 +163,9 @@ impl Engine {
                 let at = self.past(told.at);
                 self.share_connections(told.pid);
                 self.watched(told.pid, |target, config| target.holdings(told, at, config));
+                if let Some(target) = self.targets.get(&told.pid) {
+                    self.traces.holdings(told, at, who(target), self.config.caps.holdings);
+                }
             }
             Observation::Connections(told) => {
                 let at = self.past(told.at);
@@ -150,6 +181,9 @@ impl Engine {
             Observation::Pages(told) => {
                 let until = self.past(told.until);
                 self.watched(told.pid, |target, _| target.memory.pages(told, until));
+                if let Some(target) = self.targets.get(&told.pid) {
+                    self.traces.pages(told, until, who(target));
+                }
             }
             Observation::OomKill(told) => {
                 let at = self.past(told.at);
@@ -209,6 +243,9 @@ impl Engine {
             Observation::Stall(told) => {
                 let until = self.past(told.until);
                 self.watched(told.pid, |target, _| target.loops.stall(told, until));
+                if let Some(target) = self.targets.get(&told.pid) {
+                    self.traces.stall(told, until, who(target));
+                }
             }
         }
     }
@@ -270,45 +307,6 @@ impl Engine {
         }
     }
 
-    /// Tells of a process that the kernel ended for lack of memory, with what is known of it now, and drops it;
-    /// false if that was not why it ended.
-    fn killed(&mut self, pid: Pid, out: &mut Vec<Output>) -> bool {
-        let Some(target) = self.targets.get_mut(&pid) else { return false };
-        target.ended = true;
-        if !target.was_killed(self.now) {
-            return false;
-        }
-        if target.episode.is_some() || !self.departed.again(&target.name, self.now, out) {
-            let told = out.len();
-            target.evaluate(self.now, &self.config, &[], &mut self.ledger, out);
-            if let Some(episode) = target.episode.take() {
-                let is_told = out[told..].iter().any(|output| matches!(output, Output::Incident(_)));
-                if !is_told {
-                    out.push(Output::Incident(Box::new(episode.incident.clone())));
-                }
-                self.departed.add(episode.incident, self.now, &mut self.ledger, out);
-            }
-        }
-        self.targets.remove(&pid);
-        true
-    }
-
-    /// Drops a target; its open incident ends with it.
-    fn forget(&mut self, pid: Pid, out: &mut Vec<Output>) {
-        let Some(episode) = self.targets.remove(&pid).and_then(|target| target.episode) else { return };
-        let closed = episode.close(self.now);
-        out.push(Output::Incident(Box::new(closed.clone())));
-        self.ledger.file(closed);
-    }
-
-    fn request(&mut self, told: &Request) {
-        let ended = self.past(told.ended);
-        self.slos.iter_mut().for_each(|slo| slo.request(told, ended));
-        if let Some(pid) = told.pid {
-            self.known(pid, |target, config| target.request(told, ended, &config.caps));
-        }
-    }
-
     fn acted(&mut self, told: &Acted) {
         let at = self.past(told.at);
         self.known(told.pid, |target, config| target.acted(told, at, config));
@@ -334,6 +332,7 @@ impl Engine {
             add("engine.ended_traces", target.ends.evicted);
             add("engine.groups", target.own.groups.folded);
         }
+        add("engine.traces", self.traces.kept().evicted);
         self.slos.iter().for_each(|slo| add("engine.late_requests", slo.late));
         all.into_iter().map(|(probe, events)| Lost { probe, events, at: self.lost_at }).collect()
     }
@@ -343,6 +342,9 @@ impl Engine {
         for slo in &mut self.slos {
             slo.judge(self.now, &self.config.slo);
         }
+        let mut closed = Vec::new();
+        self.fallen.turn(self.now, &mut self.ledger, &mut closed);
+        out.extend(closed.into_iter().map(|incident| Output::Incident(Box::new(incident))));
         let burns: Vec<Burn> = self.slos.iter().filter_map(SloTrack::burn).collect();
         let culprits: Vec<Option<Pid>> = burns.iter().map(|burn| self.culprit(burn)).collect();
         for (pid, target) in &mut self.targets {

@@ -42,7 +42,8 @@ impl Ledger {
         self.closed.iter()
     }
 
-    fn number(&mut self) -> IncidentId {
+    /// The next number.
+    pub(crate) fn number(&mut self) -> IncidentId {
         self.last += 1;
         self.last
     }

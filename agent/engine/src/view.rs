@@ -34,6 +34,7 @@ pub(crate) fn build(
         tasks: targets.values().map(|target| target.tasks.view(target.pid, now)).collect(),
         slos: slos.iter().map(|slo| slo.view(now)).collect(),
         breakers: used.map(|target| view_breaker(target, config)).collect(),
+        downstream: Vec::new(),
         // The engine's own, not a target's.
         host: Vec::new(),
         lost,

@@ -8,8 +8,8 @@ use snowshed_engine::{
     Engine,
     config::EngineConfig,
     model::{
-        CauseKind, Change, HoldingKind, Incident, Join, Nanos, Observation, Output, Owner, ProcessExit, ProcessSeen,
-        SiteId, TriggerKind, Verdict, View,
+        Call, CallKind, CauseKind, Change, HoldingKind, Incident, Join, Nanos, Observation, OomKill, Output, Owner,
+        ProcessExit, ProcessSeen, Severity, SiteId, SpanId, TriggerKind, Verdict, View,
     },
     slo,
 };
@@ -168,8 +168,12 @@ fn a_target_that_exits_takes_its_incident_along_and_late_facts_do_not_bring_it_b
     service.loop_time(0);
     let (outputs, view) = run(EngineConfig::default(), &service.lines());
     let told = incidents(&outputs);
-    let (_, last) = told.last().unwrap();
-    assert!(last.closed.is_some() && last.times.recovered.is_none(), "it ended, it did not recover");
+    let closed = told.iter().find(|(_, incident)| incident.closed.is_some()).unwrap().1;
+    assert!(closed.times.recovered.is_none(), "it ended, it did not recover");
+    let last = told.last().unwrap().1;
+    assert_eq!((last.trigger.kind, last.closed, last.verdict), (TriggerKind::ProcessExit, None, closed.verdict));
+    assert!(last.id != closed.id && last.causes == closed.causes && !last.causes.is_empty());
+    assert!(last.trigger.detail.contains("descriptors of 4096"), "{}", last.trigger.detail);
     assert!(view.targets.is_empty());
     assert!(view.lost.iter().any(|lost| lost.probe == "engine.unknown_process" && lost.events == 2));
 }
@@ -257,7 +261,9 @@ fn a_number_given_to_another_process_starts_afresh() {
     service.see(Observation::Process(seen(24 * SECOND)));
     let (outputs, view) = run(EngineConfig::default(), &service.lines());
     assert_eq!((view.targets[0].fds.live, view.targets[0].name.as_str()), (0, "other"));
-    assert!(incidents(&outputs).last().unwrap().1.closed.is_some());
+    let told = incidents(&outputs);
+    assert!(told.iter().any(|(_, incident)| incident.closed.is_some()));
+    assert_eq!(told.last().unwrap().1.trigger.kind, TriggerKind::ProcessExit);
 }
 
 #[test]
@@ -333,4 +339,77 @@ fn a_handler_that_opens_at_several_lines_is_one_culprit_that_remembers_its_worst
     let (_, last) = told.last().unwrap();
     assert!(last.causes[0].title.contains(" of up to "), "{}", last.causes[0].title);
     assert!(last.causes[0].evidence[0].after >= at_worst.causes[0].evidence[0].after);
+}
+
+#[test]
+fn who_is_killed_for_lack_of_memory_leaves_an_incident_that_closes_and_who_just_ends_leaves_none() {
+    let dies = |killed: bool| {
+        let mut service = Service::start();
+        service.at(5 * SECOND);
+        service.snapshot(64);
+        if killed {
+            service.see(Observation::OomKill(OomKill { pid: PID, at: 5 * SECOND }));
+        }
+        service.at(6 * SECOND);
+        service.see(Observation::Exit(ProcessExit { pid: PID, at: 6 * SECOND }));
+        service.at(80 * SECOND);
+        service.loop_time(0);
+        run(EngineConfig::default(), &service.lines())
+    };
+    let (outputs, view) = dies(true);
+    let told = incidents(&outputs);
+    assert_eq!(told.len(), 2, "opened and closed: {told:?}");
+    let (opened, closed) = (told[0].1, told[1].1);
+    assert_eq!((opened.trigger.kind, opened.severity, opened.closed), (TriggerKind::ProcessExit, Severity::Page, None));
+    assert!(opened.trigger.detail.contains("out-of-memory killer"), "{}", opened.trigger.detail);
+    assert!(closed.closed.is_some_and(|at| at >= 66 * SECOND) && closed.times.recovered.is_none());
+    assert_eq!(view.incidents.len(), 1);
+    assert!(incidents(&dies(false).0).is_empty());
+}
+
+#[test]
+fn a_span_that_arrives_twice_counts_once() {
+    let mut service = Service::start();
+    service.at(5 * SECOND);
+    for _ in 0..3 {
+        for span in [1, 2] {
+            service.see(Observation::Call(Call {
+                pid: Some(PID),
+                trace: trace(1),
+                span: Some(SpanId([span; 8])),
+                kind: CallKind::Database,
+                peer: "redis cache:6379".into(),
+                started: 4 * SECOND,
+                ended: 5 * SECOND,
+                failed: span == 2,
+                weight: 1.0,
+            }));
+        }
+    }
+    let (_, view) = run(EngineConfig::default(), &service.lines());
+    let peer = &view.downstream[0].peers[0];
+    assert_eq!((peer.calls, peer.failed), (2.0, 1.0));
+    assert!(view.lost.iter().any(|lost| lost.probe == "engine.duplicate_spans" && lost.events == 4));
+}
+
+#[test]
+fn a_trace_tells_what_is_held_for_it_and_is_forgotten_when_there_are_newer_ones() {
+    let mut config = EngineConfig::default();
+    config.caps.traces = 50;
+    let lines = leaking(25, 1, 4_096).lines();
+    let mut engine = Engine::new(config);
+    let mut out = Vec::new();
+    lines.iter().for_each(|(now, observation)| engine.step(*now, observation, &mut out));
+    let view = engine.trace(&trace(249)).unwrap();
+    let held = &view.descriptors[0];
+    assert_eq!((held.kind, held.site, held.made, held.live), (HoldingKind::File, SiteId(7), 1, 1));
+    assert_eq!((view.requests[0].status, view.requests[0].ended.is_some()), (Some(200), true));
+    assert_eq!(view.processes[0].name, NAME);
+    let kept = engine.traces();
+    assert_eq!((kept.kept, kept.most), (50, 50));
+    assert!(kept.evicted > 50 && engine.trace(&trace(101)).is_none(), "{kept:?}");
+    let bare = engine.trace(&trace(21)).unwrap();
+    assert_eq!((bare.requests.len(), bare.descriptors.len()), (1, 0), "given back before anybody looked");
+    let lost = engine.view(25 * SECOND).lost;
+    assert!(lost.iter().any(|lost| lost.probe == "engine.traces" && lost.events == kept.evicted));
 }

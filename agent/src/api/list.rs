@@ -85,6 +85,18 @@ impl Page {
         items: impl IntoIterator<Item = (String, Timestamp, T)>,
         render: impl Fn(T) -> R,
     ) -> Result<Json<List<R>>, Problem> {
+        let (items, next) = self.part(items)?;
+        Ok(Json(List::new(items.into_iter().map(render).collect(), next)))
+    }
+
+    /// As [`Page::of`], for items that are rendered later; with the cursor of the rest.
+    ///
+    /// # Errors
+    /// See there.
+    pub(super) fn part<T>(
+        &self,
+        items: impl IntoIterator<Item = (String, Timestamp, T)>,
+    ) -> Result<(Vec<T>, Option<String>), Problem> {
         let mut after = self.cursor.is_none();
         let (mut taken, mut last, mut next) = (Vec::new(), None, None);
         for (key, at, item) in items {
@@ -99,11 +111,11 @@ impl Page {
                 next = last;
                 break;
             }
-            taken.push(render(item));
+            taken.push(item);
             last = Some(key);
         }
         if after {
-            Ok(Json(List { schema: 1, items: taken, next }))
+            Ok((taken, next))
         } else {
             Err(bad("cursor: not one of this list, or of an item that has been forgotten"))
         }

@@ -17,7 +17,7 @@ use axum::{
 };
 use prometheus::{CounterVec, GaugeVec, Registry, TextEncoder};
 use snowshed_ebpf::{Shed, Tier};
-use snowshed_engine::model::{SloState, TargetView, TasksView};
+use snowshed_engine::model::{DownstreamView, SloState, TargetView, TasksView};
 use std::collections::BTreeMap;
 
 /// The scrape's answer.
@@ -34,6 +34,7 @@ fn gather(sources: &Sources) -> prometheus::Result<String> {
     objectives(&mut page, sources)?;
     probes(&mut page, sources)?;
     overhead(&mut page, sources)?;
+    store(&mut page, sources)?;
     page.set(&table::STREAM_SUBSCRIBERS, &[], sources.hub.readers() as f64)?;
     page.set(&table::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0)?;
     if let Some(usage) = own_usage() {
@@ -43,6 +44,20 @@ fn gather(sources: &Sources) -> prometheus::Result<String> {
     let mut families = page.registry.gather();
     families.extend(sources.tally.gather());
     TextEncoder::new().encode_to_string(&families)
+}
+
+fn store(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
+    let state = sources.store.state.borrow().clone();
+    if state.path.is_none() {
+        return Ok(());
+    }
+    page.set(&table::STORE_ON_DISK, &[], f64::from(u8::from(state.reason.is_none())))?;
+    page.set(&table::STORE_RECORDS, &[], state.records as f64)?;
+    for (of, bytes) in [("records", state.bytes), ("file", state.file_bytes), ("limit", state.max_bytes)] {
+        page.set(&table::STORE_BYTES, &[of], bytes as f64)?;
+    }
+    page.set(&table::STORE_LOST, &["expired"], state.expired_total as f64)?;
+    page.set(&table::STORE_LOST, &["dropped"], state.dropped_total as f64)
 }
 
 fn targets(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
@@ -109,10 +124,26 @@ fn targets(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
         page.set(&table::TARGET_STALLS, &who, target.stalls_total as f64)?;
         page.set(&table::TARGET_RETRANSMITS, &who, target.retransmits_total as f64)?;
         page.set(&table::TARGET_REQUESTS, &who, target.requests_total as f64)?;
+        downstream(page, &who, picture.view.downstream.iter().find(|calls| calls.pid == target.pid))?;
         page.set_some(&table::TARGET_IN_FLIGHT, &who, target.in_flight.map(f64::from))?;
         page.set_some(&table::TARGET_LIMIT, &who, target.limit.map(f64::from))?;
         page.set_some(&table::TARGET_LATENCY, &with("50"), target.latency_seconds.map(|latency| latency.0))?;
         page.set_some(&table::TARGET_LATENCY, &with("99"), target.latency_seconds.map(|latency| latency.1))?;
+    }
+    Ok(())
+}
+
+fn downstream(page: &mut Page, who: &[&str; 2], calls: Option<&DownstreamView>) -> prometheus::Result<()> {
+    for one in calls.into_iter().flat_map(|calls| &calls.peers) {
+        let kind = wire_name(one.kind);
+        let which = [who[0], who[1], &kind, &one.peer];
+        page.set(&table::TARGET_CALLS, &which, one.calls)?;
+        page.set(&table::TARGET_CALLS_FAILED, &which, one.failed)?;
+        for (percentile, value) in
+            [("50", one.latency_seconds.map(|two| two.0)), ("99", one.latency_seconds.map(|two| two.1))]
+        {
+            page.set_some(&table::TARGET_CALL_LATENCY, &[who[0], who[1], &kind, &one.peer, percentile], value)?;
+        }
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! What people and programs read over HTTP.
 //!
 //! Invariant: read-only. Nothing here changes what the agent does; the handlers read what the engine's
-//! task and the kernel's thread last published and wait for neither; `fds/{pid}` alone asks the kernel's thread, and
-//! waits for a second at most. On the main listener a request
+//! task and the kernel's thread last published and wait for neither; only `fds/{pid}` asks the kernel's thread,
+//! `traces/{trace_id}` the engine's task, and old incidents are asked of the store's: each for a second at most. On the main listener a request
 //! is refused unless it names this machine's loopback or the bound address, so that a page in a browser
 //! cannot read it through a name of its own (DNS rebinding). Cost: rendering, when somebody asks.
 
@@ -18,6 +18,7 @@ pub(crate) mod sample;
 mod slo;
 mod status;
 pub(crate) mod stream;
+pub(crate) mod traces;
 mod web;
 
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
     metrics::Tally,
     problem::Problem,
     render::{Picture, SharedSites, scrape},
+    store::Store,
 };
 use axum::{
     Router,
@@ -53,6 +55,10 @@ pub(crate) struct Sources {
     pub(crate) contexts: watch::Receiver<Arc<ContextStatus>>,
     /// Looks at a target's descriptors.
     pub(crate) open: fds::Opener,
+    /// Asks the engine for a trace.
+    pub(crate) trace: traces::Asker,
+    /// Incidents on disk.
+    pub(crate) store: Store,
     /// The event stream.
     pub(crate) hub: Arc<stream::Hub>,
     /// The time.
@@ -75,6 +81,7 @@ pub(crate) fn router(sources: Sources, bound: SocketAddr, extra: Router) -> Rout
         .route("/api/v1/fds/{pid}", get(fds::one))
         .route("/api/v1/incidents", get(incidents::list))
         .route("/api/v1/incidents/{id}", get(incidents::one))
+        .route("/api/v1/traces/{trace_id}", get(traces::one))
         .route("/api/v1/slo", get(slo::get))
         .route("/api/v1/breaker", get(breaker::get))
         .route("/api/v1/stream", get(stream::get))

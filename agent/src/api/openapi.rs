@@ -33,6 +33,11 @@ fn document() -> Value {
     ]);
     let summary = "Each open descriptor of a target, with its path or peer, looked up at this moment";
     paths.insert("/api/v1/fds/{pid}".into(), operation(summary, &pid, &list));
+    let trace = json!([{"name": "trace_id", "in": "path", "required": true,
+        "schema": {"type": "string", "pattern": "^[0-9a-fA-F]{32}$"}}]);
+    let summary =
+        "Spans and kernel events of one trace, across threads and child processes. 404 says how long traces are kept";
+    paths.insert("/api/v1/traces/{trace_id}".into(), operation(summary, &trace, &reference("Trace")));
     paths.insert("/api/v1/incidents/{id}".into(), operation("One incident", &id, &reference("Incident")));
     paths
         .insert("/api/v1/status".into(), operation("Targets, and the tier and cost of each probe", &json!([]), &any()));
@@ -58,7 +63,8 @@ fn schemas() -> Value {
     json!({
         "Incident": object(&[
             ("id", text.clone()), ("target", any()), ("severity", json!({"enum": ["page", "ticket", "info"]})),
-            ("opened_at", time.clone()), ("updated_at", time), ("closed_at", nullable("string")), ("trigger", any()),
+            ("opened_at", time.clone()), ("updated_at", time), ("closed_at", nullable("string")),
+            ("end", json!({"enum": ["seen", "unknown", null]})), ("trigger", any()),
             ("times", any()), ("what_changed", list.clone()), ("verdict", json!({"enum": ["named", "unknown"]})),
             ("causes", list.clone()), ("actions", list.clone()),
         ]),
@@ -78,8 +84,95 @@ fn schemas() -> Value {
             ("pid", count), ("state", text.clone()), ("limit", nullable("integer")), ("reason", text.clone()),
             ("dry_run", json!({"type": "boolean"})), ("expires_at", nullable("string")),
         ]),
+        "Trace": trace(),
         "Problem": object(&[("type", text.clone()), ("title", text.clone()), ("status", json!({"type": "integer"})), ("detail", text)]),
     })
+}
+
+/// One trace. Each kernel event has its `join`, and an `ambiguity`: how many traces could be meant; 1 is this one, 0 is
+/// unknown how many.
+fn trace() -> Value {
+    let (text, count) = (json!({"type": "string"}), json!({"type": "integer", "minimum": 0}));
+    let (time, list) = (json!({"type": "string", "format": "date-time"}), json!({"type": "array"}));
+    let of = |item: Value| json!({"type": "array", "items": item});
+    let frames = of(text.clone());
+    let joined = |about: &str, more: &[(&str, Value)]| {
+        let all = [more, &[("join", text.clone()), ("ambiguity", count.clone())]].concat();
+        let mut event = object(&all);
+        event["description"] = about.into();
+        of(event)
+    };
+    object(&[
+        ("schema", json!({"const": 1})),
+        ("trace_id", text.clone()),
+        ("first_at", time.clone()),
+        ("last_at", time.clone()),
+        ("processes", list.clone()),
+        ("requests", list.clone()),
+        ("calls", list),
+        (
+            "descriptors",
+            joined(
+                "Made for it, by process, kind and place. Found by looking: what was given back between two looks is missing",
+                &[
+                    ("pid", count.clone()),
+                    ("kind", text.clone()),
+                    ("frames", frames.clone()),
+                    ("made", count.clone()),
+                    ("live", count.clone()),
+                    ("given_back", count.clone()),
+                    ("fds", of(count.clone())),
+                    ("first_made_at", time.clone()),
+                    ("last_made_at", time.clone()),
+                    ("seen_at", time.clone()),
+                ],
+            ),
+        ),
+        (
+            "stalls",
+            joined(
+                "Event loops that did not come back while they worked for it",
+                &[
+                    ("pid", count.clone()),
+                    ("tid", count.clone()),
+                    ("thread", text.clone()),
+                    ("since", time.clone()),
+                    ("until", time.clone()),
+                    ("seconds", json!({"type": "number"})),
+                    ("syscall", nullable("string")),
+                    ("frames", frames.clone()),
+                ],
+            ),
+        ),
+        (
+            "retransmits",
+            joined(
+                "Segments sent again that hold its bytes, or may",
+                &[
+                    ("pid", nullable("integer")),
+                    ("local", text.clone()),
+                    ("peer", text.clone()),
+                    ("segments", count.clone()),
+                    ("first_at", time.clone()),
+                    ("last_at", time.clone()),
+                ],
+            ),
+        ),
+        (
+            "growth",
+            joined(
+                "Pages that came in where it was the last trace seen",
+                &[
+                    ("pid", count.clone()),
+                    ("kind", text.clone()),
+                    ("frames", frames),
+                    ("bytes", count.clone()),
+                    ("seen_at", time),
+                ],
+            ),
+        ),
+        ("left_out", count.clone()),
+    ])
 }
 
 fn operation(summary: &str, parameters: &Value, answer: &Value) -> Value {

@@ -7,11 +7,12 @@ use crate::{
         memory::{self, Shortage},
         scrape, tasks, tcp,
     },
+    store,
 };
 use axum::{Json, extract::State};
 use serde::Serialize;
 use snowshed_ebpf::{ContextStatus, Overhead, ProbeStatus};
-use snowshed_engine::model::Pid;
+use snowshed_engine::model::{DownstreamPeer, Pid};
 
 /// The answer.
 #[derive(Debug, Serialize)]
@@ -31,6 +32,8 @@ pub(super) struct Status {
     contexts: ContextStatus,
     /// The pages that the configuration names.
     scrapes: Vec<scrape::Record>,
+    /// Incidents on disk.
+    store: store::State,
     agent: Agent,
 }
 
@@ -46,6 +49,8 @@ struct Target {
     tcp: tcp::Record,
     /// Threads, locks, processor and disk.
     tasks: Option<tasks::Record>,
+    /// Whom it calls, as its client spans tell.
+    downstream: Vec<DownstreamPeer>,
 }
 
 /// The agent's own cost.
@@ -69,6 +74,7 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
     let probes = sources.probes.borrow().clone();
     let sites = sources.sites.borrow().clone();
     let threads = |pid| picture.view.tasks.iter().find(|tasks| tasks.pid == pid);
+    let calls = |pid| picture.view.downstream.iter().find(|calls| calls.pid == pid);
     let target = |target: &snowshed_engine::model::TargetView| Target {
         pid: target.pid,
         name: target.name.clone(),
@@ -76,6 +82,7 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
         memory: memory::Record::new(target, &sites),
         host: target.host.iter().map(Shortage::from).collect(),
         tcp: tcp::Record::from(&target.tcp),
+        downstream: calls(target.pid).map(|calls| calls.peers.clone()).unwrap_or_default(),
         tasks: threads(target.pid).map(|threads| tasks::Record::new(threads, &sites, picture.view.at)),
     };
     Json(Status {
@@ -90,6 +97,7 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
         overhead: *sources.overhead.borrow(),
         contexts: (**sources.contexts.borrow()).clone(),
         scrapes: sources.scrapes.borrow().to_vec(),
+        store: (**sources.store.state.borrow()).clone(),
         agent: Agent::now(),
     })
 }

@@ -6,7 +6,10 @@ use axum::{body::Body, http::Request};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use snowshed_ebpf::Tier;
-use snowshed_engine::model::{FdView, HoldingKind, SiteId, SiteView, SloState, SloView, TargetView, View};
+use snowshed_engine::model::{
+    FdView, HoldingKind, Join, SiteId, SiteView, SloState, SloView, TargetView, TraceDescriptors, TraceId,
+    TraceProcess, TraceRetransmits, TraceView, TracesKept, View,
+};
 use std::collections::HashMap;
 use tower::ServiceExt as _;
 
@@ -85,6 +88,42 @@ fn open_fd(number: i32) -> snowshed_ebpf::OpenFd {
     }
 }
 
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+fn traced(trace: TraceId) -> TraceView {
+    let pipe = TraceDescriptors {
+        pid: 43,
+        kind: HoldingKind::Pipe,
+        site: SiteId(9),
+        join: Join::Inherited,
+        made: 3,
+        live: 2,
+        numbers: [Some(7), Some(8), None, None],
+        first_made: 1,
+        last_made: 2,
+        seen: 3,
+    };
+    let sent = TraceRetransmits {
+        pid: Some(42),
+        local: "127.0.0.1:1".parse().expect("an address"),
+        peer: "127.0.0.1:2".parse().expect("an address"),
+        segments: 4,
+        first: 1,
+        last: 2,
+        join: Join::Socket,
+        ambiguity: 3,
+    };
+    let child = TraceProcess { pid: 43, name: "ffmpeg".into(), parent: Some(42), exited: None };
+    TraceView {
+        trace,
+        descriptors: vec![pipe],
+        retransmits: vec![sent],
+        processes: vec![child],
+        threads: vec![(43, 44), (42, 45)],
+        ..TraceView::default()
+    }
+}
+
 fn fake() -> Fake {
     let (numbered, sites, clock) = sample();
     let incident = |id: u64| (id, Passport { id: uuid::Uuid::from_u128(u128::from(id)), ..numbered.passport.clone() });
@@ -138,6 +177,14 @@ fn fake() -> Fake {
             Some(answer)
         }),
         scrapes: scrapes_seen,
+        trace: Arc::new(|trace| {
+            let (reply, answer) = tokio::sync::oneshot::channel();
+            let kept = TracesKept { kept: 3, most: 1_024, oldest: Some(0), evicted: 7 };
+            let known = trace.to_string() == TRACE;
+            drop(reply.send(if known { Ok(Box::new(traced(trace))) } else { Err(kept) }));
+            Some(answer)
+        }),
+        store: Store::off(),
         hub: Arc::new(stream::Hub::new()),
         clock,
         tally,
@@ -205,6 +252,9 @@ async fn errors_are_problem_documents() {
         ("/api/v1/fds/41", StatusCode::NOT_FOUND),
         ("/api/v1/fds/x", StatusCode::BAD_REQUEST),
         ("/api/v1/fds/41?cursor=x", StatusCode::BAD_REQUEST),
+        ("/api/v1/traces/nope", StatusCode::BAD_REQUEST),
+        ("/api/v1/traces/00000000000000000000000000000000", StatusCode::BAD_REQUEST),
+        ("/api/v1/traces/0af7651916cd43dd8448eb211c80319d", StatusCode::NOT_FOUND),
         ("/nowhere", StatusCode::NOT_FOUND),
     ] {
         let response = ask(&fake.app, path, "localhost").await;
@@ -216,6 +266,22 @@ async fn errors_are_problem_documents() {
     let request = Request::post("/api/v1/status").header(header::HOST, "localhost").body(Body::empty());
     let posted = fake.app.clone().oneshot(request.expect("a request")).await.expect("infallible");
     assert_eq!(posted.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn a_trace_tells_its_events_each_with_its_join() {
+    let fake = fake();
+    let (_, trace) = json(&fake.app, &format!("/api/v1/traces/{TRACE}")).await;
+    assert_eq!(trace["trace_id"], TRACE);
+    let pipe = &trace["descriptors"][0];
+    assert_eq!((&pipe["made"], &pipe["live"], &pipe["given_back"]), (&3.into(), &2.into(), &1.into()), "{trace}");
+    assert_eq!((&pipe["join"], &pipe["ambiguity"], &pipe["fds"]), (&"inherited".into(), &1.into(), &vec![7, 8].into()));
+    assert_eq!(pipe["frames"][0], "spool_upload (spool.rs:41)");
+    assert_eq!(trace["retransmits"][0]["ambiguity"], 3);
+    assert_eq!((&trace["processes"][0]["parent"], &trace["processes"][0]["threads"]), (&42.into(), &vec![44].into()));
+    let (_, unknown) = json(&fake.app, "/api/v1/traces/0af7651916cd43dd8448eb211c80319d").await;
+    let detail = unknown["detail"].as_str().expect("text");
+    assert!(detail.contains("newest 1024 traces") && detail.contains("now 3") && detail.contains("7 were"), "{detail}");
 }
 
 #[tokio::test]
@@ -282,7 +348,43 @@ async fn the_workbench_and_the_description_are_served() {
     assert!(page.headers()[header::CONTENT_SECURITY_POLICY].to_str().expect("text").contains("default-src 'self'"));
     let (_, document) = json(&fake.app, "/api/v1/openapi.json").await;
     for path in document["paths"].as_object().expect("paths").keys() {
-        let real = path.replace("{pid}", "41?limit=1").replace("{id}", &uuid::Uuid::from_u128(1).to_string());
+        let real = path
+            .replace("{pid}", "41?limit=1")
+            .replace("{trace_id}", TRACE)
+            .replace("{id}", &uuid::Uuid::from_u128(1).to_string());
         assert_eq!(ask(&fake.app, &real, "localhost").await.status(), StatusCode::OK, "{path} is described");
     }
+}
+
+#[tokio::test]
+async fn incidents_on_disk_are_told_beside_those_that_the_engine_holds() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, thread) = Store::start(directory.path(), crate::store::Config::default()).expect("a thread");
+    let (numbered, sites, clock) = sample();
+    let held = uuid::Uuid::from_u128(3);
+    // Opened long after those of the fake, as the id tells, and one that the engine holds as well.
+    let newer = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 1_900_000_000, 0));
+    for id in [held, newer] {
+        let record = crate::render::incident::Record::of(&numbered, &sites, &clock);
+        assert!(store.put(&crate::render::incident::Record { id: id.to_string(), ..record }));
+    }
+    let mut state = store.state.clone();
+    state.wait_for(|state| state.records == 2).await.expect("the thread runs");
+    let fake = fake();
+    let sources = Sources { store: store.clone(), ..fake.sources.clone() };
+    let app = router(sources, SocketAddr::from(([127, 0, 0, 1], 9470)), Router::new());
+    let (_, list) = json(&app, "/api/v1/incidents").await;
+    let ids: Vec<&str> = list["items"].as_array().expect("items").iter().filter_map(|one| one["id"].as_str()).collect();
+    assert_eq!(ids.len(), 4, "each once: {ids:?}");
+    assert_eq!(ids[0], newer.to_string());
+    let (_, rest) = json(&app, &format!("/api/v1/incidents?limit=2&cursor={newer}")).await;
+    assert_eq!((rest["items"].as_array().map(Vec::len), rest["next"].is_null()), (Some(2), false));
+    let (status, one) = json(&app, &format!("/api/v1/incidents/{newer}")).await;
+    assert_eq!((status, &one["id"]), (StatusCode::OK, &list["items"][0]["id"]));
+    let (_, status) = json(&app, "/api/v1/status").await;
+    assert_eq!((&status["store"]["state"], &status["store"]["records"]), (&"disk".into(), &2.into()));
+    let (_, text) = get(&app, "/metrics").await;
+    assert!(text.contains("snowshed_store_on_disk 1") && text.contains("snowshed_store_records 2"), "{text}");
+    store.stop();
+    thread.join().expect("no panic");
 }

@@ -12,7 +12,7 @@ use crate::{
     api::{self, stream::Hub},
     clock::{self, Clock},
     config::Config,
-    decide::{Decider, Ports, Tell},
+    decide::{Decider, Ports, Question, Tell},
     failure::Failure,
     metrics::Tally,
     record::Recorder,
@@ -23,6 +23,7 @@ use crate::{
         kernel::{Command, Kernel},
         otlp, scrape,
     },
+    store::Store,
 };
 use listen::Listeners;
 use snowshed_ebpf::{Options, Session};
@@ -42,6 +43,8 @@ use tokio::{
 const GIVE_BACK: Duration = Duration::from_millis(1_200);
 /// How long all of the end may take; three seconds are promised.
 const LAST_WORDS: Duration = Duration::from_millis(2_500);
+/// Questions about traces that wait for the engine's task.
+const QUESTIONS: usize = 16;
 /// Incident changes waiting to be put on the event stream.
 const STREAM_QUEUE: usize = 256;
 
@@ -73,6 +76,8 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let (picture, picture_seen) = watch::channel(Arc::new(Picture::default()));
     let (states, scrapes) = watch::channel(Arc::default());
     let leases = Leases::default();
+    let (questions, asked) = mpsc::channel(QUESTIONS);
+    let (store, storing) = start_store(&config)?;
     let sources = api::Sources {
         picture: picture_seen,
         sites: kernel.sites.clone(),
@@ -81,6 +86,8 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         contexts: kernel.contexts.clone(),
         open: opener(&kernel),
         scrapes,
+        trace: asker(questions),
+        store: store.clone(),
         hub: Arc::new(Hub::new()),
         clock: clock.clone(),
         tally: tally.clone(),
@@ -106,7 +113,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         recorder,
         picture,
     };
-    let deciding = tokio::spawn(decider.run(kernel_queue, told_queue, ended.clone()));
+    let deciding = tokio::spawn(decider.run(kernel_queue, told_queue, asked, ended.clone()));
 
     tasks.spawn(stream(sources.clone(), from_decider));
     tasks.spawn(keep_time(clock.clone()));
@@ -127,12 +134,17 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         now: Session::now,
         tally: tally.clone(),
     });
+    let (forward, forwarding) = otlp::forward::start(&config.sources.otlp, tally.clone()).map_err(Failure::usage)?;
+    if let Some(forwarding) = forwarding {
+        tasks.spawn(forwarding);
+    }
     let spans = otlp::Desk {
         intake: told_intake,
         targets: kernel.targets.clone(),
         picture: sources.picture.clone(),
         clock,
         tally,
+        forward,
     };
     println!("{}", listeners.ready_line());
     listeners.serve(&sources, reports, &spans, &ended, &mut tasks);
@@ -149,6 +161,10 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let last_words = async {
         drop(deciding.await);
         drop(detached.await);
+        store.stop();
+        if let Some(storing) = storing {
+            drop(tokio::task::spawn_blocking(move || storing.join()).await);
+        }
     };
     if tokio::time::timeout_at(latest, last_words).await.is_err() {
         tracing::warn!("a part of the agent did not end in time and was left behind");
@@ -177,6 +193,14 @@ impl Ends {
     }
 }
 
+/// The store of incidents, where there is a directory for it.
+fn start_store(config: &Config) -> Result<(Store, Option<std::thread::JoinHandle<()>>), Failure> {
+    let Some(directory) = &config.state_dir else { return Ok((Store::off(), None)) };
+    let (store, handle) =
+        Store::start(directory, config.store).map_err(|error| Failure::new(format!("the store's thread: {error}")))?;
+    Ok((store, Some(handle)))
+}
+
 /// Starts every sink that the configuration wants.
 fn start_sinks(
     config: &Config,
@@ -190,6 +214,7 @@ fn start_sinks(
         let context = sinks::Context {
             sites: sources.sites.clone(),
             clock: sources.clock.clone(),
+            store: sources.store.clone(),
             tally: sources.tally.clone(),
             agent_url: agent_url.clone(),
         };
@@ -242,6 +267,14 @@ fn opener(kernel: &Kernel) -> api::fds::Opener {
             });
             telling
         })
+    })
+}
+
+/// Asks the engine's task about a trace.
+fn asker(questions: mpsc::Sender<Question>) -> api::traces::Asker {
+    Arc::new(move |trace| {
+        let (reply, answer) = oneshot::channel();
+        questions.try_send(Question { trace, reply }).is_ok().then_some(answer)
     })
 }
 

@@ -31,12 +31,17 @@ enum Format {
 /// # Errors
 /// The agent cannot be asked, or no incident, or more than one, is meant.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let page: Page = args.agent.get("/api/v1/incidents?limit=1000")?;
-    let record = find(&page.items, &args.id).map_err(Failure::usage)?;
+    // A whole id is asked for by itself: on disk there may be more incidents than a page has.
+    let record: Record = if let Ok(id) = args.id.parse::<uuid::Uuid>() {
+        args.agent.get(&format!("/api/v1/incidents/{id}"))?
+    } else {
+        let page: Page = args.agent.get("/api/v1/incidents?limit=1000")?;
+        find(&page.items, &args.id).map_err(Failure::usage)?.clone()
+    };
     match args.format {
-        Format::Text => print(&text::incident(record)),
-        Format::Json => print_json(record),
-        Format::Markdown => print(&markdown::incident(record)),
+        Format::Text => print(&text::incident(&record)),
+        Format::Json => print_json(&record),
+        Format::Markdown => print(&markdown::incident(&record)),
     }
 }
 

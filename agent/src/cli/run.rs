@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// Envoy's control plane (not in this version)
     #[arg(long, value_name = "ADDR")]
     xds: Option<String>,
-    /// Keep an audit trail of incidents here
+    /// Keep incidents and their audit trail here, over restarts
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
     /// What may act; nothing does unless it is named here (this version: guard)

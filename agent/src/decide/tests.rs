@@ -15,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Fake {
     kernel: Intake,
     told: Intake,
+    asking: mpsc::Sender<Question>,
     picture: watch::Receiver<Arc<Picture>>,
     heard: Arc<Mutex<Vec<Arc<Numbered>>>>,
     resolved: Arc<Mutex<Vec<SiteId>>>,
@@ -31,6 +32,7 @@ fn fake() -> Fake {
     let (told, told_queue) = Intake::new(tally.queue_dropped.with_label_values(&["told"]));
     let (picture, picture_seen) = watch::channel(Arc::new(Picture::default()));
     let (sites, sites_seen) = watch::channel(Arc::default());
+    let (asking, asked) = mpsc::channel(4);
     let (end, ended) = watch::channel(false);
     let (heard, resolved) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
     let clock = Clock::measured();
@@ -51,8 +53,8 @@ fn fake() -> Fake {
         recorder: None,
         picture,
     };
-    let task = tokio::spawn(decider.run(kernel_queue, told_queue, ended));
-    Fake { kernel, told, picture: picture_seen, heard, resolved, tally, end, task, clock, _sites: sites }
+    let task = tokio::spawn(decider.run(kernel_queue, told_queue, asked, ended));
+    Fake { kernel, told, asking, picture: picture_seen, heard, resolved, tally, end, task, clock, _sites: sites }
 }
 
 fn process(name: &str, started: Nanos) -> Observation {
@@ -83,6 +85,7 @@ async fn what_a_source_says_becomes_a_numbered_incident_under_the_services_name(
         complete: true,
         items: Vec::new(),
     }));
+    let trace: TraceId = "0af7651916cd43dd8448eb211c80319c".parse().expect("a trace id");
     let stall = Stall {
         pid: 42,
         tid: 43,
@@ -90,8 +93,8 @@ async fn what_a_source_says_becomes_a_numbered_incident_under_the_services_name(
         instance: 4,
         since: now - 2 * SECOND,
         until: now,
-        trace: None,
-        join: Join::None,
+        trace: Some(trace),
+        join: Join::ThreadContext,
         site: SiteId(9),
         on_cpu: false,
         syscall: Some("clock_nanosleep".into()),
@@ -109,6 +112,14 @@ async fn what_a_source_says_becomes_a_numbered_incident_under_the_services_name(
     assert_eq!(heard.passport, *passport);
     assert!(fake.resolved.lock().expect("no panic").contains(&SiteId(9)), "names are asked for");
     assert_eq!(fake.tally.incidents_opened.with_label_values(&["stall"]).get(), 1);
+    let ask = async |trace| {
+        let (reply, answer) = oneshot::channel();
+        fake.asking.send(Question { trace, reply }).await.expect("the task runs");
+        tokio::time::timeout(PATIENCE, answer).await.expect("in time").expect("answered")
+    };
+    let known = ask(trace).await.expect("the stall was of this trace");
+    assert_eq!((known.stalls.len(), known.stalls[0].tid, known.stalls[0].site), (1, 43, SiteId(9)));
+    assert_eq!(ask(TraceId([1; 16])).await.expect_err("nothing was seen of it").kept, 1);
     fake.end.send_replace(true);
     tokio::time::timeout(PATIENCE, fake.task).await.expect("in time").expect("no panic");
 }

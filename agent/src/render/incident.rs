@@ -19,12 +19,25 @@ pub(crate) struct Record {
     pub(crate) opened_at: String,
     pub(crate) updated_at: String,
     pub(crate) closed_at: Option<String>,
+    /// How its end is known; `None` while it is open.
+    #[serde(default)]
+    pub(crate) end: Option<End>,
     pub(crate) trigger: Trigger,
     pub(crate) times: Times,
     pub(crate) what_changed: Vec<String>,
     pub(crate) verdict: Verdict,
     pub(crate) causes: Vec<Cause>,
     pub(crate) actions: Vec<Action>,
+}
+
+/// How the end of an incident is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum End {
+    /// The agent saw it end.
+    Seen,
+    /// The agent ended first: `closed_at` is when it was last known to be open.
+    Unknown,
 }
 
 /// The process.
@@ -128,6 +141,7 @@ impl Record {
             opened_at: at(incident.opened),
             updated_at: at(incident.updated),
             closed_at: incident.closed.map(at),
+            end: incident.closed.map(|_| End::Seen),
             trigger: Trigger {
                 kind: incident.trigger.kind,
                 slo: incident.trigger.slo.clone(),

@@ -3,7 +3,7 @@
 //! Invariant: nothing is said that is not in the record, and an unknown cause is called unknown.
 
 use super::{
-    incident::{Cause, Record},
+    incident::{Cause, End, Record},
     memory::mib,
     own_frames, wire_name,
 };
@@ -11,6 +11,9 @@ use snowshed_engine::model::{Resource, Verdict};
 
 /// Frames shown of a stack.
 const FRAMES: usize = 16;
+
+/// What is said of an incident that was open when its agent ended.
+pub(crate) const UNKNOWN_END: &str = "unknown: it was open when the agent ended; closed_at is when that was last seen";
 
 /// How sure, in words that carry their figure: `named, 93 %`.
 pub(crate) fn verdict(record: &Record) -> String {
@@ -77,7 +80,11 @@ pub(crate) fn description(record: &Record) -> String {
 pub(crate) fn one_line(record: &Record) -> String {
     let what = record.causes.first().filter(|_| record.verdict == Verdict::Named);
     let what = what.map_or_else(|| format!("cause unknown; {}", record.trigger.detail), |cause| cause.title.clone());
-    let state = if record.closed_at.is_some() { "closed" } else { "open" };
+    let state = match record.end {
+        Some(End::Unknown) => "end ?",
+        _ if record.closed_at.is_some() => "closed",
+        _ => "open",
+    };
     format!(
         "{}  {}  {:<6} {:<6}  {} ({})  {what}",
         record.id,
@@ -111,6 +118,9 @@ pub(crate) fn incident(record: &Record) -> String {
         ("closed", record.closed_at.as_ref()),
     ] {
         line(format!("  {name:<10} {}", at.map_or("-", String::as_str)));
+    }
+    if record.end == Some(End::Unknown) {
+        line(format!("  end        {UNKNOWN_END}"));
     }
     for (rank, cause) in record.causes.iter().enumerate() {
         line(String::new());

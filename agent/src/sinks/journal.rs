@@ -14,13 +14,13 @@ const FILE: u64 = 8 * 1024 * 1024;
 
 fn start(config: &Config, context: Context, queue: Queue) -> Started {
     let Some(directory) = &config.state_dir else { return Ok(None) };
-    std::fs::create_dir_all(directory).map_err(|error| format!("--state-dir {}: {error}", directory.display()))?;
     let path = directory.join("incidents.jsonl");
-    std::fs::File::options()
-        .append(true)
-        .create(true)
-        .open(&path)
-        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let opened = std::fs::create_dir_all(directory)
+        .and_then(|()| std::fs::File::options().append(true).create(true).open(&path));
+    // It is tried again with each line: a disk that fails must not keep the agent from starting.
+    if let Err(error) = opened {
+        tracing::warn!("no audit trail for now: {}: {error}", path.display());
+    }
     Ok(Some(Box::pin(run(path, context, queue))))
 }
 

@@ -8,12 +8,14 @@ pub(crate) mod alertmanager;
 mod journal;
 mod log;
 mod queue;
+mod store;
 pub(crate) mod webhook;
 
 use crate::{
     clock::Clock,
     metrics::Tally,
     render::{Numbered, SharedSites, incident::Record, named_record},
+    store::Store,
 };
 use futures_util::future::BoxFuture;
 pub(crate) use queue::Queue;
@@ -42,6 +44,8 @@ pub(crate) struct Context {
     pub(crate) sites: SharedSites,
     /// The time.
     pub(crate) clock: Clock,
+    /// Incidents on disk.
+    pub(crate) store: Store,
     /// Counters.
     pub(crate) tally: Tally,
     /// Where people find the agent, as in `http://127.0.0.1:9470`.
@@ -60,7 +64,7 @@ pub(crate) struct Unit {
 }
 
 /// All that this version has.
-pub(crate) const ALL: &[Unit] = &[log::UNIT, journal::UNIT, alertmanager::UNIT, webhook::UNIT];
+pub(crate) const ALL: &[Unit] = &[log::UNIT, journal::UNIT, store::UNIT, alertmanager::UNIT, webhook::UNIT];
 
 impl Context {
     /// The public record, with names.

@@ -72,7 +72,7 @@ pub enum TriggerKind {
     Anomaly,
     /// Violated windows in a row.
     SloWindows,
-    /// The process ended, and not by itself.
+    /// A process died in the middle of an incident, or was killed for lack of memory.
     ProcessExit,
 }
 

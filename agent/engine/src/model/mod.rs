@@ -14,6 +14,7 @@ mod observation;
 mod output;
 mod tasks;
 mod tcp;
+mod trace;
 mod view;
 
 pub use connections::{ConnectionCounts, ConnectionSeen, Connections, IDLE, TROUBLE, TcpState};
@@ -35,4 +36,8 @@ pub use tasks::{
     Threads, Throttled,
 };
 pub use tcp::{Peer, TcpListener, TcpLook, TcpPeer, TcpView};
+pub use trace::{
+    Call, CallKind, DownstreamPeer, DownstreamView, TraceCall, TraceDescriptors, TraceGrowth, TraceProcess,
+    TraceRequest, TraceRetransmits, TraceStall, TraceView, TracesKept,
+};
 pub use view::{BreakerView, FdView, InstanceView, LoopView, SiteView, SloState, SloView, TargetView, View};

@@ -1,8 +1,8 @@
 //! What the agent learns. Variants are shapes, not probes: a new probe returns one of these.
 
 use super::{
-    ActuatorKind, Blocked, Connections, CpuTime, HostLook, Join, LockWait, LoopInstance, LoopTime, Nanos, OomKill,
-    Owner, Pages, Pid, SiteId, Stall, TaskGroups, TcpLook, Threads, TraceId,
+    ActuatorKind, Blocked, Call, Connections, CpuTime, HostLook, Join, LockWait, LoopInstance, LoopTime, Nanos,
+    OomKill, Owner, Pages, Pid, SiteId, SpanId, Stall, TaskGroups, TcpLook, Threads, TraceId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ pub enum Observation {
     OpenRequests(OpenRequests),
     /// A request that ended.
     Request(Request),
+    /// A call to another service that ended.
+    Call(Call),
     /// Everything of one kind that a process holds at this moment.
     Holdings(Holdings),
     /// What the TCP connections of a process wait for.
@@ -121,6 +123,9 @@ pub struct Request {
     pub service: String,
     /// Its trace.
     pub trace: TraceId,
+    /// Its span: the same one arriving twice counts once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<SpanId>,
     /// Method and route template.
     pub route: String,
     /// When it began.

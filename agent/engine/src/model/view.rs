@@ -1,8 +1,8 @@
 //! What the engine knows at a moment, for the API. Built off the hot path, about once a second.
 
 use super::{
-    Connections, HoldingKind, HostView, Incident, Lost, MemoryView, Nanos, Pid, SiteId, TasksView, TcpView, TraceId,
-    WaitCall,
+    Connections, DownstreamView, HoldingKind, HostView, Incident, Lost, MemoryView, Nanos, Pid, SiteId, TasksView,
+    TcpView, TraceId, WaitCall,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,9 @@ pub struct View {
     pub slos: Vec<SloView>,
     /// Breakers that have acted or would have, by pid.
     pub breakers: Vec<BreakerView>,
+    /// Whom the targets call, by pid; only those that told of calls.
+    #[serde(default)]
+    pub downstream: Vec<DownstreamView>,
     /// What the machine went short of.
     #[serde(default)]
     pub host: Vec<HostView>,

@@ -141,6 +141,7 @@ mod tests {
             pid: None,
             service: "s".into(),
             trace: TraceId([1; 16]),
+            span: None,
             route: "GET /".into(),
             started: SECOND,
             ended: 4 * SECOND,

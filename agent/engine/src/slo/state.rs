@@ -244,6 +244,7 @@ mod tests {
                 pid: Some(7),
                 service: "s".into(),
                 trace: TraceId([1; 16]),
+                span: None,
                 route: "GET /".into(),
                 started: ended,
                 ended,

@@ -10,9 +10,9 @@ use snowshed_engine::{
     Engine,
     config::{Caps, EngineConfig},
     model::{
-        Acted, ActuatorKind, Holding, HoldingKind, Holdings, Incident, Join, Level, LoopInstance, LoopTime, Lost,
-        Nanos, Observation, OpenRequest, OpenRequests, Output, Owner, ProcessExit, ProcessSeen, Request, Resource,
-        Retransmit, SiteId, Spent, Stall, TraceId, View, WaitCall,
+        Acted, ActuatorKind, Call, CallKind, Holding, HoldingKind, Holdings, Incident, Join, Level, LoopInstance,
+        LoopTime, Lost, Nanos, Observation, OpenRequest, OpenRequests, Output, Owner, ProcessExit, ProcessSeen,
+        Request, Resource, Retransmit, SiteId, SpanId, Spent, Stall, TraceId, View, WaitCall,
     },
     slo,
 };
@@ -102,6 +102,10 @@ impl Random {
         }
     }
 
+    fn span(&mut self) -> SpanId {
+        SpanId(self.below(500).to_be_bytes())
+    }
+
     fn text(&mut self) -> String {
         [
             "s",
@@ -116,7 +120,7 @@ impl Random {
 
     fn observation(&mut self, now: Nanos) -> Observation {
         let (pid, at) = (self.pid(), self.time(now));
-        match self.below(18) {
+        match self.below(19) {
             0 => {
                 Observation::Process(ProcessSeen { pid, name: self.text(), started: at, parent: None, instance: None })
             }
@@ -125,6 +129,7 @@ impl Random {
                 pid: self.chance(2).then_some(pid),
                 service: self.text(),
                 trace: self.trace(),
+                span: self.chance(2).then(|| self.span()),
                 route: self.text(),
                 started: self.time(now),
                 ended: at,
@@ -204,6 +209,17 @@ impl Random {
                 error: self.chance(2).then(|| self.text()),
                 at,
             }),
+            17 => Observation::Call(Call {
+                pid: self.chance(2).then_some(pid),
+                trace: self.trace(),
+                span: self.chance(2).then(|| self.span()),
+                kind: CallKind::Rpc,
+                peer: format!("peer {}", self.below(100)),
+                started: self.time(now),
+                ended: at,
+                failed: self.chance(2),
+                weight: [1.0, 0.0, -1.0, f64::NAN, f64::INFINITY, 1e300][usize::try_from(self.below(6)).unwrap()],
+            }),
             12 => self.level(pid, at),
             13 => self.pages(pid, at),
             14 => self.tasks(pid, at),
@@ -213,10 +229,10 @@ impl Random {
                 local: "127.0.0.1:1".parse().unwrap(),
                 peer: "[::1]:2".parse().unwrap(),
                 at,
-                trace: None,
-                join: Join::None,
+                trace: self.chance(2).then(|| self.trace()),
+                join: self.join(),
                 ambiguity: 0,
-                candidates: vec![],
+                candidates: (0..self.below(20)).map(|_| self.trace()).collect(),
                 complete: false,
                 sequence: (0, 0),
                 segments: u32::MAX,
@@ -243,7 +259,11 @@ fn check_view(view: &View, caps: &Caps) {
     assert!(view.targets.len() <= caps.targets);
     let closed = view.incidents.iter().filter(|incident| incident.closed.is_some()).count();
     assert!(closed <= caps.closed_incidents);
-    assert!(view.incidents.len() <= caps.closed_incidents + caps.targets, "one open incident per target");
+    let most = caps.closed_incidents + caps.targets + 32;
+    assert!(view.incidents.len() <= most, "one open incident per target, and those of the last minute's dead");
+    let peers = view.downstream.iter().flat_map(|one| &one.peers);
+    assert!(peers.clone().all(|peer| peer.calls.is_finite() && peer.failed <= peer.calls), "{:?}", view.downstream);
+    assert!(view.downstream.iter().all(|one| one.peers.len() <= 33) && view.downstream.len() <= caps.targets);
     assert!(view.lost.len() <= 64 + 8);
     view.incidents.iter().for_each(check_incident);
     for target in &view.targets {
@@ -269,7 +289,15 @@ fn check_view(view: &View, caps: &Caps) {
 fn random_facts_never_break_it() {
     let (mut opened, mut acted) = (0_u32, 0_u32);
     for seed in 1..=6_u64 {
-        let caps = Caps { targets: 5, holdings: 100, ended_traces: 10, groups: 12, closed_incidents: 8 };
+        let caps = Caps {
+            targets: 5,
+            holdings: 100,
+            ended_traces: 10,
+            groups: 12,
+            closed_incidents: 8,
+            traces: 6,
+            bare_traces: 3,
+        };
         let enforce = if seed % 2 == 0 { vec![ActuatorKind::Guard] } else { Vec::new() };
         let slos = slo::parse(SLO, "slo").unwrap();
         let mut engine = Engine::new(EngineConfig {
@@ -328,7 +356,7 @@ fn absurd_settings_never_break_it() {
         "nic_drops_per_second":0,"failed_connects_per_second":-0.0,"round_trip_seconds":0,"slow_ratio":0,"failed_ratio":0},"exhaustion":{"gate":-1e300,"fit_seconds":18446744073709551615,"open_below_seconds":1e308},
         "slo":{"min_requests":0,"windows":0,"delay_ms":18446744073709551615},
         "breaker":{"factor":1e300,"min_limit":0,"step_factor":-5.0,"step_ms":[9,1],"expires_seconds":0,"settle_seconds":0},
-        "caps":{"targets":0,"holdings":0,"ended_traces":0,"groups":0,"closed_incidents":0},"enforce":["guard"]}"#;
+        "caps":{"targets":0,"holdings":0,"ended_traces":0,"groups":0,"closed_incidents":0,"traces":0,"bare_traces":0},"enforce":["guard"]}"#;
     for targets in [0, 3] {
         let mut config: EngineConfig = serde_json::from_str(config).unwrap();
         config.caps.targets = targets;

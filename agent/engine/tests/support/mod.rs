@@ -176,6 +176,7 @@ impl Service {
             pid: Some(PID),
             service: NAME.into(),
             trace: trace(n),
+            span: None,
             route: ROUTE.into(),
             started,
             ended,

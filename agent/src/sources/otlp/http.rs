@@ -1,6 +1,8 @@
-//! OTLP over HTTP: `POST /v1/traces`, protobuf or JSON, answered in the format of the question.
+//! OTLP over HTTP: `POST /v1/traces`, protobuf or JSON, plain or gzip, answered in the format of the question.
+//!
+//! `/v1/metrics` and `/v1/logs` are taken where they can be passed on, unread.
 
-use super::{Desk, MESSAGE};
+use super::{Desk, MESSAGE, forward::Signal};
 use axum::{
     Router,
     body::Bytes,
@@ -9,8 +11,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use flate2::read::MultiGzDecoder;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use prost::Message as _;
+use std::io::Read as _;
 
 /// gRPC's code for a wrong argument, which OTLP's status bodies use as well.
 const INVALID_ARGUMENT: i32 = 3;
@@ -34,7 +38,13 @@ struct Refusal(StatusCode, &'static str, String);
 
 /// The route.
 pub(crate) fn router(desk: Desk) -> Router {
-    Router::new().route("/v1/traces", post(traces)).layer(DefaultBodyLimit::max(MESSAGE)).with_state(desk)
+    let router = Router::new().route("/v1/traces", post(traces));
+    let router = if desk.forward.is_on() {
+        router.route("/v1/metrics", post(metrics)).route("/v1/logs", post(logs))
+    } else {
+        router
+    };
+    router.layer(DefaultBodyLimit::max(MESSAGE)).with_state(desk)
 }
 
 async fn traces(State(desk): State<Desk>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
@@ -42,9 +52,37 @@ async fn traces(State(desk): State<Desk>, headers: HeaderMap, body: Result<Bytes
         Ok(format) => format,
         Err(refusal) => return refuse(&desk, Format::Json, refusal),
     };
-    match read(format, &headers, body) {
+    let taken = whole(body).and_then(|body| {
+        let call = read(format, &unpacked(&headers, &body)?)?;
+        desk.forward.pass(Signal::Traces, &headers, &body);
+        Ok(call)
+    });
+    match taken {
         Ok(call) => answer(format, &desk.take(call)),
         Err(refusal) => refuse(&desk, format, refusal),
+    }
+}
+
+async fn metrics(State(desk): State<Desk>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    pass(&desk, Signal::Metrics, &headers, body)
+}
+
+async fn logs(State(desk): State<Desk>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    pass(&desk, Signal::Logs, &headers, body)
+}
+
+/// Passes on what is not read here; the answer says that all was taken.
+fn pass(desk: &Desk, signal: Signal, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    let format = match format(headers) {
+        Ok(format) => format,
+        Err(refusal) => return refuse(desk, Format::Json, refusal),
+    };
+    match whole(body) {
+        Ok(body) => {
+            desk.forward.pass(signal, headers, &body);
+            answer(format, &ExportTraceServiceResponse::default())
+        }
+        Err(refusal) => refuse(desk, format, refusal),
     }
 }
 
@@ -60,25 +98,42 @@ fn format(headers: &HeaderMap) -> Result<Format, Refusal> {
     }
 }
 
-fn read(
-    format: Format,
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<ExportTraceServiceRequest, Refusal> {
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
-        let text = format!("content-encoding {encoding:?}: send it uncompressed");
-        return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", text));
-    }
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a call may be {MESSAGE} bytes long"))
-        }
+fn too_large() -> Refusal {
+    Refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a call may be {MESSAGE} bytes long"))
+}
+
+fn malformed(text: impl ToString) -> Refusal {
+    Refusal(StatusCode::BAD_REQUEST, "malformed", text.to_string())
+}
+
+fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         status => Refusal(status, "malformed", rejection.body_text()),
-    })?;
-    let malformed = |text: String| Refusal(StatusCode::BAD_REQUEST, "malformed", text);
+    })
+}
+
+/// The body as it was before it was packed; never more than a call may be long, however much is in it.
+fn unpacked(headers: &HeaderMap, body: &Bytes) -> Result<Bytes, Refusal> {
+    match headers.get(header::CONTENT_ENCODING).map(|encoding| encoding.as_bytes()) {
+        None | Some(b"identity" | b"") => Ok(body.clone()),
+        Some(b"gzip") => {
+            let mut bytes = Vec::new();
+            let mut unpacker = MultiGzDecoder::new(&body[..]).take(MESSAGE as u64 + 1);
+            unpacker.read_to_end(&mut bytes).map_err(|error| malformed(format!("gzip: {error}")))?;
+            if bytes.len() > MESSAGE { Err(too_large()) } else { Ok(bytes.into()) }
+        }
+        Some(_) => {
+            let text = "content-encoding: send it plain or as gzip".to_owned();
+            Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", text))
+        }
+    }
+}
+
+fn read(format: Format, body: &Bytes) -> Result<ExportTraceServiceRequest, Refusal> {
     match format {
-        Format::Protobuf => ExportTraceServiceRequest::decode(body).map_err(|error| malformed(error.to_string())),
-        Format::Json => serde_json::from_slice(&body).map_err(|error| malformed(error.to_string())),
+        Format::Protobuf => ExportTraceServiceRequest::decode(body.clone()).map_err(malformed),
+        Format::Json => serde_json::from_slice(body).map_err(malformed),
     }
 }
 
@@ -161,6 +216,35 @@ mod tests {
         assert_eq!(seen.len(), 1);
     }
 
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut packed = Vec::new();
+        flate2::read::GzEncoder::new(bytes, flate2::Compression::fast()).read_to_end(&mut packed).expect("packs");
+        packed
+    }
+
+    #[tokio::test]
+    async fn gzip_is_unpacked() {
+        let (status, _, _, seen) = call("application/json", Some("gzip"), gzip(JSON.as_bytes())).await;
+        assert_eq!((status, seen.len()), (StatusCode::OK, 1));
+        let (status, ..) = call("application/json", Some("identity"), JSON.into()).await;
+        assert_eq!(status, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn metrics_and_logs_are_not_here_unless_they_are_passed_on() {
+        let (desk, _queue) = desk();
+        let ask = async |desk: Desk, path: &str| {
+            let request = Request::post(path).header(header::CONTENT_TYPE, "application/x-protobuf");
+            router(desk).oneshot(request.body(Body::empty()).expect("a request")).await.expect("infallible").status()
+        };
+        assert_eq!(ask(desk.clone(), "/v1/metrics").await, StatusCode::NOT_FOUND);
+        let config = super::super::forward::Config { forward: Some("http://127.0.0.1:1".into()) };
+        let (forward, _task) = super::super::forward::start(&config, desk.tally.clone()).expect("an address");
+        let desk = Desk { forward, ..desk };
+        assert_eq!(ask(desk.clone(), "/v1/metrics").await, StatusCode::OK);
+        assert_eq!(ask(desk, "/v1/logs").await, StatusCode::OK);
+    }
+
     #[tokio::test]
     async fn what_cannot_be_read_is_refused_with_a_reason() {
         let cases = [
@@ -168,7 +252,9 @@ mod tests {
             ("application/json", None, b"{\"resourceSpans\": 7}".to_vec(), StatusCode::BAD_REQUEST),
             ("application/json", None, vec![b'['; 5000], StatusCode::BAD_REQUEST),
             ("text/plain", None, JSON.into(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
-            ("application/json", Some("gzip"), JSON.into(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            ("application/json", Some("br"), JSON.into(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            ("application/json", Some("gzip"), JSON.into(), StatusCode::BAD_REQUEST),
+            ("application/json", Some("gzip"), gzip(&[b' '; MESSAGE + 1]), StatusCode::PAYLOAD_TOO_LARGE),
             ("application/json", None, vec![b' '; MESSAGE + 1], StatusCode::PAYLOAD_TOO_LARGE),
         ];
         for (kind, encoding, bytes, expected) in cases {

@@ -1,15 +1,20 @@
 //! Spans by OTLP, over gRPC and HTTP: the requests that ended.
 //!
 //! Invariant: a call is bounded (4 MiB), a broken one is refused with a status that says why, and
-//! nothing a sender does ends the agent. Only server and root spans become observations; the rest is
-//! counted and forgotten. Cost: decoding, on the runtime's threads, never on the engine's task.
+//! nothing a sender does ends the agent. Server and root spans become requests, client spans calls to others; the rest
+//! is counted and forgotten. A span that arrives twice is told apart by the engine. Cost: decoding, on the runtime's threads, never on the engine's task.
 
+mod attributes;
+pub(crate) mod forward;
 pub(crate) mod grpc;
 pub(crate) mod http;
+#[cfg(test)]
+mod sdk;
 mod span;
 
 use super::Intake;
 use crate::{clock::Clock, metrics::Tally, render::Picture};
+use forward::Forward;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
@@ -34,6 +39,8 @@ pub(crate) struct Desk {
     pub(crate) clock: Clock,
     /// Counters.
     pub(crate) tally: Tally,
+    /// Where calls are passed on to.
+    pub(crate) forward: Forward,
 }
 
 impl Desk {
@@ -48,13 +55,8 @@ impl Desk {
             }
             for one in group.scope_spans.into_iter().flat_map(|scope| scope.spans) {
                 let outcome = match span::map(&one, &resource, pid, &self.clock) {
-                    Mapped::Request(request) => {
-                        if self.intake.offer(Observation::Request(request)) {
-                            "request"
-                        } else {
-                            "dropped"
-                        }
-                    }
+                    Mapped::Request(request) => self.offer("request", Observation::Request(request)),
+                    Mapped::Call(call) => self.offer("call", Observation::Call(call)),
                     Mapped::Ignored => "ignored",
                     Mapped::Invalid(reason) => {
                         why = reason;
@@ -74,6 +76,10 @@ impl Desk {
             partial_success: (rejected > 0)
                 .then(|| ExportTracePartialSuccess { rejected_spans: rejected, error_message: why.to_owned() }),
         }
+    }
+
+    fn offer(&self, outcome: &'static str, observation: Observation) -> &'static str {
+        if self.intake.offer(observation) { outcome } else { "dropped" }
     }
 
     /// The target that these spans come from: the one with their pid, else the only one with their name.
@@ -145,6 +151,7 @@ mod tests {
             targets: watch::channel(Arc::new(vec![42])).1,
             picture: watch::channel(Arc::new(Picture { view, ..Picture::default() })).1,
             clock: Clock::with_offset(0),
+            forward: Forward::off(tally.clone()),
             tally,
         };
         (desk, queue)

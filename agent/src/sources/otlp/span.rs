@@ -1,18 +1,18 @@
-//! One span as a request that ended.
+//! One span as a request that ended, or as a call to another service.
 //!
-//! Invariant: total. Any span gives a request, or says that it is none, or what is wrong with it;
+//! Invariant: total. Any span gives one of the two, or says that it is neither, or what is wrong with it;
 //! names are cut at 256 characters, times from the future or before the start do no harm.
 
+use super::attributes::{Attributes, short};
 use crate::clock::Clock;
 use opentelemetry_proto::tonic::{
-    common::v1::{KeyValue, any_value::Value},
     resource::v1,
     trace::v1::{Span, span::SpanKind, status::StatusCode},
 };
-use snowshed_engine::model::{Pid, Request, TraceId};
+use snowshed_engine::model::{Call, Pid, Request, SpanId, TraceId};
 
-/// The longest name, characters.
-const NAME: usize = 256;
+/// The most that one sampled span may stand for.
+const WEIGHT: f64 = 1e6;
 
 /// What the sender says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,11 +28,11 @@ pub(super) struct Resource {
 impl Resource {
     /// Reads the attributes that matter here.
     pub(super) fn read(resource: Option<&v1::Resource>) -> Self {
-        let attributes = resource.map(|resource| resource.attributes.as_slice()).unwrap_or_default();
+        let attributes = Attributes(resource.map(|resource| resource.attributes.as_slice()).unwrap_or_default());
         Self {
-            pid: int(attributes, "process.pid").and_then(|pid| Pid::try_from(pid).ok()),
-            service: text(attributes, "service.name").map(short).unwrap_or_default(),
-            instance: text(attributes, "service.instance.id").filter(|id| !id.is_empty()).map(short),
+            pid: attributes.int(&["process.pid"]).and_then(|pid| Pid::try_from(pid).ok()),
+            service: attributes.text(&["service.name"]).map(short).unwrap_or_default(),
+            instance: attributes.text(&["service.instance.id"]).map(short),
         }
     }
 }
@@ -42,15 +42,18 @@ impl Resource {
 pub(super) enum Mapped {
     /// A request's end.
     Request(Request),
-    /// Neither a server span nor a root.
+    /// A call's end.
+    Call(Call),
+    /// Neither a server span, nor a root, nor a client span.
     Ignored,
     /// What is wrong with it.
     Invalid(&'static str),
 }
 
-/// The request that a span tells of.
+/// The request or the call that a span tells of.
 pub(super) fn map(span: &Span, from: &Resource, pid: Option<Pid>, clock: &Clock) -> Mapped {
-    if span.kind != SpanKind::Server as i32 && !span.parent_span_id.is_empty() {
+    let is_call = span.kind == SpanKind::Client as i32 || span.kind == SpanKind::Producer as i32;
+    if !is_call && span.kind != SpanKind::Server as i32 && !span.parent_span_id.is_empty() {
         return Mapped::Ignored;
     }
     let Some(trace) = TraceId::from_bytes(&span.trace_id) else {
@@ -61,31 +64,37 @@ pub(super) fn map(span: &Span, from: &Resource, pid: Option<Pid>, clock: &Clock)
     }
     let started = clock.monotonic(span.start_time_unix_nano);
     let ended = clock.monotonic(span.end_time_unix_nano);
+    let attributes = Attributes(&span.attributes);
+    let status = attributes.status();
+    let failed = span.status.as_ref().is_some_and(|status| status.code == StatusCode::Error as i32);
+    let (id, weight) = (SpanId::from_bytes(&span.span_id), weight(&span.trace_state));
+    if is_call {
+        return Mapped::Call(Call {
+            pid,
+            trace,
+            span: id,
+            kind: attributes.kind(),
+            peer: attributes.peer(&span.name),
+            started,
+            ended,
+            failed: failed || status.is_some_and(|code| code >= 500),
+            weight,
+        });
+    }
     let first_byte = span.events.iter().find(|event| event.name == "first_byte");
-    let attributes = &span.attributes;
-    let status = int(attributes, "http.response.status_code").or_else(|| int(attributes, "http.status_code"));
     Mapped::Request(Request {
         pid,
         service: from.service.clone(),
         trace,
-        route: route(span),
+        span: id,
+        route: attributes.route(&span.name),
         started,
         ended,
         first_byte: first_byte.map(|event| clock.monotonic(event.time_unix_nano).clamp(started, ended)),
-        status: status.and_then(|code| u16::try_from(code).ok()).filter(|code| (100..1000).contains(code)),
-        failed: span.status.as_ref().is_some_and(|status| status.code == StatusCode::Error as i32),
-        weight: weight(&span.trace_state),
+        status,
+        failed,
+        weight,
     })
-}
-
-/// Method and route template; else the span's name.
-fn route(span: &Span) -> String {
-    let attributes = &span.attributes;
-    let method = text(attributes, "http.request.method").or_else(|| text(attributes, "http.method"));
-    match (method, text(attributes, "http.route")) {
-        (Some(method), Some(route)) => short(&format!("{method} {route}")),
-        _ => short(&span.name),
-    }
 }
 
 /// How many requests a sampled span stands for: consistent probability sampling writes its rejection
@@ -101,37 +110,15 @@ fn weight(trace_state: &str) -> f64 {
         return 1.0;
     };
     let whole = (1_u64 << 56) as f64;
-    whole / (whole - rejected as f64)
-}
-
-fn value<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
-    attributes.iter().find(|pair| pair.key == key)?.value.as_ref()?.value.as_ref()
-}
-
-fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
-    match value(attributes, key)? {
-        Value::StringValue(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn int(attributes: &[KeyValue], key: &str) -> Option<i64> {
-    match value(attributes, key)? {
-        Value::IntValue(number) => Some(*number),
-        Value::StringValue(text) => text.parse().ok(),
-        _ => None,
-    }
-}
-
-fn short(text: &str) -> String {
-    text.chars().take(NAME).collect()
+    // Whoever writes a threshold next to one would let one span outweigh all others.
+    (whole / (whole - rejected as f64)).min(WEIGHT)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use opentelemetry_proto::tonic::{
-        common::v1::AnyValue,
+        common::v1::{AnyValue, KeyValue, any_value::Value},
         trace::v1::{Status, span::Event},
     };
 
@@ -190,6 +177,23 @@ mod tests {
     }
 
     #[test]
+    fn client_spans_are_calls_also_where_they_are_roots() {
+        let mut span = server_span();
+        span.attributes =
+            vec![pair("db.system", Value::StringValue("redis".into())), pair("http.status_code", Value::IntValue(503))];
+        for kind in [SpanKind::Client, SpanKind::Producer] {
+            span.kind = kind as i32;
+            let Mapped::Call(call) = mapped(&span) else { panic!("not a call") };
+            assert_eq!((&*call.peer, call.failed, call.pid), ("redis", true, Some(42)));
+            assert_eq!((call.span, call.started, call.ended), (Some(SpanId([1; 8])), 500, 8_500));
+            span.parent_span_id.clear();
+        }
+        span.status = None;
+        span.attributes.pop();
+        assert!(matches!(mapped(&span), Mapped::Call(call) if !call.failed));
+    }
+
+    #[test]
     fn broken_spans_are_told_apart() {
         let mut span = server_span();
         span.trace_id = vec![0; 16];
@@ -209,6 +213,7 @@ mod tests {
         assert_eq!(weight(""), 1.0);
         assert_eq!(weight("vendor=1,ot=th:8"), 2.0);
         assert_eq!(weight("ot=rv:00;th:c"), 4.0);
+        assert_eq!(weight("ot=th:ffffffffffffff"), WEIGHT, "bounded");
         for nonsense in ["ot=th:", "ot=th:xyz", "ot=th:000000000000000", "ot=th:+1"] {
             assert!(weight(nonsense).is_finite(), "{nonsense}");
         }

@@ -1,0 +1,43 @@
+//! The end of a process, and what is told of it.
+
+use super::Engine;
+use crate::model::{Incident, Output, Pid};
+
+impl Engine {
+    /// Tells of a process that the kernel ended for lack of memory, with what is known of it now, and drops it;
+    /// false if that was not why it ended.
+    pub(super) fn killed(&mut self, pid: Pid, out: &mut Vec<Output>) -> bool {
+        let Some(target) = self.targets.get_mut(&pid) else { return false };
+        target.ended = true;
+        if !target.was_killed(self.now) {
+            return false;
+        }
+        if target.episode.is_some() || !self.departed.again(&target.name, self.now, out) {
+            let told = out.len();
+            target.evaluate(self.now, &self.config, &[], &mut self.ledger, out);
+            if let Some(episode) = target.episode.take() {
+                let is_told = out[told..].iter().any(|output| matches!(output, Output::Incident(_)));
+                if !is_told {
+                    out.push(Output::Incident(Box::new(episode.incident.clone())));
+                }
+                self.departed.add(episode.incident, self.now, &mut self.ledger, out);
+            }
+        }
+        self.downstream.remove(&pid);
+        self.traces.exit(pid, self.now);
+        self.targets.remove(&pid);
+        true
+    }
+
+    /// Drops a target; its open incident ends with it, and what was last known of it is told.
+    pub(super) fn forget(&mut self, pid: Pid, out: &mut Vec<Output>) {
+        self.downstream.remove(&pid);
+        self.traces.exit(pid, self.now);
+        let Some(mut target) = self.targets.remove(&pid) else { return };
+        let closed = target.episode.take().map(|episode| episode.close(self.now));
+        let mut told: Vec<Incident> = closed.clone().into_iter().collect();
+        self.fallen.exit(&target, closed.as_ref(), self.now, &mut self.ledger, &mut told);
+        out.extend(told.into_iter().map(|incident| Output::Incident(Box::new(incident))));
+        closed.into_iter().for_each(|closed| self.ledger.file(closed));
+    }
+}

@@ -1,0 +1,50 @@
+//! Spans that were taken: exporters send a batch again when its answer was lost, and the same span must count once.
+//!
+//! Invariant: bounded; a repetition that comes later than [`KEPT`] other spans is not recognised.
+
+use crate::model::{SpanId, TraceId};
+use std::collections::{HashSet, VecDeque};
+
+/// Spans remembered: some seconds at the highest rate that is meant to be taken.
+const KEPT: usize = 32_768;
+
+/// The memory of spans.
+#[derive(Debug, Default)]
+pub(crate) struct Once {
+    seen: HashSet<(TraceId, SpanId)>,
+    order: VecDeque<(TraceId, SpanId)>,
+}
+
+impl Once {
+    /// Whether a span comes for the first time; one without an id always does.
+    pub(crate) fn is_first(&mut self, trace: TraceId, span: Option<SpanId>) -> bool {
+        let Some(span) = span else { return true };
+        if !self.seen.insert((trace, span)) {
+            return false;
+        }
+        self.order.push_back((trace, span));
+        if self.order.len() > KEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_first_once_and_the_memory_is_bounded() {
+        let mut once = Once::default();
+        let span = |n: u64| Some(SpanId(n.to_be_bytes()));
+        let trace = TraceId([1; 16]);
+        assert!(once.is_first(trace, span(1)) && !once.is_first(trace, span(1)));
+        assert!(once.is_first(TraceId([2; 16]), span(1)), "another trace");
+        assert!(once.is_first(trace, None) && once.is_first(trace, None));
+        (2..2 * KEPT as u64).for_each(|n| assert!(once.is_first(trace, span(n))));
+        assert_eq!((once.seen.len(), once.order.len()), (KEPT, KEPT));
+    }
+}

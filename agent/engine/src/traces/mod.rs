@@ -1,0 +1,245 @@
+//! What is known of the newest traces, each in a small record of bounded size.
+//!
+//! A record begins with a kernel event (something made, a stall, bytes sent again, pages) and takes in the spans of its
+//! trace; of traces without kernel events the span facts alone are kept, in a table of their own, because kernel
+//! events are often found after the span. Invariant: over a bound the oldest record goes and is counted, those that hold
+//! nothing any more and saw no trouble before the others; what was forgotten for its age is not begun anew by the next
+//! look. Cost: one look-up for each thing held that has a trace.
+
+mod record;
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    correlate::is_kept_on_purpose,
+    model::{
+        Call, Holding, Holdings, Nanos, OpenRequests, Pages, Pid, Request, Retransmit, Stall, TraceCall, TraceId,
+        TraceRequest, TraceView, TracesKept,
+    },
+};
+use record::Record;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Records that are looked at for one that may go, oldest first.
+const SEARCHED: usize = 64;
+/// Traces that one retransmit is told of.
+const CANDIDATES: usize = 16;
+
+/// Who a process is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Who<'a> {
+    pub(crate) pid: Pid,
+    pub(crate) name: &'a str,
+    pub(crate) parent: Option<Pid>,
+}
+
+/// The records.
+#[derive(Debug)]
+pub(crate) struct Traces {
+    most: usize,
+    most_bare: usize,
+    all: HashMap<TraceId, Record>,
+    /// With kernel events, by when they began.
+    order: BTreeSet<(Nanos, TraceId)>,
+    /// With spans only, by when those began.
+    bare: BTreeSet<(Nanos, TraceId)>,
+    /// The last look at each process.
+    looks: BTreeMap<Pid, Nanos>,
+    /// What began before this has been forgotten.
+    horizon: Nanos,
+    evicted: u64,
+}
+
+impl Traces {
+    /// Empty; keeps so many with kernel events, and so many without.
+    pub(crate) fn new(most: usize, most_bare: usize) -> Self {
+        Self {
+            most,
+            most_bare,
+            all: HashMap::new(),
+            order: BTreeSet::new(),
+            bare: BTreeSet::new(),
+            looks: BTreeMap::new(),
+            horizon: 0,
+            evicted: 0,
+        }
+    }
+
+    /// The record of a trace in which a kernel event happened at `at`; none if it is older than what is kept.
+    fn touched(&mut self, trace: TraceId, at: Nanos) -> Option<&mut Record> {
+        if let Some(record) = self.all.get(&trace)
+            && record.has_events
+        {
+            return self.all.get_mut(&trace);
+        }
+        if self.most == 0 || at <= self.horizon {
+            return None;
+        }
+        while self.order.len() >= self.most {
+            self.evict();
+        }
+        let record = self.all.entry(trace).or_insert_with(|| Record::new(at));
+        self.bare.remove(&(record.born, trace));
+        record.has_events = true;
+        record.born = record.born.min(at);
+        self.order.insert((record.born, trace));
+        Some(record)
+    }
+
+    fn evict(&mut self) {
+        let quiet =
+            |(_, trace): &&(Nanos, TraceId)| self.all.get(trace).is_none_or(|record| record.is_quiet(&self.looks));
+        let quiet = self.order.iter().take(SEARCHED).find(quiet).copied();
+        let Some(oldest) = quiet.or_else(|| self.order.first().copied()) else { return };
+        if quiet.is_none() {
+            self.horizon = self.horizon.max(oldest.0);
+        }
+        self.order.remove(&oldest);
+        self.all.remove(&oldest.1);
+        self.evicted += 1;
+    }
+
+    /// The record of a trace that a span tells of.
+    fn spanned(&mut self, trace: TraceId, at: Nanos) -> Option<&mut Record> {
+        if !self.all.contains_key(&trace) {
+            if self.most_bare == 0 {
+                return None;
+            }
+            while self.bare.len() >= self.most_bare {
+                if let Some((_, oldest)) = self.bare.pop_first() {
+                    self.all.remove(&oldest);
+                }
+            }
+            self.all.insert(trace, Record::new(at));
+            self.bare.insert((at, trace));
+        }
+        self.all.get_mut(&trace)
+    }
+
+    /// Takes a snapshot of what a process holds.
+    pub(crate) fn holdings(&mut self, told: &Holdings, at: Nanos, who: Who<'_>, most: usize) {
+        let before = self.looks.get(&who.pid).copied();
+        if before.is_some_and(|before| at < before) {
+            return;
+        }
+        let made = |item: &Holding| item.made.unwrap_or(at).min(at);
+        // The known ones first: then it is clear which of them hold nothing any more, and may go for new ones.
+        let mut new = Vec::new();
+        for item in told.items.iter().take(most) {
+            let Some(trace) = item.owner.trace else { continue };
+            match self.all.get_mut(&trace).filter(|record| record.has_events) {
+                Some(record) => record.holding(item, made(item), at, before, who),
+                // A connection is served for one request after the other: it adds to what is known, and begins nothing.
+                None if is_kept_on_purpose(item.kind) => {}
+                None => new.push((trace, item)),
+            }
+        }
+        self.looks.insert(who.pid, at);
+        for (trace, item) in new {
+            if let Some(record) = self.touched(trace, made(item)) {
+                record.holding(item, made(item), at, before, who);
+            }
+        }
+    }
+
+    /// A process has ended: it holds nothing any more.
+    pub(crate) fn exit(&mut self, pid: Pid, at: Nanos) {
+        self.looks.remove(&pid);
+        self.all.values_mut().for_each(|record| record.exit(pid, at));
+    }
+
+    /// Takes a stall.
+    pub(crate) fn stall(&mut self, told: &Stall, until: Nanos, who: Who<'_>) {
+        if let Some(trace) = told.trace
+            && let Some(record) = self.touched(trace, told.since.min(until))
+        {
+            record.stall(told, until, who);
+        }
+    }
+
+    /// Takes segments that were sent again.
+    pub(crate) fn retransmit(&mut self, told: &Retransmit, at: Nanos, who: Option<Who<'_>>) {
+        let others = told.candidates.iter().filter(|trace| Some(**trace) != told.trace).copied();
+        for trace in told.trace.into_iter().chain(others).take(CANDIDATES) {
+            if let Some(record) = self.touched(trace, at) {
+                record.retransmit(told, at, who);
+            }
+        }
+    }
+
+    /// Takes pages.
+    pub(crate) fn pages(&mut self, told: &Pages, until: Nanos, who: Who<'_>) {
+        for site in &told.sites {
+            if let Some(trace) = site.trace
+                && let Some(record) = self.touched(trace, until)
+            {
+                record.pages(told.kind, site, until, who);
+            }
+        }
+    }
+
+    /// Takes a request that ended.
+    pub(crate) fn request(&mut self, told: &Request, ended: Nanos) {
+        let started = told.started.min(ended);
+        if let Some(record) = self.spanned(told.trace, started) {
+            record.request(TraceRequest {
+                pid: told.pid,
+                service: record::short(&told.service),
+                route: record::short(&told.route),
+                started,
+                ended: Some(ended),
+                first_byte: told.first_byte,
+                status: told.status,
+                failed: told.failed,
+            });
+        }
+    }
+
+    /// Takes the service's own list of open requests; it begins no record.
+    pub(crate) fn open_requests(&mut self, told: &OpenRequests, at: Nanos, name: &str) {
+        for open in &told.items {
+            if let Some(record) = self.all.get_mut(&open.trace) {
+                record.request(TraceRequest {
+                    pid: Some(told.pid),
+                    service: record::short(name),
+                    route: record::short(&open.route),
+                    started: open.since.min(at),
+                    ended: None,
+                    first_byte: None,
+                    status: None,
+                    failed: false,
+                });
+            }
+        }
+    }
+
+    /// Takes a call that ended.
+    pub(crate) fn call(&mut self, told: &Call, ended: Nanos) {
+        let started = told.started.min(ended);
+        if let Some(record) = self.spanned(told.trace, started) {
+            record.call(TraceCall {
+                pid: told.pid,
+                kind: told.kind,
+                peer: record::short(&told.peer),
+                started,
+                ended,
+                failed: told.failed,
+            });
+        }
+    }
+
+    /// One trace.
+    pub(crate) fn view(&self, trace: &TraceId) -> Option<TraceView> {
+        self.all.get(trace).map(|record| record.view(*trace, &self.looks))
+    }
+
+    /// How many are kept, and since when.
+    pub(crate) fn kept(&self) -> TracesKept {
+        TracesKept {
+            kept: self.order.len(),
+            most: self.most,
+            oldest: self.order.first().map(|(born, _)| *born),
+            evicted: self.evicted,
+        }
+    }
+}
