@@ -269,6 +269,7 @@ impl Engine {
             add("engine.holdings", target.own.unfollowed);
             add("engine.ended_traces", target.ends.evicted);
             add("engine.groups", target.own.groups.folded);
+            add("engine.unjoined", target.requests.left_out);
         }
         self.slos.iter().for_each(|slo| add("engine.late_requests", slo.late));
         all.into_iter().map(|(probe, events)| Lost { probe, events, at: self.lost_at }).collect()

@@ -11,6 +11,8 @@ use opentelemetry_proto::tonic::{
 };
 use snowshed_engine::model::{Pid, Request, TraceId};
 
+mod connection;
+
 /// The longest name, characters.
 const NAME: usize = 256;
 
@@ -75,6 +77,9 @@ pub(super) fn map(span: &Span, from: &Resource, pid: Option<Pid>, clock: &Clock)
         status: status.and_then(|code| u16::try_from(code).ok()).filter(|code| (100..1000).contains(code)),
         failed: span.status.as_ref().is_some_and(|status| status.code == StatusCode::Error as i32),
         weight: weight(&span.trace_state),
+        // Of a client's span the peer is whom it called.
+        peer: if span.kind == SpanKind::Server as i32 { connection::peer(attributes) } else { None },
+        serial: connection::is_serial(attributes),
     })
 }
 
