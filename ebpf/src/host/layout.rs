@@ -101,7 +101,7 @@ fn document() -> String {
         }
     );
     table!(text, UnreadRecord { file, waiting });
-    table!(text, TaskOrigin { made, context, join, _end });
+    table!(text, TaskOrigin { made, context, join, published });
     table!(
         text,
         TaskRecord {

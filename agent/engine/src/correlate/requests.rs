@@ -2,8 +2,8 @@
 //!
 //! Invariant: the number of requests to choose from is never told too low. It is 1 only where the thread works for the
 //! connection alone and the span names its other end, or where no other request ran at that moment: then every request
-//! that did has told its span, as far as connections show. Spans that are sampled out or lost do not show: a request
-//! that has none is not among those to choose from, unless its connection is still there.
+//! that did has told its span, as far as connections show. Where spans say that they are sampled, that is never so;
+//! where they are left out without a word or lost, a request whose connection has closed cannot be seen.
 //! Memory: so many recent spans, things and connections, the rest is counted. Cost: nothing until a span arrives; then
 //! a look-up for each thing of a connection at a snapshot, and for each span the things made while it ran, within a
 //! budget for each snapshot.
@@ -102,6 +102,8 @@ pub(crate) struct Requests {
     things: QuickMap<u64, Thing>,
     by_time: BTreeSet<(Nanos, u64)>,
     links: Links,
+    /// Some requests tell no span on purpose.
+    sampled: bool,
     round: u16,
     work: usize,
     /// Things that were too many to look for their makers.
@@ -115,6 +117,7 @@ impl Requests {
         let (trace, started, serial) = (told.trace, told.started.min(ended), told.serial);
         let ran = Ran { trace, started, ended, peer, certain, serial };
         self.told = self.told.max(ended);
+        self.sampled |= told.weight > 1.0;
         self.links.span(&ran);
         let from = started.saturating_sub(SLACK);
         for (_, key) in self.by_time.range((from, 0)..=(ended.saturating_add(SLACK), u64::MAX)) {
@@ -206,7 +209,8 @@ impl Requests {
             // others that ended then.
             let settled = self.told > thing.seen || at >= thing.made.saturating_add(SETTLED);
             let told = thing.owns.saturating_add(thing.others).saturating_sub(1);
-            told.saturating_add(self.links.untold(thing.made)).saturating_add(u32::from(!settled))
+            let unsure = u32::from(!settled) + u32::from(self.sampled);
+            told.saturating_add(self.links.untold(thing.made)).saturating_add(unsure)
         };
         Some((trace, more.saturating_add(missed).saturating_add(1)))
     }

@@ -144,6 +144,17 @@ fn the_only_request_is_certain_once_no_other_can_be_untold() {
 }
 
 #[test]
+fn where_spans_are_sampled_no_request_is_the_only_one_unless_its_connection_says_so() {
+    let mut process = Process::new();
+    let (shared, own) = (process.make(7, false, 10 * SECOND), process.make(7, true, 10 * SECOND));
+    process.look(12 * SECOND);
+    process.span(1, 9 * SECOND, 11 * SECOND, Some((7, true)), true);
+    assert_eq!(process.behind(shared, 30 * SECOND), Some((1, 1)));
+    process.requests.sampled = true;
+    assert_eq!((process.behind(shared, 30 * SECOND), process.behind(own, 30 * SECOND)), (Some((1, 2)), Some((1, 1))));
+}
+
+#[test]
 fn a_long_request_is_found_when_it_ends_and_makes_the_short_one_uncertain() {
     let mut process = Process::new();
     process.connect(7, SECOND, 1);
