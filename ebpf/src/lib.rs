@@ -17,3 +17,4 @@ pub use host::sites::Frame;
 pub use probes::fd::{DirectFds, OpenFd};
 pub use session::{Budget, Options, Session, SessionError, Shed};
 pub use status::{ContextStatus, Overhead, ProbeStatus, Tier};
+pub use wire::peer_number;

@@ -202,7 +202,7 @@ fn garbage_reads_as_none() {
 }
 
 #[test]
-fn children_inherit_and_threads_do_not() {
+fn children_inherit_and_threads_until_they_publish() {
     let built = Built::new();
     let program = built.program("cc", "family.c", &["publisher", "-rdynamic"]);
     let folder = tempfile::tempdir().unwrap();
@@ -218,7 +218,7 @@ fn children_inherit_and_threads_do_not() {
         files(session, &pids, &path)
     };
     // A child holds its parent's files too: each counts for who made it.
-    let wanted = ["thread", "idle", "copy", "child", "executed", "grandchild", "later"];
+    let wanted = ["lent", "thread", "idle", "copy", "child", "executed", "grandchild", "later"];
     until(&mut session, "everybody has made its file", |session, _| {
         let files = all(session);
         wanted.iter().all(|who| files.iter().any(|(name, _)| name.ends_with(who)))
@@ -229,6 +229,10 @@ fn children_inherit_and_threads_do_not() {
         "thread" | "copy" => Join::ThreadContext,
         _ => Join::Inherited,
     });
+    let lent: Vec<&str> =
+        files.iter().filter(|(_, file)| file.item.owner.lent).map(|(name, _)| name.as_str()).collect();
+    // Of the thread's files, and of its children's copies of them, but of no child's own.
+    assert!(!lent.is_empty() && lent.iter().all(|name| name.ends_with("-lent")), "{lent:?}");
     for pid in session.targets().into_iter().filter(|pid| *pid != victim.pid()) {
         // SAFETY: a signal to a child of this test's own program, which it has not waited for.
         unsafe { libc::kill(libc::pid_t::try_from(pid).unwrap(), libc::SIGKILL) };

@@ -9,7 +9,7 @@ mod tools;
 
 pub use apt::{download, mirrors};
 pub use need::{DEMO, DEMO_SEEN, EBPF, FAULTS, Need, PROBES, TEST, VM, union};
-pub use tools::{cargo_program, go, venv};
+pub use tools::{cargo_program, go, traced_python, venv};
 
 use crate::program;
 use anyhow::Context as _;

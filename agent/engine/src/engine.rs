@@ -331,6 +331,7 @@ impl Engine {
             add("engine.holdings", target.own.unfollowed);
             add("engine.ended_traces", target.ends.evicted);
             add("engine.groups", target.own.groups.folded);
+            add("engine.unjoined", target.requests.left_out);
         }
         add("engine.traces", self.traces.kept().evicted);
         self.slos.iter().for_each(|slo| add("engine.late_requests", slo.late));

@@ -7,7 +7,7 @@ use crate::{
     breaker::{self, Breaker},
     causes::Scene,
     config::{Caps, EngineConfig},
-    correlate::{ends::Ends, own::Ownership},
+    correlate::{ends::Ends, own::Ownership, requests::Requests},
     detect::detect,
     forecast::forecast,
     host::Shortages,
@@ -53,6 +53,7 @@ pub(crate) struct Target {
     pub(crate) parent: Option<Pid>,
     pub(crate) own: Ownership,
     pub(crate) ends: Ends,
+    pub(crate) requests: Requests,
     pub(crate) fds: Series,
     /// Accepted connections and open requests: what it is to do at once.
     load: Series,
@@ -96,6 +97,7 @@ impl Target {
             parent: None,
             own: Ownership::default(),
             ends: Ends::default(),
+            requests: Requests::default(),
             fds: Series::new(),
             load: Series::new(),
             fds_limit: None,
@@ -143,7 +145,8 @@ impl Target {
         if told.resource != Resource::Fds {
             return;
         }
-        if self.own.snapshot(told, at, &self.ends, &config.orphans, &config.caps) {
+        self.requests.look(&told.items, at);
+        if self.own.snapshot(told, at, (&self.ends, &self.requests), &config.orphans, &config.caps) {
             self.fds.record(at, self.own.live);
             let accepted = told.items.iter().filter(|item| item.kind == HoldingKind::TcpAccepted).count() as u64;
             let requests = self.report.map_or(0, |report| u64::from(report.in_flight));
@@ -193,7 +196,8 @@ impl Target {
 
     /// Takes a request that ended.
     pub(crate) fn request(&mut self, told: &Request, ended: Nanos, caps: &Caps) {
-        self.ends.span(told.trace, ended, caps.ended_traces);
+        self.ends.span(told.trace, (told.started.min(ended), ended), caps.ended_traces);
+        self.requests.span(told, ended);
         self.requests_total = self.requests_total.saturating_add(1);
         self.signs.request(told, ended);
         let first_byte = told.first_byte.unwrap_or(told.ended);

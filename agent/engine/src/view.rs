@@ -5,7 +5,7 @@
 
 use crate::{
     config::EngineConfig,
-    correlate::group::{Group, OwnerKey},
+    correlate::group::{Group, traces},
     incident::Ledger,
     model::{ActuatorKind, BreakerView, FdView, Incident, LoopView, Lost, Nanos, Pid, SiteView, TargetView, View},
     slo::state::SloTrack,
@@ -83,14 +83,15 @@ fn view_target(now: Nanos, target: &Target) -> TargetView {
 }
 
 fn view_site(now: Nanos, group: &Group) -> SiteView {
-    let trace = |owner: &(Nanos, OwnerKey)| if let OwnerKey::Trace(trace) = owner.1 { Some(trace) } else { None };
+    let (traces, ambiguity) = traces(group.owners.iter());
     SiteView {
         kind: group.kind,
         site: group.site,
         live: group.live,
         orphaned: group.orphaned,
         oldest_seconds: group.oldest_made.map_or(0.0, |made| seconds(now.saturating_sub(made))),
-        traces: group.owners.iter().filter_map(trace).collect(),
+        traces,
+        ambiguity,
         orphans: group.orphans.clone(),
     }
 }

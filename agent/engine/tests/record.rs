@@ -114,7 +114,8 @@ fn fd_leak_untraced_connection() -> Lines {
             None => service.hold(HoldingKind::TcpAccepted, SiteId(0), Owner::default()),
         };
         let exchange = if kept.is_some() { service.exchange(connection) } else { 0 };
-        let owner = Owner { trace: None, connection: Some((connection, exchange)), join: Join::Socket };
+        let owner =
+            Owner { trace: None, connection: Some((connection, exchange)), join: Join::Socket, ..Owner::default() };
         let file = service.hold(HoldingKind::File, SiteId(0), owner);
         service.at(second * SECOND + ms(300));
         service.snapshot(256);

@@ -31,6 +31,7 @@ struct Fake {
 
 fn target(pid: u32) -> TargetView {
     let site = SiteView {
+        ambiguity: 1,
         kind: HoldingKind::File,
         site: SiteId(9),
         live: 3,

@@ -28,6 +28,8 @@ pub(crate) struct Site {
     pub(crate) orphaned: u64,
     pub(crate) oldest_seconds: f64,
     pub(crate) trace_ids: Vec<TraceId>,
+    /// How many requests there are to choose from for each of these at most; 1: they are certain.
+    pub(crate) ambiguity: u32,
     /// Numbers of orphaned ones; some of them if they are many.
     pub(crate) orphaned_fds: Vec<i32>,
 }
@@ -47,6 +49,7 @@ impl Record {
                 orphaned: site.orphaned,
                 oldest_seconds: site.oldest_seconds,
                 trace_ids: site.traces.clone(),
+                ambiguity: site.ambiguity,
                 orphaned_fds: site.orphans.clone(),
             })
             .collect();
@@ -76,6 +79,7 @@ mod tests {
             orphaned,
             oldest_seconds: 1.5,
             traces: Vec::new(),
+            ambiguity: 1,
             orphans: Vec::new(),
         };
         let target = TargetView {
@@ -110,8 +114,8 @@ mod tests {
         assert_eq!(
             serde_json::to_value(Record::new(&target, &names)).expect("serialises"),
             serde_json::json!({"pid":1,"live":5,"orphaned":2,"connections":null,"sites":[
-                {"kind":"file","frames":["open (a.py:3)"],"live":2,"orphaned":2,"oldest_seconds":1.5,"trace_ids":[],"orphaned_fds":[]},
-                {"kind":"pipe","frames":[],"live":3,"orphaned":0,"oldest_seconds":1.5,"trace_ids":[],"orphaned_fds":[]}]})
+                {"kind":"file","frames":["open (a.py:3)"],"live":2,"orphaned":2,"oldest_seconds":1.5,"trace_ids":[],"ambiguity":1,"orphaned_fds":[]},
+                {"kind":"pipe","frames":[],"live":3,"orphaned":0,"oldest_seconds":1.5,"trace_ids":[],"ambiguity":1,"orphaned_fds":[]}]})
         );
     }
 }

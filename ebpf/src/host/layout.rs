@@ -103,7 +103,7 @@ fn document() -> String {
         }
     );
     table!(text, UnreadRecord { file, waiting });
-    table!(text, TaskOrigin { made, context, join, _end });
+    table!(text, TaskOrigin { made, context, join, published });
     table!(
         text,
         TaskRecord {

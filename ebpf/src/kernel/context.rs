@@ -90,6 +90,21 @@ pub fn of_current(target: &Target) -> (Context, u32) {
     (Context::default(), JOIN_NONE)
 }
 
+/// Whether the current thread has published anything yet, or said that it works for nobody. A thread that has taken its
+/// pointer back entirely looks like one that never had it.
+#[inline(always)]
+pub fn has_published(target: &Target) -> bool {
+    if target.place.is_none() {
+        return false;
+    }
+    // SAFETY: the current task is trusted; the helper checks user addresses.
+    unsafe {
+        let base: u64 = load(current().cast(), offset!(task_fsbase));
+        let read = |at: u64| bpf_probe_read_user(at as *const u64).ok();
+        slot(&target.place, base, read).and_then(read).is_some_and(|pointer| pointer != 0)
+    }
+}
+
 /// Where a thread keeps its pointer, if it has got that far.
 #[inline(always)]
 fn slot(place: &Place, base: u64, read: impl Fn(u64) -> Option<u64>) -> Option<u64> {

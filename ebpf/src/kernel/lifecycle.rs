@@ -1,8 +1,8 @@
 //! Watched processes fork, execute and end: the table of targets follows.
 //!
 //! A child is watched from its first instruction. It inherits the trace in which it was forked, until it
-//! ends. A new thread does not inherit it for its doings: pool threads outlive the request that made them. Where it
-//! was made and for whom is noted (`origin`).
+//! ends. Where a new thread was made and for whom is noted (`origin`): what it makes counts for that request for as long
+//! as that runs, because pool threads outlive the request that made them.
 
 use super::{context, count, emit, load, offset, origin, targets, tgid};
 use crate::wire::{Counter, EVENT_EXEC, EVENT_EXIT, EVENT_FORK, Event, LEVELS, Slot, Target};

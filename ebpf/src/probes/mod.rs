@@ -16,7 +16,7 @@ use crate::{
         targets::Targets,
     },
     session::Shed,
-    wire::{Counter, Event, JOIN_INHERITED, JOIN_OBSERVER, JOIN_THREAD, StackRecord, ThreadRecord},
+    wire::{Counter, Event, JOIN_CREATOR, JOIN_INHERITED, JOIN_OBSERVER, JOIN_THREAD, StackRecord, ThreadRecord},
 };
 use snowshed_engine::model::{Holdings, Join, Nanos, Observation, Pid, SiteId};
 use std::time::Duration;
@@ -104,7 +104,7 @@ pub(crate) fn all() -> Vec<Box<dyn Probe>> {
 pub(crate) fn join(found: u32) -> Join {
     match found {
         JOIN_THREAD => Join::ThreadContext,
-        JOIN_INHERITED => Join::Inherited,
+        JOIN_INHERITED | JOIN_CREATOR => Join::Inherited,
         JOIN_OBSERVER => Join::Socket,
         _ => Join::None,
     }

@@ -92,3 +92,5 @@ pub const JOIN_THREAD: u32 = 1;
 pub const JOIN_INHERITED: u32 = 2;
 /// Another observer (OBI) says that the thread served this request's connection.
 pub const JOIN_OBSERVER: u32 = 3;
+/// Nothing, ever; but the thread's creator worked for this when it made the thread.
+pub const JOIN_CREATOR: u32 = 4;

@@ -9,6 +9,10 @@ pub const VIA_ACCEPT: u16 = 2;
 /// A server connection older than the probe.
 pub const VIA_EXISTING: u16 = 3;
 
+/// Part of [`FileOrigin::exchange`]: the thread was made after the connection and has read from no other, so it serves
+/// nobody else.
+pub const ALONE: u32 = 1 << 31;
+
 /// Remembered when a file comes in; keyed by the `struct file`'s address.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,9 +34,10 @@ pub struct FileOrigin {
     /// The thread that made it, initial namespace.
     pub maker: u32,
     /// Of a server connection: how many exchanges it has begun; of anything else: in which one of its connection it
-    /// was made.
+    /// was made, with [`ALONE`].
     pub exchange: u32,
-    /// Of a server connection: the next sequence number to write when it was last read from.
+    /// Of a server connection: the next sequence number to write when it was last read from. Of anything else: the
+    /// peer of its connection, as a short number ([`short_peer`](super::short_peer)); 0: unknown.
     pub written: u32,
 }
 

@@ -12,8 +12,8 @@ pub struct TaskOrigin {
     pub context: Context,
     /// How that was found (`JOIN_*`).
     pub join: u32,
-    /// Nothing.
-    pub _end: u32,
+    /// Not 0: the thread has published a context itself, so its creator's is none of its business.
+    pub published: u32,
 }
 
 /// One thread, as `task_look` tells it.

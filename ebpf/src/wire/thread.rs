@@ -66,7 +66,8 @@ pub struct TaskState {
     pub connection: u64,
     /// When that was made.
     pub connection_made: u64,
-    /// Which of its exchanges that was, in the lower half.
+    /// Which of its exchanges that was, with [`ALONE`](super::ALONE), in the lower half; its peer's short number in the
+    /// upper.
     pub exchange: u64,
     /// The epoll or io_uring descriptor waited on last; [`NO_INSTANCE`] for poll and select.
     pub epoll: u64,

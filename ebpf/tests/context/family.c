@@ -1,4 +1,4 @@
-/* Who inherits a trace: children do, until they end, whatever they execute; threads do not. Files are called like the
+/* Who inherits a trace: children do, until they end, whatever they execute; threads do until they publish one. Files are called like the
  * trace that they are to carry, or "none". */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -41,7 +41,7 @@ static void fill(uint8_t *record, uint8_t byte) {
 
 /* A pool's thread: made while a request was served, and idle when that has ended. */
 static void *pool(void *argument) {
-    make("none", "thread");
+    make("01010101010101010101010101010101", "lent");
     publish(second);
     make("02020202020202020202020202020202", "thread");
     publish(NULL);

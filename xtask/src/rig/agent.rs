@@ -39,6 +39,12 @@ impl AgentPorts {
         format!("http://127.0.0.1:{}", self.otlp_grpc)
     }
 
+    /// The URL that spans go to over HTTP.
+    #[must_use]
+    pub fn otlp_http_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.otlp_http)
+    }
+
     fn arguments(self) -> [String; 7] {
         let address = |port| format!("127.0.0.1:{port}");
         let [api, grpc, http] = [self.listen, self.otlp_grpc, self.otlp_http].map(address);

@@ -61,17 +61,49 @@ impl Service {
     /// # Errors
     /// Its language is missing or it does not come up.
     pub fn start(folder: &Path, language: Language, upstream: u16, files: &Path) -> anyhow::Result<Self> {
+        Self::start_with(folder, language, upstream, files, None)
+    }
+
+    /// The same with its spans exported by OpenTelemetry's SDK to this URL, over HTTP.
+    ///
+    /// # Errors
+    /// As [`Service::start`], or the SDK is missing.
+    pub fn start_traced(
+        folder: &Path,
+        language: Language,
+        upstream: u16,
+        files: &Path,
+        otlp: &str,
+    ) -> anyhow::Result<Self> {
+        Self::start_with(folder, language, upstream, files, Some(otlp))
+    }
+
+    fn start_with(
+        folder: &Path,
+        language: Language,
+        upstream: u16,
+        files: &Path,
+        otlp: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let path = |name: &str| script("services").join(name).into_os_string();
+        let python = if otlp.is_some() { setup::traced_python().into_os_string() } else { interpreter().into() };
         let (program, arguments) = match language {
-            Language::PythonThreads => (interpreter().into(), vec![path("service.py"), "threads".into()]),
-            Language::PythonLoop => (interpreter().into(), vec![path("service.py"), "asyncio".into()]),
+            Language::PythonThreads => (python, vec![path("service.py"), "threads".into()]),
+            Language::PythonLoop => (python, vec![path("service.py"), "asyncio".into()]),
             Language::Node => {
                 let log = format!("--logfile={}", folder.join("v8.log").display());
                 ("node".into(), NAMED.iter().map(Into::into).chain([log.into(), path("service.js")]).collect())
             }
-            Language::Go => (go(&script("services").join("service.go"), &[])?.into_os_string(), Vec::new()),
+            Language::Go => {
+                let sources = ["service.go", "tracing.go"].map(|name| script("services").join(name));
+                let sources = if otlp.is_some() { &sources[..] } else { &sources[..1] };
+                (compile(sources, &[])?.into_os_string(), Vec::new())
+            }
         };
-        let spawn = Spawn::new(language.name(), program).args(arguments);
+        let mut spawn = Spawn::new(language.name(), program).args(arguments);
+        if let Some(otlp) = otlp {
+            spawn = spawn.env("OTEL_EXPORTER_OTLP_ENDPOINT", otlp);
+        }
         let mut child = spawn.args([upstream.to_string().into(), files.as_os_str().to_owned()]).start(folder)?;
         let line = child.wait_line("listening on ", Duration::from_secs(15))?;
         let port = line.rsplit(' ').next().and_then(|port| port.parse().ok());
@@ -104,13 +136,20 @@ impl Drop for Service {
 /// # Errors
 /// There is no Go, or it does not compile.
 pub fn go(source: &Path, flags: &[&str]) -> anyhow::Result<PathBuf> {
+    compile(&[source.to_path_buf()], flags)
+}
+
+/// The files of one program.
+fn compile(sources: &[PathBuf], flags: &[&str]) -> anyhow::Result<PathBuf> {
     let folder = process::target_dir().join("go");
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-    let name = source.file_stem().context("a Go source has a name")?.to_string_lossy().into_owned();
-    let program = folder.join([&[name.as_str()], flags].concat().join(""));
+    let stem = |source: &PathBuf| Some(source.file_stem()?.to_string_lossy().into_owned());
+    let names: Vec<String> = sources.iter().filter_map(stem).collect();
+    let program = folder.join([names.concat(), flags.concat()].concat());
     let mut command = Command::new(setup::go());
-    command.arg("build").args(flags).arg("-o").arg(&program).arg(source);
-    // Nothing is downloaded: standard library only.
+    command.arg("build").args(flags).arg("-o").arg(&program).args(sources);
+    // Nothing is downloaded: the standard library, and what Debian packages.
+    command.env("GOPATH", "/usr/share/gocode");
     command.env("GOTOOLCHAIN", "local").env("GOPROXY", "off").env("GOCACHE", folder.join("cache"));
     command.env("CGO_ENABLED", "0").env("GO111MODULE", "off").current_dir(&folder);
     program::run(&mut command)?;

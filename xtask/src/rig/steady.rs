@@ -15,13 +15,14 @@ const BOUND: Duration = Duration::from_secs(10);
 pub struct Steady {
     address: SocketAddr,
     stream: Option<BufReader<TcpStream>>,
+    trace: Option<String>,
 }
 
 impl Steady {
     /// To this server; it connects with the first question.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, stream: None }
+        Self { address, stream: None, trace: None }
     }
 
     /// Asks `GET path`, and tells the status. Connects anew if the server closed.
@@ -40,6 +41,17 @@ impl Steady {
         answer.with_context(|| format!("GET http://{}{path}", self.address))
     }
 
+    /// The same within a trace (32 hexadecimal digits), which is told by W3C's header.
+    ///
+    /// # Errors
+    /// As [`Steady::ask`].
+    pub fn ask_within(&mut self, trace: &str, path: &str) -> anyhow::Result<u16> {
+        self.trace = Some(trace.to_owned());
+        let answer = self.ask(path);
+        self.trace = None;
+        answer
+    }
+
     fn exchange(&mut self, path: &str) -> anyhow::Result<u16> {
         let stream = match self.stream.as_mut() {
             Some(stream) => stream,
@@ -49,7 +61,9 @@ impl Steady {
                 self.stream.insert(BufReader::new(stream))
             }
         };
-        write!(stream.get_mut(), "GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address)?;
+        let trace = self.trace.as_ref().map(|trace| format!("traceparent: 00-{trace}-00000000000000ff-01\r\n"));
+        let trace = trace.unwrap_or_default();
+        write!(stream.get_mut(), "GET {path} HTTP/1.1\r\nHost: {}\r\n{trace}\r\n", self.address)?;
         let (mut status, mut length, mut line) = (None, None, String::new());
         loop {
             line.clear();

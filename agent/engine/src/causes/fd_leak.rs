@@ -61,6 +61,7 @@ fn absorb(leak: &mut Leak, other: &Leak) {
     leak.returned = leak.returned.saturating_add(other.returned);
     leak.growing |= other.growing;
     leak.onset = leak.onset.min(other.onset);
+    leak.ambiguity = leak.ambiguity.max(other.ambiguity);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of descriptors, as shares and evidence")]
@@ -82,7 +83,7 @@ fn cause(scene: &Scene<'_>, leak: &Leak, places: usize) -> Cause {
         since: leak.onset.0,
         until: scene.now,
         join: leak.join,
-        ambiguity: 1,
+        ambiguity: leak.ambiguity,
     };
     let live_before = scene.target.fds.before(leak.onset.0).unwrap_or(0);
     let mut all = vec![

@@ -29,6 +29,32 @@ pub(crate) enum OwnerKey {
     Exchange(u64, u32),
 }
 
+/// An owner of orphans.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// When the newest of its orphans was made.
+    made: Nanos,
+    key: OwnerKey,
+    /// The request behind it, and how many there are to choose from.
+    trace: Option<(TraceId, u32)>,
+}
+
+/// The traces behind some owners, oldest first, and how many there are to choose from for each of them at most. Those
+/// that may be others' are left out where there are any that are certain.
+pub(crate) fn traces<'a>(owners: impl Iterator<Item = &'a Known> + Clone) -> (Vec<TraceId>, u32) {
+    let told = owners.filter_map(|known| known.trace);
+    let certain = told.clone().any(|(_, ambiguity)| ambiguity <= 1);
+    let mut all: Vec<TraceId> = Vec::new();
+    let mut most = 1;
+    for (trace, ambiguity) in told.filter(|(_, ambiguity)| !certain || *ambiguity <= 1) {
+        most = most.max(ambiguity);
+        if !all.contains(&trace) {
+            all.push(trace);
+        }
+    }
+    (all, most)
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Fewest(u64);
 
@@ -61,7 +87,7 @@ pub(crate) struct Group {
     /// Some of the orphaned ones' numbers.
     pub(crate) orphans: Vec<i32>,
     pub(crate) oldest_made: Option<Nanos>,
-    pub(crate) owners: Vec<(Nanos, OwnerKey)>,
+    pub(crate) owners: Vec<Known>,
     left: u64,
     reused: u64,
     returned: u64,
@@ -109,18 +135,23 @@ impl Group {
         self.orphans.clear();
     }
 
-    fn remember(&mut self, made: Nanos, owner: OwnerKey) {
-        if let Some(known) = self.owners.iter_mut().find(|known| known.1 == owner) {
-            known.0 = known.0.max(made);
+    fn remember(&mut self, made: Nanos, key: OwnerKey, trace: Option<(TraceId, u32)>) {
+        let fresh = Known { made, key, trace };
+        if let Some(known) = self.owners.iter_mut().find(|known| known.key == key) {
+            known.made = known.made.max(made);
+            // Of one exchange's things the surest tells whose it was.
+            known.trace = [known.trace, trace].into_iter().flatten().min_by_key(|(_, ambiguity)| *ambiguity);
         } else if self.owners.len() < OWNERS {
-            self.owners.push((made, owner));
-        } else if let Some(oldest) = self.owners.iter_mut().min_by_key(|known| known.0).filter(|known| known.0 < made) {
-            *oldest = (made, owner);
+            self.owners.push(fresh);
+        } else if let Some(oldest) =
+            self.owners.iter_mut().min_by_key(|known| known.made).filter(|known| known.made < made)
+        {
+            *oldest = fresh;
         }
     }
 
     fn close(&mut self, at: Nanos) {
-        self.owners.sort_by_key(|known| known.0);
+        self.owners.sort_by_key(|known| known.made);
         let kept = self.left + self.orphaned;
         if kept == 0 && self.history.is_none() {
             return;
@@ -159,6 +190,8 @@ pub(crate) struct Leak {
     pub(crate) onset: (Nanos, Nanos),
     /// Traces, newest last.
     pub(crate) traces: Vec<TraceId>,
+    /// How many requests there are to choose from for each of them at most; 1: they are certain.
+    pub(crate) ambiguity: u32,
 }
 
 /// All groups of one process.
@@ -204,8 +237,16 @@ impl Groups {
         place
     }
 
-    /// Counts one thing held; `end` is its owner's end where that is known.
-    pub(crate) fn count(&mut self, item: &Holding, standing: Standing, made: Nanos, end: Option<Nanos>, cap: usize) {
+    /// Counts one thing held; `end` is its owner's end where that is known, `behind` the request whose span says that
+    /// it made it, and how many there are to choose from.
+    pub(crate) fn count(
+        &mut self,
+        item: &Holding,
+        standing: Standing,
+        (made, end): (Nanos, Option<Nanos>),
+        behind: Option<(TraceId, u32)>,
+        cap: usize,
+    ) {
         let place = self.place(item.kind, item.site, cap);
         let group = &mut self.all[place];
         group.live += 1;
@@ -228,7 +269,7 @@ impl Groups {
                 let key = item.owner.trace.map(OwnerKey::Trace);
                 let key = key.or(item.owner.connection.map(|(key, exchange)| OwnerKey::Exchange(key, exchange)));
                 if let Some(key) = key {
-                    group.remember(made, key);
+                    group.remember(made, key, item.owner.trace.map(|trace| (trace, 1)).or(behind));
                 }
             }
         }
@@ -295,13 +336,13 @@ impl Groups {
         let first = groups().next()?;
         let sum = |count: fn(&Group) -> u64| groups().map(count).sum::<u64>();
         let (orphaned, reused) = (sum(|group| group.orphaned), sum(|group| group.reused));
-        let mut owners: Vec<(Nanos, OwnerKey)> = Vec::new();
+        let mut owners: Vec<Known> = Vec::new();
         for known in groups().flat_map(|group| group.owners.iter().copied()) {
-            if owners.iter().all(|other| other.1 != known.1) {
+            if owners.iter().all(|other| other.key != known.key) {
                 owners.push(known);
             }
         }
-        owners.sort_by_key(|known| known.0);
+        owners.sort_by_key(|known| known.made);
         let kept = sum(|group| group.left + group.orphaned);
         let fresh = groups().any(|group| group.peak > 0 && at.saturating_sub(group.peak_at) <= GROWTH_FRESH);
         let growing = fresh
@@ -316,9 +357,7 @@ impl Groups {
         let mut joins = JoinCount::default();
         groups().for_each(|group| joins.merge(&group.joins));
         let onset = groups().map(|group| (group.first_made, group.first_ended)).min().unwrap_or_default();
-        let traces =
-            owners.iter().filter_map(|known| if let OwnerKey::Trace(trace) = known.1 { Some(trace) } else { None });
-        let traces: Vec<TraceId> = traces.collect();
+        let (traces, ambiguity) = traces(owners[owners.len().saturating_sub(OWNERS)..].iter());
         Some(Leak {
             kind: first.kind,
             site: first.site,
@@ -329,7 +368,8 @@ impl Groups {
             growing,
             join: joins.commonest(),
             onset,
-            traces: traces[traces.len().saturating_sub(OWNERS)..].to_vec(),
+            traces,
+            ambiguity,
         })
     }
 }

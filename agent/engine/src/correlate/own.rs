@@ -12,11 +12,12 @@ mod again;
 
 use super::{
     OrphanConfig,
-    ends::{Ends, Fate},
+    ends::{Claim, Ends, Fate},
     group::{Groups, Leak, Standing},
     is_kept_on_purpose,
     own::again::Again,
     quick::{Quick, QuickMap},
+    requests::Requests,
 };
 use crate::{
     config::Caps,
@@ -48,6 +49,8 @@ struct Held {
     join: Join,
     /// There is a [`Past`] of it.
     has_past: bool,
+    /// Its maker had it for a request that was seen to run then.
+    claimed: bool,
 }
 
 /// What has happened to a thing since it was made; of most nothing has.
@@ -120,7 +123,7 @@ impl Ownership {
         &mut self,
         told: &Holdings,
         at: Nanos,
-        ends: &Ends,
+        (ends, requests): (&Ends, &Requests),
         config: &OrphanConfig,
         caps: &Caps,
     ) -> bool {
@@ -144,12 +147,12 @@ impl Ownership {
         for (place, item) in items.iter().enumerate() {
             let made = item.made.unwrap_or(at).min(at);
             if !has_owner(&item.owner) || is_kept_on_purpose(item.kind) {
-                self.groups.count(item, Standing::Held, made, None, caps.groups);
+                self.groups.count(item, Standing::Held, (made, None), None, caps.groups);
                 continue;
             }
             let (made, past) = self.follow(item, made, at, ends, config);
             if past.ended == NEVER {
-                self.groups.count(item, Standing::Held, made, None, caps.groups);
+                self.groups.count(item, Standing::Held, (made, None), None, caps.groups);
                 continue;
             }
             if past.idle_since().is_some() {
@@ -161,11 +164,12 @@ impl Ownership {
         for item in ended.iter().map(|place| &items[*place]) {
             let (standing, made, ended) = self.judge(item, at, config);
             self.orphaned += u64::from(standing == Standing::Orphaned);
-            self.groups.count(item, standing, made, ended, caps.groups);
+            let behind = if standing == Standing::Orphaned { requests.behind(item.key, at) } else { None };
+            self.groups.count(item, standing, (made, ended), behind, caps.groups);
         }
         self.ended = ended;
         for item in rest {
-            self.groups.count(item, Standing::Held, at, None, caps.groups);
+            self.groups.count(item, Standing::Held, (at, None), None, caps.groups);
         }
         self.give_back(rest.is_empty());
         self.live = told.items.len() as u64;
@@ -186,7 +190,7 @@ impl Ownership {
         let since = self.at.unwrap_or(at);
         let (use_mark, owner) = (short(item.use_mark), identity(&item.owner));
         let (site, kind, join, round) = (item.site, item.kind, item.owner.join, self.round);
-        let fresh = Held { made, site, use_mark, owner, round, kind, join, has_past: false };
+        let fresh = Held { made, site, use_mark, owner, round, kind, join, has_past: false, claimed: false };
         let held = self.held.entry(item.key).or_insert(fresh);
         let before = if held.has_past { self.past.get(&item.key).copied() } else { None }.unwrap_or(Past::NONE);
         let mut past = before;
@@ -198,8 +202,17 @@ impl Ownership {
             (past.ended, past.overtaken) = (NEVER, NEVER);
         }
         let made = held.made;
-        *held = Held { made, has_past: held.has_past, ..fresh };
-        if past.ended == NEVER {
+        *held = Held { made, has_past: held.has_past, claimed: held.claimed && held.owner == owner, ..fresh };
+        let lent = item.owner.trace.filter(|_| item.owner.lent);
+        if let Some(trace) = lent.filter(|_| past.ended == NEVER) {
+            self.work += 2;
+            match ends.claim(&trace, made, held.claimed, at) {
+                Claim::Open => held.claimed = true,
+                Claim::Ended(end) => past.ended = end.min(at),
+                // Nobody knows, or it was made after the request: nobody's.
+                Claim::None => {}
+            }
+        } else if past.ended == NEVER {
             self.work += 2;
             let known = (&self.connections, &self.parents, self.unfollowed == 0, &self.again);
             past.ended = end_of_owner(item, (made, &mut past.overtaken), at, ends, config, known).unwrap_or(NEVER);
@@ -300,7 +313,7 @@ fn identity(owner: &Owner) -> u32 {
     if let Some((key, exchange)) = owner.connection {
         (key, exchange).hash(&mut hash);
     }
-    hash.word(u64::from(owner.join as u8) + 1);
+    hash.word(u64::from(owner.join as u8) + 1 + (u64::from(owner.lent) << 8));
     short(hash.finish())
 }
 

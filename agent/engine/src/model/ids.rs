@@ -119,4 +119,33 @@ pub struct Owner {
     /// How the better of the two was found.
     #[serde(default)]
     pub join: Join,
+    /// The trace is that of the thread's creator, which has a claim only while that request runs.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub lent: bool,
+    /// The connection's peer, as a number ([`Peer::number`](super::Caller::number)); 0: unknown. A server connection has
+    /// its own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub peer: u32,
+    /// The thread was made after the connection and has read from no other: it works for nobody else.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub alone: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// On which connection a request came, as its span tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// Who is at the other end, as a number: equal for equal addresses and ports, and for few others; never 0.
+    pub number: u32,
+    /// It is the connection's own end. Else it may be whoever a proxy says it works for.
+    pub certain: bool,
 }

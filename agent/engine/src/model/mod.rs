@@ -19,7 +19,7 @@ mod view;
 
 pub use connections::{ConnectionCounts, ConnectionSeen, Connections, IDLE, TROUBLE, TcpState};
 pub use host::{HostItem, HostLook, HostScope, HostSignal, HostView};
-pub use ids::{Join, Nanos, Owner, Pid, SiteId, SpanId, TraceId};
+pub use ids::{Caller, Join, Nanos, Owner, Pid, SiteId, SpanId, TraceId};
 pub use incident::{
     ActionTaken, Cause, CauseKind, Connection, Evidence, Forecast, Incident, IncidentId, Layer, Severity, ThreadRef,
     Times, Trigger, TriggerKind, Verdict,

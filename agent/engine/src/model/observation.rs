@@ -1,7 +1,7 @@
 //! What the agent learns. Variants are shapes, not probes: a new probe returns one of these.
 
 use super::{
-    ActuatorKind, Blocked, Call, Connections, CpuTime, HostLook, Join, LockWait, LoopInstance, LoopTime, Nanos,
+    ActuatorKind, Blocked, Call, Caller, Connections, CpuTime, HostLook, Join, LockWait, LoopInstance, LoopTime, Nanos,
     OomKill, Owner, Pages, Pid, SiteId, SpanId, Stall, TaskGroups, TcpLook, Threads, TraceId,
 };
 use serde::{Deserialize, Serialize};
@@ -142,6 +142,12 @@ pub struct Request {
     pub failed: bool,
     /// How many requests this sampled one stands for (1 without sampling).
     pub weight: f64,
+    /// On which connection it came, where the span tells.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub peer: Option<Caller>,
+    /// The span tells a protocol that carries one request at a time on a connection (HTTP/1).
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub serial: bool,
 }
 
 /// What a resource counts.

@@ -111,6 +111,9 @@ pub struct SiteView {
     pub oldest_seconds: f64,
     /// Traces of the orphaned ones; at most 16.
     pub traces: Vec<TraceId>,
+    /// How many requests there are to choose from for each of these at most; 1: they are certain.
+    #[serde(default)]
+    pub ambiguity: u32,
     /// Descriptors of orphaned ones; at most 16.
     #[serde(default)]
     pub orphans: Vec<i32>,

@@ -149,6 +149,8 @@ mod tests {
             status: Some(200),
             failed: true,
             weight: 1.0,
+            peer: None,
+            serial: false,
         };
         let by_status = Good { status: Some((Compare::Less, 500)), ..Good::default() };
         let by_first_byte = Good { first_byte: Some((Compare::LessOrEqual, SECOND)), ..Good::default() };

@@ -252,6 +252,8 @@ mod tests {
                 status: Some(status),
                 failed: n >= good,
                 weight: 1.0,
+                peer: None,
+                serial: false,
             };
             track.request(&request, ended);
         }

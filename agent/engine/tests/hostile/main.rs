@@ -10,9 +10,9 @@ use snowshed_engine::{
     Engine,
     config::{Caps, EngineConfig},
     model::{
-        Acted, ActuatorKind, Call, CallKind, Holding, HoldingKind, Holdings, Incident, Join, Level, LoopInstance,
-        LoopTime, Lost, Nanos, Observation, OpenRequest, OpenRequests, Output, Owner, ProcessExit, ProcessSeen,
-        Request, Resource, Retransmit, SiteId, SpanId, Spent, Stall, TraceId, View, WaitCall,
+        Acted, ActuatorKind, Call, CallKind, Caller, Holding, HoldingKind, Holdings, Incident, Join, Level,
+        LoopInstance, LoopTime, Lost, Nanos, Observation, OpenRequest, OpenRequests, Output, Owner, ProcessExit,
+        ProcessSeen, Request, Resource, Retransmit, SiteId, SpanId, Spent, Stall, TraceId, View, WaitCall,
     },
     slo,
 };
@@ -84,10 +84,15 @@ impl Random {
             [usize::try_from(self.below(5)).unwrap()]
     }
 
+    fn peer(&mut self) -> u32 {
+        u32::try_from(self.below(40)).unwrap()
+    }
+
     fn holding(&mut self, now: Nanos) -> Holding {
         let trace = self.chance(2).then(|| self.trace());
         let connection = self.chance(2).then(|| (self.below(60), u32::try_from(self.below(4)).unwrap()));
-        let owner = Owner { trace, connection, join: self.join() };
+        let join = self.join();
+        let owner = Owner { trace, connection, join, lent: self.chance(3), peer: self.peer(), alone: self.chance(2) };
         Holding {
             key: self.below(400),
             number: i32::try_from(self.below(4_000)).unwrap() - 10,
@@ -137,6 +142,8 @@ impl Random {
                 status: self.chance(2).then(|| u16::try_from(self.below(65_536)).unwrap()),
                 failed: self.chance(2),
                 weight: [1.0, 0.0, -1.0, f64::NAN, f64::INFINITY, 1e300][usize::try_from(self.below(6)).unwrap()],
+                peer: self.chance(2).then(|| self.peer()).map(|number| Caller { number, certain: self.chance(2) }),
+                serial: self.chance(2),
             }),
             3 => {
                 let open = |random: &mut Self| OpenRequest { trace: random.trace(), route: random.text(), since: 0 };

@@ -100,7 +100,11 @@ impl Service {
 
     /// Something is made for request `n`.
     pub(crate) fn hold_for(&mut self, n: u64, kind: HoldingKind, site: u64) -> u64 {
-        self.hold(kind, SiteId(site), Owner { trace: Some(trace(n)), connection: None, join: Join::ThreadContext })
+        self.hold(
+            kind,
+            SiteId(site),
+            Owner { trace: Some(trace(n)), connection: None, join: Join::ThreadContext, ..Owner::default() },
+        )
     }
 
     /// Something is used.
@@ -141,7 +145,7 @@ impl Service {
 
     /// A child process holds `count` pipe ends, made for a connection of this one.
     pub(crate) fn lend(&mut self, pid: u32, connection: u64, count: u64) {
-        let owner = Owner { trace: None, connection: Some((connection, 0)), join: Join::Socket };
+        let owner = Owner { trace: None, connection: Some((connection, 0)), join: Join::Socket, ..Owner::default() };
         let item = |key| Holding {
             key,
             number: 3,
@@ -184,6 +188,8 @@ impl Service {
             status: Some(status),
             failed: status >= 500,
             weight: 1.0,
+            peer: None,
+            serial: false,
         }));
     }
 

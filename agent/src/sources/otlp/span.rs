@@ -11,6 +11,8 @@ use opentelemetry_proto::tonic::{
 };
 use snowshed_engine::model::{Call, Pid, Request, SpanId, TraceId};
 
+mod connection;
+
 /// The most that one sampled span may stand for.
 const WEIGHT: f64 = 1e6;
 
@@ -94,6 +96,9 @@ pub(super) fn map(span: &Span, from: &Resource, pid: Option<Pid>, clock: &Clock)
         status,
         failed,
         weight,
+        // Of a client's span the peer is whom it called.
+        peer: if span.kind == SpanKind::Server as i32 { connection::peer(attributes) } else { None },
+        serial: connection::is_serial(attributes),
     })
 }
 

@@ -3,12 +3,12 @@
 
 use crate::{
     kernel::{
-        TaskFile, Watched, context, count, divisor, file_of, holder, load, offset, peek, sampled, stack,
+        TaskFile, Watched, count, divisor, file_of, holder, load, offset, origin as origins, peek, sampled, stack,
         storage::TASKS, targets, watched,
     },
     wire::{
-        ConnectionRecord, Counter, FdRecord, FileOrigin, SAMPLE_CONNECTIONS, SAMPLE_FD, VIA_ACCEPT, VIA_EXISTING,
-        VIA_OPEN,
+        ALONE, ConnectionRecord, Counter, FdRecord, FileOrigin, SAMPLE_CONNECTIONS, SAMPLE_FD, VIA_ACCEPT,
+        VIA_EXISTING, VIA_OPEN, short_peer,
     },
 };
 use aya_ebpf::{
@@ -98,13 +98,14 @@ fn remember(thread: Watched, fd: i64, via: u16) {
     let whole = via == VIA_OPEN && sampled(SAMPLE_FD);
     if whole {
         // A connection belongs to whom it will serve, not to the thread that happened to accept it.
-        let (context, join) = context::of_current(thread.target());
+        // SAFETY: the thread is the current one, and its task is trusted.
+        let (context, join) = unsafe { origins::of_current(thread.task, thread.target()) };
         (origin.context, origin.join) = (context, join as u16);
-        // SAFETY: the thread's task is trusted.
+        // SAFETY: as above.
         if let Some(task) = unsafe { TASKS.get(thread.task, false) } {
             origin.connection = task.connection;
             origin.connection_made = task.connection_made;
-            origin.exchange = task.exchange as u32;
+            (origin.exchange, origin.written) = (task.exchange as u32, (task.exchange >> 32) as u32);
         }
     }
     count(if keep(file, origin) { Counter::Files } else { Counter::FilesLost });
@@ -191,7 +192,7 @@ pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
             Some(origin) => {
                 // What was written since the last read answered that: now another exchange begins.
                 if (*origin).exchange == 0 || (*origin).written != written {
-                    (*origin).exchange = (*origin).exchange.saturating_add(1);
+                    (*origin).exchange = (*origin).exchange.wrapping_add(1) & !ALONE;
                     (*origin).written = written;
                 }
                 ((*origin).made, (*origin).exchange)
@@ -213,9 +214,16 @@ pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
             }
         };
         if let Some(task) = TASKS.get(thread.task, true) {
+            if task.connection == file && task.connection_made == made {
+                task.exchange = task.exchange & (!0 << 32 | ALONE as u64) | exchange as u64;
+                return 0;
+            }
+            let alone = if task.connection == 0 && origins::made(thread.task) > made { ALONE } else { 0 };
+            let family: u16 = load(sk, offset!(sk_family));
+            let peer = short_peer(sockets::peer(sk as u64, family));
             task.connection = file;
             task.connection_made = made;
-            task.exchange = exchange as u64;
+            task.exchange = (peer as u64) << 32 | (exchange | alone) as u64;
         }
     }
     0

@@ -7,7 +7,7 @@
 use super::{S_IFMT, S_IFSOCK};
 use crate::{
     kernel::{TaskFile, is_there, load, offset, peek, targets},
-    wire::{ConnectionRecord, UNIX_NAME, UnixRecord},
+    wire::{ConnectionRecord, UNIX_NAME, UnixRecord, peer_v4, peer_v6},
 };
 use aya_ebpf::helpers::{
     bpf_ktime_get_ns,
@@ -32,16 +32,12 @@ pub fn peer(sk: u64, family: u16) -> u64 {
     match family {
         AF_INET | AF_INET6 => {
             let port: u16 = peek(sk + offset!(sk_dport) as u64);
-            if port == 0 {
-                return 0;
-            }
-            let host: u64 = if family == AF_INET {
-                peek::<u32>(sk + offset!(sk_daddr) as u64) as u64
+            if family == AF_INET {
+                peer_v4(peek(sk + offset!(sk_daddr) as u64), port)
             } else {
                 let address = sk + offset!(sk_v6_daddr) as u64;
-                peek::<u64>(address) ^ peek::<u64>(address + 8).rotate_left(13)
-            };
-            host ^ (port as u64) << 48
+                peer_v6([peek(address), peek(address + 8)], port)
+            }
         }
         // The name's place: whoever listens shares it with the connections made to it.
         AF_UNIX => {

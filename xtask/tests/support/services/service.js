@@ -1,7 +1,7 @@
 // A small service as found in the wild, on Node's own HTTP server, with its faults switched by the path.
 //
 // usage: node service.js UPSTREAM_PORT FOLDER      (prints "listening on PORT")
-// The paths are those of service.py.
+// The paths are those of service.py; with OTEL_EXPORTER_OTLP_ENDPOINT it exports spans.
 'use strict';
 const { spawn } = require('node:child_process');
 const fs = require('node:fs');
@@ -82,8 +82,10 @@ function cache(name, done) {
 }
 
 const work = { file, temp, pipe, body };
+const traced = process.env.OTEL_EXPORTER_OTLP_ENDPOINT ? require('./tracing.js').request : () => {};
 
 const server = http.createServer((request, response) => {
+  traced(request, response);
   const [, kind, what] = request.url.split('/');
   const done = (text) => response.end(text);
   if (kind === 'fine' || kind === 'leak') work[what](kind === 'leak', done);

@@ -4,11 +4,12 @@ usage: service.py threads|asyncio UPSTREAM_PORT FOLDER      (prints "listening o
 
 /fine/WHAT does something properly, /leak/WHAT forgets to close what it made for the request:
 file (its settings), temp (a temporary file), pipe (the output of a child), body (an answer of the upstream, unread).
-/cache/N reads the N-th file of the folder through a cache of open files, /pool asks the upstream over kept connections.
+With OTEL_EXPORTER_OTLP_ENDPOINT it exports spans. /cache/N reads the N-th file of the folder through a cache of open files, /pool asks the upstream over kept connections.
 """
 
 import asyncio
 import collections
+import contextlib
 import http.client
 import http.server
 import os
@@ -83,6 +84,15 @@ def cache(name):
         return os.pread(CACHED[name].fileno(), 100, 0)
 
 
+def request(headers, path, client):
+    return contextlib.nullcontext()
+
+
+if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+    import tracing
+
+    request = tracing.install(MODE)
+
 WORK = {"file": file, "temp": temp, "pipe": pipe, "body": body}
 
 
@@ -102,11 +112,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        text = answer(self.path)
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
+        with request(dict(self.headers), self.path, self.client_address):
+            text = answer(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
 
     def log_message(self, *_):
         pass
@@ -115,11 +126,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 async def converse(reader, writer):
     try:
         while line := await reader.readline():
-            while (await reader.readline()).strip():
-                pass
-            text = answer(line.split()[1].decode())
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
-            await writer.drain()
+            headers, path = {}, line.split()[1].decode()
+            while header := (await reader.readline()).strip():
+                name, _, value = header.decode().partition(":")
+                headers[name.lower()] = value.strip()
+            with request(headers, path, writer.get_extra_info("peername")):
+                text = answer(path)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
+                await writer.drain()
     except ConnectionError:
         pass
     writer.close()

@@ -3,12 +3,15 @@
 use super::*;
 use crate::model::{OpenRequests, Owner, Resource, SiteId, TraceId};
 
+mod lent;
+
 const SITE: SiteId = SiteId(7);
 
 /// Snapshots of one process, one second apart.
 struct Process {
     own: Ownership,
     ends: Ends,
+    requests: Requests,
     items: Vec<Holding>,
     config: OrphanConfig,
     caps: Caps,
@@ -17,7 +20,14 @@ struct Process {
 impl Process {
     fn new() -> Self {
         let (config, caps) = (OrphanConfig::default(), Caps::default());
-        Self { own: Ownership::default(), ends: Ends::default(), items: Vec::new(), config, caps }
+        Self {
+            own: Ownership::default(),
+            ends: Ends::default(),
+            requests: Requests::default(),
+            items: Vec::new(),
+            config,
+            caps,
+        }
     }
 
     fn open(&mut self, second: u64, kind: HoldingKind, trace: Option<u64>, connection: Option<(u64, u32)>) -> u64 {
@@ -25,7 +35,7 @@ impl Process {
         let trace = trace.map(|n| TraceId(u128::from(n).to_be_bytes()));
         let join = if trace.is_some() { Join::ThreadContext } else { Join::Socket };
         let join = if trace.is_none() && connection.is_none() { Join::None } else { join };
-        let owner = Owner { trace, connection, join };
+        let owner = Owner { trace, connection, join, ..Owner::default() };
         let made = Some(second * SECOND);
         let (use_mark, exchanges, leads_to, maker) = (0, 0, 0, 0);
         self.items.push(Holding {
@@ -48,7 +58,7 @@ impl Process {
     }
 
     fn span(&mut self, trace: u64, second: u64) {
-        self.ends.span(TraceId(u128::from(trace).to_be_bytes()), second * SECOND, 64);
+        self.ends.span(TraceId(u128::from(trace).to_be_bytes()), (0, second * SECOND), 64);
     }
 
     fn report_nothing_open(&mut self, second: u64) {
@@ -61,7 +71,7 @@ impl Process {
     fn snapshot(&mut self, second: u64) -> u64 {
         let (at, items) = (second * SECOND, self.items.clone());
         let told = Holdings { pid: 1, at, resource: Resource::Fds, limit: Some(512), items };
-        assert!(self.own.snapshot(&told, at, &self.ends, &self.config, &self.caps));
+        assert!(self.own.snapshot(&told, at, (&self.ends, &self.requests), &self.config, &self.caps));
         self.own.orphaned
     }
 }

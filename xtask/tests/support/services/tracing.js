@@ -1,0 +1,31 @@
+// Spans of the service's requests by OpenTelemetry's SDK, sent as OTEL_EXPORTER_OTLP_ENDPOINT says.
+'use strict';
+const { SpanKind, propagation, ROOT_CONTEXT } = require('@opentelemetry/api');
+const { OTLPTraceExporter } = require('@opentelemetry/exporter-trace-otlp-http');
+const { resourceFromAttributes } = require('@opentelemetry/resources');
+const { BatchSpanProcessor, NodeTracerProvider } = require('@opentelemetry/sdk-trace-node');
+
+const provider = new NodeTracerProvider({
+  resource: resourceFromAttributes({ 'service.name': 'node', 'process.pid': process.pid }),
+  spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())],
+});
+provider.register();
+const tracer = provider.getTracer('service');
+
+// The span of a request; it ends with the answer.
+exports.request = (request, response) => {
+  const span = tracer.startSpan(
+    `GET ${request.url}`,
+    {
+      kind: SpanKind.SERVER,
+      attributes: {
+        'http.request.method': 'GET',
+        'network.peer.address': request.socket.remoteAddress,
+        'network.peer.port': request.socket.remotePort,
+        'network.protocol.version': request.httpVersion,
+      },
+    },
+    propagation.extract(ROOT_CONTEXT, request.headers),
+  );
+  response.on('close', () => span.end());
+};
