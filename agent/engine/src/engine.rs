@@ -14,7 +14,7 @@ use crate::{
     fallen::Fallen,
     host::Shortages,
     incident::Ledger,
-    model::{Acted, Incident, Lost, Nanos, Observation, Output, Pid, ProcessExit, ProcessSeen, View},
+    model::{Acted, Lost, Nanos, Observation, Output, Pid, ProcessExit, ProcessSeen, View},
     once::Once,
     slo::state::{Burn, SloTrack},
     target::Target,

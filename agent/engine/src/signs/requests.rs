@@ -133,6 +133,9 @@ mod tests {
             status: Some(status),
             failed: false,
             weight: 1.0,
+            span: None,
+            peer: None,
+            serial: false,
         }
     }
 

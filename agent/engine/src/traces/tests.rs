@@ -15,7 +15,7 @@ fn who(pid: Pid) -> Who<'static> {
 }
 
 fn held(n: u64, number: i32, made: Nanos, join: Join) -> Holding {
-    let owner = Owner { trace: Some(trace(n)), connection: None, join };
+    let owner = Owner { trace: Some(trace(n)), join, ..Owner::default() };
     Holding {
         key: made,
         number,
@@ -47,6 +47,8 @@ fn request(n: u64, ended: Nanos) -> Request {
         status: Some(200),
         failed: false,
         weight: 1.0,
+        peer: None,
+        serial: false,
     }
 }
 

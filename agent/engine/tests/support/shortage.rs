@@ -102,6 +102,9 @@ impl Seen {
                 status: Some(step.status),
                 failed: step.status >= 500,
                 weight: 1.0,
+                span: None,
+                peer: None,
+                serial: false,
             }));
         }
         if step.network {

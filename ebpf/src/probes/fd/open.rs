@@ -203,7 +203,7 @@ fn direct(lines: impl std::io::BufRead) -> DirectFds {
 }
 
 /// Address and inode of each file that the last look found, by number.
-pub(super) fn files(look: &Look<'_>) -> HashMap<i32, (u64, u64)> {
+pub(super) fn files(look: &crate::probes::Look<'_>) -> std::collections::HashMap<i32, (u64, u64)> {
     let number = |fd| i32::try_from(fd).unwrap_or(i32::MAX);
     super::connections::records(look.buffer).map(|(record, _)| (number(record.fd), (record.file, record.ino))).collect()
 }

@@ -68,6 +68,7 @@ impl Process {
             status: None,
             failed: false,
             weight: 1.0,
+            span: None,
             peer: peer.map(|(number, certain)| Caller { number, certain }),
             serial,
         };

@@ -5,7 +5,6 @@
 //! sense is nobody; `client.*`, which a proxy may have set, is never certain.
 
 use super::Attributes;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
 use snowshed_engine::model::Caller;
 use std::net::{IpAddr, SocketAddr};
 
@@ -42,7 +41,7 @@ pub(super) fn is_serial(attributes: Attributes<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value};
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 
     fn attributes(pairs: &[(&str, &str)]) -> Vec<KeyValue> {
         let value = |text: &str| Some(AnyValue { value: Some(Value::StringValue(text.into())) });
@@ -57,7 +56,7 @@ mod tests {
         let wanted = snowshed_ebpf::peer_number("10.0.0.7:4711".parse().unwrap());
         for (address, port, certain) in NAMES {
             for form in ["10.0.0.7", "::ffff:10.0.0.7", "[::ffff:10.0.0.7]"] {
-                let told = peer(&attributes(&[(address, form), (port, "4711")]));
+                let told = peer(Attributes(&attributes(&[(address, form), (port, "4711")])));
                 assert_eq!(told, Some(Caller { number: wanted, certain }), "{address} {form}");
             }
         }
@@ -66,10 +65,10 @@ mod tests {
     #[test]
     fn the_connections_own_end_is_preferred_to_what_a_proxy_says() {
         let both = [("client.address", "192.0.2.1"), ("client.port", "1"), ("network.peer.address", "10.0.0.7")];
-        let told = peer(&attributes(&[&both[..], &[("network.peer.port", "4711")]].concat())).unwrap();
+        let told = peer(Attributes(&attributes(&[&both[..], &[("network.peer.port", "4711")]].concat()))).unwrap();
         assert!(told.certain);
         assert_eq!(told.number, snowshed_ebpf::peer_number("10.0.0.7:4711".parse().unwrap()));
-        assert!(!peer(&attributes(&both)).unwrap().certain, "an address without a port is no connection");
+        assert!(!peer(Attributes(&attributes(&both))).unwrap().certain, "an address without a port is no connection");
     }
 
     #[test]
@@ -78,18 +77,23 @@ mod tests {
         for (address, port) in
             [("example.org", "80"), ("10.0.0.7", "0"), ("10.0.0.7", "65536"), ("", "80"), (&long, &long)]
         {
-            assert_eq!(peer(&attributes(&[("network.peer.address", address), ("network.peer.port", port)])), None);
+            assert_eq!(
+                peer(Attributes(&attributes(&[("network.peer.address", address), ("network.peer.port", port)]))),
+                None
+            );
         }
     }
 
     #[test]
     fn only_what_says_that_it_is_http_1_is_serial() {
-        let serial = |key, value| is_serial(&attributes(&[(key, value)]));
+        let serial = |key, value| is_serial(Attributes(&attributes(&[(key, value)])));
         assert!(
             serial("network.protocol.version", "1.1")
                 && serial("http.flavor", "1.0")
                 && serial("http.flavor", "HTTP/1.1")
         );
-        assert!(!serial("network.protocol.version", "2") && !serial("http.flavor", "2.0") && !is_serial(&[]));
+        assert!(
+            !serial("network.protocol.version", "2") && !serial("http.flavor", "2.0") && !is_serial(Attributes(&[]))
+        );
     }
 }
