@@ -10,9 +10,9 @@
 mod seen;
 #[allow(dead_code, reason = "other suites use the rest")]
 mod victim;
+mod whole;
 
 use seen::wait;
-use snowshed_ebpf::{Options, Session};
 use snowshed_engine::model::{HostScope, HostSignal, Observation, Resource};
 use std::{
     ffi::CString,
@@ -114,7 +114,7 @@ fn a_kill_for_lack_of_memory_in_a_cgroup_is_seen_with_its_limit() {
     victim.expect("ready");
     let pid = victim.pid();
     fs::write(group.0.join("cgroup.procs"), pid.to_string()).unwrap();
-    let mut session = Session::start(Options::default());
+    let mut session = whole::start();
     session.add_target(pid).unwrap();
     victim.go_on();
     let told = wait(&mut session, "the cgroup's level", |seen| match seen {

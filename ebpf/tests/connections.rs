@@ -7,8 +7,9 @@
 
 #[allow(dead_code, reason = "shared with the other suites, which use the rest")]
 mod victim;
+mod whole;
 
-use snowshed_ebpf::{OpenFd, Options, Session};
+use snowshed_ebpf::{OpenFd, Session};
 use snowshed_engine::model::{Connections, HoldingKind, Observation, TcpState};
 use std::{
     collections::BTreeMap,
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 fn start(pid: u32) -> Session {
     // SAFETY: no arguments, cannot fail.
     assert_eq!(unsafe { libc::geteuid() }, 0, "these tests attach kernel programs: run them as root");
-    let mut session = Session::start(Options::default());
+    let mut session = whole::start();
     session.add_target(pid).unwrap();
     let fd = session.status().into_iter().find(|probe| probe.name == "fd").unwrap();
     assert!(!fd.reason.contains("Unix"), "{}", fd.reason);

@@ -10,9 +10,10 @@
 mod built;
 #[allow(dead_code, reason = "shared with other suites, which use the rest")]
 mod victim;
+mod whole;
 
 use built::Built;
-use snowshed_ebpf::{ContextStatus, OpenFd, Options, Session};
+use snowshed_ebpf::{ContextStatus, OpenFd, Session};
 use snowshed_engine::model::{Join, Observation, Pid};
 use std::{
     path::Path,
@@ -28,7 +29,7 @@ const FILES: usize = 40;
 fn session() -> Session {
     // SAFETY: no arguments, cannot fail.
     assert_eq!(unsafe { libc::geteuid() }, 0, "these tests attach kernel programs: run them as root");
-    Session::start(Options::default())
+    whole::start()
 }
 
 /// Polls until something holds.

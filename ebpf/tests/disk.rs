@@ -8,9 +8,9 @@
 mod seen;
 #[allow(dead_code, reason = "shared with the other suites of this crate")]
 mod victim;
+mod whole;
 
 use seen::wait;
-use snowshed_ebpf::{Options, Session};
 use snowshed_engine::model::Observation;
 use std::{
     ffi::CString,
@@ -128,7 +128,7 @@ fn a_thread_that_waits_for_a_device_is_told_with_device_place_and_function() {
     let victim = Victim::run(Command::new(disk.program()).arg(&disk.device));
     victim.expect("ready");
     fs::write(throttle.0.join("cgroup.procs"), victim.pid().to_string()).unwrap();
-    let mut session = Session::start(Options::default());
+    let mut session = whole::start();
     session.add_target(victim.pid()).unwrap();
     victim.go_on();
     let blocked = wait(&mut session, "a thread that a disk blocks, with its place", |seen| match seen {

@@ -7,8 +7,9 @@
 
 #[allow(dead_code, reason = "shared with the other suites, which use the rest")]
 mod victim;
+mod whole;
 
-use snowshed_ebpf::{Options, Session};
+use snowshed_ebpf::Session;
 use snowshed_engine::model::{Holding, HoldingKind, Holdings, Join, Observation};
 use std::{
     collections::BTreeMap,
@@ -99,7 +100,7 @@ fn assert_equals_proc(view: &Holdings, pid: u32) {
 fn start(pid: u32) -> Session {
     // SAFETY: no arguments, cannot fail.
     assert_eq!(unsafe { libc::geteuid() }, 0, "these tests attach kernel programs: run them as root");
-    let mut session = Session::start(Options::default());
+    let mut session = whole::start();
     session.set_stack_rate(100_000);
     session.add_target(pid).unwrap();
     // Once, so that ports and tables are known.

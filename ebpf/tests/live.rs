@@ -4,6 +4,7 @@
 
 mod seen;
 mod victim;
+mod whole;
 
 use seen::wait;
 use snowshed_ebpf::{Options, Session, SessionError, Tier};
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn session() -> Session {
     // SAFETY: no arguments, cannot fail.
     assert_eq!(unsafe { libc::geteuid() }, 0, "these tests attach kernel programs: run them as root");
-    let session = Session::start(Options::default());
+    let session = whole::start();
     // In a virtual machine with an older kernel, what it is known to lack is told by whoever started that.
     let known = std::env::var("SNOWSHED_LACKS").unwrap_or_default();
     for probe in session.status().iter().filter(|probe| !known.split(',').any(|known| known == probe.name)) {

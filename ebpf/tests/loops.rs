@@ -7,8 +7,9 @@
 
 #[allow(dead_code, reason = "shared with other suites, which use the rest")]
 mod victim;
+mod whole;
 
-use snowshed_ebpf::{Options, Session, Tier};
+use snowshed_ebpf::{Session, Tier};
 use snowshed_engine::model::{LoopInstance, Observation, Pid, SiteId, Spent, Stall, WaitCall};
 use std::{
     fs,
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn session(pid: Pid) -> Session {
     // SAFETY: no arguments, cannot fail.
     assert_eq!(unsafe { libc::geteuid() }, 0, "these tests attach kernel programs: run them as root");
-    let mut session = Session::start(Options::default());
+    let mut session = whole::start();
     let status = session.status();
     let probe = status.iter().find(|probe| probe.name == "epoll").expect("there is such a probe");
     assert_eq!(probe.tier, Tier::Full, "{} ({})", probe.reason, probe.remedy);

@@ -8,9 +8,10 @@
 mod seen;
 #[allow(dead_code, reason = "other suites use the rest")]
 mod victim;
+mod whole;
 
 use seen::wait;
-use snowshed_ebpf::{Options, Session, Tier};
+use snowshed_ebpf::{Session, Tier};
 use snowshed_engine::model::{Level, Observation, PageKind, Pages, Pid, Resource, SiteId};
 use std::{
     collections::HashMap,
@@ -25,7 +26,7 @@ const MIB: u64 = 1 << 20;
 fn session() -> Session {
     // SAFETY: no arguments, cannot fail.
     assert_eq!(unsafe { libc::geteuid() }, 0, "these tests attach kernel programs: run them as root");
-    let session = Session::start(Options::default());
+    let session = whole::start();
     // A machine of an older kernel says what it is known to lack; anywhere else a lack is a failure.
     let lacks = std::env::var("SNOWSHED_LACKS").unwrap_or_default();
     for probe in session.status().iter().filter(|probe| ["memory", "host"].contains(&probe.name)) {

@@ -6,8 +6,9 @@
 
 #[allow(dead_code, reason = "shared with other suites, which use the rest")]
 mod victim;
+mod whole;
 
-use snowshed_ebpf::{Options, Session};
+use snowshed_ebpf::Session;
 use snowshed_engine::model::{Holding, Join, Pid};
 use std::{
     ffi::CString,
@@ -104,7 +105,7 @@ fn what_another_observer_knows_counts_as_seen_on_a_socket() {
     let victim = Victim::start(program);
     victim.expect("ready");
     let pid = victim.pid();
-    let mut session = Session::start(Options::default());
+    let mut session = whole::start();
     session.add_target(pid).unwrap();
     let make = |session: &mut Session| {
         victim.go_on();

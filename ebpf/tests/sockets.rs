@@ -2,7 +2,9 @@
 //!
 //! Needs root, BPF and Python. Where these are missing the tests fail and say so.
 
-use snowshed_ebpf::{Options, Session};
+mod whole;
+
+use snowshed_ebpf::Session;
 use snowshed_engine::model::{Observation, TcpListener, TcpPeer};
 use std::{
     io::{BufRead, BufReader, Write},
@@ -36,7 +38,7 @@ impl Watched {
             .expect("python3");
         let mut lines = BufReader::new(child.stdout.take().expect("its output"));
         line(&mut lines);
-        let mut session = Session::start(Options::default());
+        let mut session = whole::start();
         session.add_target(child.id()).expect("a target");
         let (peers, listeners) = (Vec::new(), Vec::new());
         let mut watched = Self { child, lines, session, peers, listeners, resent: 0, looks: 0, zero_windows: 0 };

@@ -9,8 +9,9 @@
 mod seen;
 #[allow(dead_code, reason = "shared with other suites, which use the rest")]
 mod victim;
+mod whole;
 
-use snowshed_ebpf::{Frame, Options, Session};
+use snowshed_ebpf::{Frame, Session};
 use snowshed_engine::model::{HoldingKind, Observation, SiteId};
 use std::{
     collections::HashSet,
@@ -50,7 +51,7 @@ fn cc(name: &str, flags: &[&str]) -> PathBuf {
 fn session() -> Session {
     // SAFETY: no arguments, cannot fail.
     assert_eq!(unsafe { libc::geteuid() }, 0, "these tests attach kernel programs: run them as root");
-    Session::start(Options::default())
+    whole::start()
 }
 
 /// The frames of the file that the program opens when it is told to go on, and what it says of its own stack.

@@ -8,9 +8,10 @@
 mod seen;
 #[allow(dead_code, reason = "shared with the other suites of this crate")]
 mod victim;
+mod whole;
 
 use seen::wait;
-use snowshed_ebpf::{Options, Session, Tier};
+use snowshed_ebpf::{Session, Tier};
 use snowshed_engine::model::{LockKind, LockWait, Observation, SiteId};
 use std::{
     fs,
@@ -28,7 +29,7 @@ use victim::Victim;
 fn session() -> Session {
     // SAFETY: no arguments, cannot fail.
     assert_eq!(unsafe { libc::geteuid() }, 0, "these tests attach kernel programs: run them as root");
-    let session = Session::start(Options::default());
+    let session = whole::start();
     let status = session.status();
     let tasks = status.iter().find(|probe| probe.name == "tasks").expect("the probe is listed");
     assert_eq!(tasks.tier, Tier::Full, "{} ({})", tasks.reason, tasks.remedy);

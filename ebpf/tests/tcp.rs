@@ -4,10 +4,10 @@
 
 mod lossy;
 mod seen;
+mod whole;
 
 use lossy::{HERE, Hosts, PORT, THERE, THERE_MAPPED, Told, Way, run_requests, run_sized, sender};
 use seen::wait;
-use snowshed_ebpf::{Options, Session};
 use snowshed_engine::model::{Observation, Peer, TcpPeer};
 use std::net::IpAddr;
 
@@ -65,7 +65,7 @@ sys.stdin.readline()
 ",
     );
     assert_eq!(program.line(), "ready");
-    let mut session = Session::start(Options::default());
+    let mut session = whole::start();
     session.add_target(program.child.id()).expect("a target");
     wait(&mut session, "the first look", |one| matches!(one, Observation::Tcp(_)).then_some(()));
     program.go_on();

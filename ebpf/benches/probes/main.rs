@@ -12,6 +12,8 @@ mod cost;
 mod lossy;
 mod retransmits;
 mod stacks;
+#[path = "../../tests/whole/mod.rs"]
+mod whole;
 mod worker;
 
 use serde_json::json;

@@ -5,7 +5,6 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "support of tests and benches, where a panic is the report")]
 
-use snowshed_ebpf::{Options, Session};
 use snowshed_engine::model::{Observation, Retransmit, TraceId};
 use std::{
     io::{BufRead, BufReader, Write},
@@ -171,7 +170,7 @@ pub(crate) fn run_sized(hosts: &Hosts, program: &Path, way: Way, requests: u64, 
     };
     assert_eq!(sender.line(), "ready");
     let pid = sender.child.id();
-    let mut session = Session::start(Options::default());
+    let mut session = super::whole::start();
     session.add_target(pid).unwrap();
     let (mut truth, mut observations) = (Vec::new(), Vec::new());
     // What a socket counted before it was first looked at is nobody's gain.
