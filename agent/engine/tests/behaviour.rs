@@ -8,8 +8,8 @@ use snowshed_engine::{
     Engine,
     config::EngineConfig,
     model::{
-        Call, CallKind, CauseKind, Change, HoldingKind, Incident, Join, Nanos, Observation, OomKill, Output, Owner,
-        ProcessExit, ProcessSeen, Severity, SiteId, SpanId, TriggerKind, Verdict, View,
+        CauseKind, Change, HoldingKind, Incident, Join, Nanos, Observation, OomKill, Output, Owner, ProcessExit,
+        ProcessSeen, Severity, SiteId, TriggerKind, Verdict, View,
     },
     slo,
 };
@@ -366,31 +366,6 @@ fn who_is_killed_for_lack_of_memory_leaves_an_incident_that_closes_and_who_just_
     assert!(closed.closed.is_some_and(|at| at >= 66 * SECOND) && closed.times.recovered.is_none());
     assert_eq!(view.incidents.len(), 1);
     assert!(incidents(&dies(false).0).is_empty());
-}
-
-#[test]
-fn a_span_that_arrives_twice_counts_once() {
-    let mut service = Service::start();
-    service.at(5 * SECOND);
-    for _ in 0..3 {
-        for span in [1, 2] {
-            service.see(Observation::Call(Call {
-                pid: Some(PID),
-                trace: trace(1),
-                span: Some(SpanId([span; 8])),
-                kind: CallKind::Database,
-                peer: "redis cache:6379".into(),
-                started: 4 * SECOND,
-                ended: 5 * SECOND,
-                failed: span == 2,
-                weight: 1.0,
-            }));
-        }
-    }
-    let (_, view) = run(EngineConfig::default(), &service.lines());
-    let peer = &view.downstream[0].peers[0];
-    assert_eq!((peer.calls, peer.failed), (2.0, 1.0));
-    assert!(view.lost.iter().any(|lost| lost.probe == "engine.duplicate_spans" && lost.events == 4));
 }
 
 #[test]
