@@ -75,16 +75,16 @@ impl Context {
     }
 }
 
-/// Runs one suite with these arguments for libtest.
+/// Runs one suite with these arguments for libtest; why it failed, if it did.
 ///
 /// # Errors
 /// It could not be started.
-pub(super) fn run(suite: &Suite, arguments: &[&str]) -> anyhow::Result<(Counts, bool)> {
+pub(super) fn run(suite: &Suite, arguments: &[&str]) -> anyhow::Result<(Counts, Option<String>)> {
     let mut command = Command::new(&suite.executable);
     command.args(arguments).current_dir(&suite.folder).env("CARGO_MANIFEST_DIR", &suite.folder);
     let watched = watch(&suite.name, &mut command, BOUND)?;
-    let succeeded = watched.succeeded();
-    Ok((watched.tests, succeeded))
+    let why = (!watched.succeeded()).then(|| format!("{}\n{}", suite.name, watched.failures.trim()));
+    Ok((watched.tests, why))
 }
 
 fn compile() -> anyhow::Result<Vec<Suite>> {

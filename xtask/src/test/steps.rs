@@ -207,14 +207,12 @@ fn run_suites(suites: &[Suite], arguments: &[&str]) -> anyhow::Result<Outcome> {
     }
     let (mut tests, mut failed) = (Counts::default(), Vec::new());
     for suite in suites {
-        let (ran, succeeded) = context::run(suite, arguments)?;
+        let (ran, why) = context::run(suite, arguments)?;
         tests.add(ran);
-        if !succeeded {
-            failed.push(suite.name.as_str());
-        }
+        failed.extend(why);
     }
     let verdict =
-        if failed.is_empty() { Verdict::Passed } else { Verdict::Failed(format!("failed: {}", failed.join(", "))) };
+        if failed.is_empty() { Verdict::Passed } else { Verdict::Failed(format!("failed: {}", failed.join("\n"))) };
     Ok(Outcome { verdict, tests })
 }
 

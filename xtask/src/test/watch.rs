@@ -1,6 +1,7 @@
 //! Running a command so that its output is seen as it comes, and its tests are counted.
 //!
-//! Invariant: a command that does not end within its bound is ended and fails. Cost: two threads a command.
+//! Invariant: a command that does not end within its bound is ended and fails. Cost: two threads a command, and at
+//! most [`KEPT`] bytes of what it says of its failures.
 
 use super::report::Counts;
 use crate::program;
@@ -16,6 +17,12 @@ use std::{
 /// What a test prints to say that it could not run, with the reason behind it.
 const SKIPPED: &str = "SKIPPED: ";
 
+/// What libtest prints before it says how tests failed.
+const FAILURES: &[u8] = b"failures:";
+
+/// How much of what is said of failures is kept to be said again, bytes.
+const KEPT: usize = 4 << 10;
+
 /// How long output may still come after the command itself has ended (a child of it may hold the pipe).
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -26,6 +33,8 @@ pub(super) struct Watched {
     pub(super) status: Option<ExitStatus>,
     /// The tests it ran.
     pub(super) tests: Counts,
+    /// How its tests failed, in libtest's words: the beginning.
+    pub(super) failures: String,
 }
 
 impl Watched {
@@ -48,10 +57,10 @@ pub(super) fn watch(name: &str, command: &mut Command, bound: Duration) -> anyho
 fn watch_with(show: fn(&[u8]), name: &str, command: &mut Command, bound: Duration) -> anyhow::Result<Watched> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("start {}", program::line(command)))?;
-    let tests = Arc::new(Mutex::new(Counts::default()));
+    let said = Arc::new(Mutex::new((Counts::default(), Vec::new())));
     let readers: Vec<JoinHandle<()>> = [
-        child.stdout.take().map(|pipe| pass_on(show, name, pipe, &tests)),
-        child.stderr.take().map(|pipe| pass_on(show, name, pipe, &tests)),
+        child.stdout.take().map(|pipe| pass_on(show, name, pipe, &said)),
+        child.stderr.take().map(|pipe| pass_on(show, name, pipe, &said)),
     ]
     .into_iter()
     .flatten()
@@ -73,29 +82,32 @@ fn watch_with(show: fn(&[u8]), name: &str, command: &mut Command, bound: Duratio
     while readers.iter().any(|reader| !reader.is_finished()) && ended.elapsed() < DRAIN {
         std::thread::sleep(Duration::from_millis(5));
     }
-    let tests = std::mem::take(&mut *tests.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok(Watched { status, tests })
+    let (tests, failures) = std::mem::take(&mut *said.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(Watched { status, tests, failures: String::from_utf8_lossy(&failures).into_owned() })
 }
 
 fn pass_on(
     show: fn(&[u8]),
     name: &str,
     pipe: impl Read + Send + 'static,
-    tests: &Arc<Mutex<Counts>>,
+    told: &Arc<Mutex<(Counts, Vec<u8>)>>,
 ) -> JoinHandle<()> {
-    let (name, tests) = (name.to_owned(), Arc::clone(tests));
+    let (name, told) = (name.to_owned(), Arc::clone(told));
     std::thread::spawn(move || {
         let mut pipe = BufReader::new(pipe);
-        let (mut line, mut said) = (Vec::new(), 0);
+        let (mut line, mut said, mut failing) = (Vec::new(), 0, false);
         // A line may be anything, also no UTF-8; the end or an error of the pipe is the end of the output.
         while matches!(pipe.read_until(b'\n', &mut line), Ok(length) if length > 0) {
             show(&line);
-            count(
-                &name,
-                &String::from_utf8_lossy(&line),
-                &mut said,
-                &mut tests.lock().unwrap_or_else(PoisonError::into_inner),
-            );
+            let (tests, failures) = &mut *told.lock().unwrap_or_else(PoisonError::into_inner);
+            count(&name, &String::from_utf8_lossy(&line), &mut said, tests);
+            // The second time it is only their names.
+            if line.starts_with(FAILURES) {
+                failing = !failing;
+            } else if failing {
+                let room = KEPT.saturating_sub(failures.len()).min(line.len());
+                failures.extend_from_slice(&line[..room]);
+            }
             line.clear();
         }
     })
@@ -164,10 +176,12 @@ mod tests {
     #[test]
     fn the_status_and_the_tests_of_a_command_are_kept() {
         // Not shown, or whoever counts our own tests would count these.
-        let script = "echo 'test result: FAILED. 5 passed; 1 failed; 0 ignored;'; exit 4";
+        let script = "printf 'noise\n\nfailures:\n\nwhy\n\nfailures:\n  name\n'; \
+            echo 'test result: FAILED. 5 passed; 1 failed; 0 ignored;'; exit 4";
         let mut command = Command::new("sh");
         let watched = watch_with(|_| {}, "script", command.args(["-c", script]), Duration::from_secs(60)).unwrap();
         assert_eq!(watched.status.and_then(|status| status.code()), Some(4));
         assert_eq!((watched.tests.passed, watched.tests.failed), (5, 1));
+        assert_eq!(watched.failures.trim(), "why", "said again at the end, where it is found");
     }
 }

@@ -82,8 +82,9 @@ def load(url, over):
 
 
 def named():
+    # The names of the code are looked up after the cause is named.
     for incident in get("/api/v1/incidents")["items"]:
-        if incident["verdict"] == "named" and incident["causes"][0]["site"]:
+        if incident["verdict"] == "named" and (incident["causes"][0]["site"] or {}).get("frames"):
             return incident
     return None
 
