@@ -3,10 +3,10 @@
 use super::{
     Stage,
     screen::{Screen, Tone},
-    truth::Truth,
+    truth::{Truth, serves_nobody},
 };
 use crate::{
-    load::{Load, Summary},
+    load::{Load, Summary, wall_clock},
     process,
     rig::{Transcoder, TranscoderOptions},
 };
@@ -32,13 +32,14 @@ pub(super) fn play(screen: &mut Screen, stage: &Stage) -> anyhow::Result<Option<
     screen.seen("healthy", &describe(&Summary::of(&log.ended_since(0), HEALTHY.as_secs_f64())), Tone::Good);
 
     let declared = stage.switch_on(&service)?;
+    let on = wall_clock();
     screen.zero();
     screen.seen("fault on", &format!("{} (drawn with seed {})", declared.name, stage.seed), Tone::Plain);
     let mut next_report = 10.0;
     let death = loop {
         process::pause(Duration::from_millis(100))?;
         let health = truth.health();
-        if let Some(death) = health.dead {
+        if let Some(death) = health.dead.or_else(|| serves_nobody(&log.ended_since(before), on)) {
             break Some(death);
         }
         if screen.seconds() > PATIENCE {

@@ -4,7 +4,7 @@ use super::{
     MARK, Stage, alone,
     screen::{Screen, Tone},
     story::{Cost, Story},
-    truth::{Sample, Truth},
+    truth::{Sample, Truth, serves_nobody},
     watch::Watch,
 };
 use crate::{
@@ -66,7 +66,10 @@ pub(super) fn play(screen: &mut Screen, stage: &Stage) -> anyhow::Result<(Story,
     fault(screen, stage, &peers, &mut story, &mut watch)?;
     recovery(screen, stage, &peers, &mut story, &mut watch)?;
 
-    story.dead = peers.truth.health().dead;
+    let records = peers.load.as_ref().map(|load| load.log().ended_since(0)).unwrap_or_default();
+    let since_fault = records.partition_point(|record| record.ended < story.on);
+    let useless = || serves_nobody(&records[since_fault..], story.on);
+    story.dead = peers.truth.health().dead.or_else(useless);
     let agent = peers.agent.pid();
     let claimed = |sample: &Value| sample["agent"]["cpu_seconds_total"].as_f64();
     story.cost = Cost {

@@ -2,7 +2,11 @@
 //!
 //! Bounded: a demo's length of samples. Cost: a directory of a few hundred entries, five times a second.
 
-use crate::{load::wall_clock, process, rig::Transcoder};
+use crate::{
+    load::{Record, wall_clock},
+    process,
+    rig::Transcoder,
+};
 use anyhow::Context as _;
 use std::{
     net::SocketAddr,
@@ -18,6 +22,27 @@ use std::{
 const MOST: usize = 18_000;
 /// As an orchestrator decides: so many failed probes in a row mean dead.
 const DEAD_AFTER: u32 = 3;
+
+/// As a load balancer decides: no request was good for so many seconds, and so many failed in a row.
+const USELESS: (f64, usize) = (15.0, 8);
+
+/// When a service served nobody any more, whatever its liveness probe said, and how that showed; from requests in the
+/// order of their ends, and the time of the first to count, seconds since 1970.
+pub(super) fn serves_nobody(records: &[Record], since: f64) -> Option<(f64, String)> {
+    let (mut good, mut failed) = (since, 0);
+    for record in records {
+        if record.is_good() {
+            (good, failed) = (record.ended, 0);
+            continue;
+        }
+        failed += 1;
+        let long = record.ended - good;
+        if long >= USELESS.0 && failed >= USELESS.1 {
+            return Some((record.ended, format!("serves nobody: {failed} requests in a row failed in {long:.0} s")));
+        }
+    }
+    None
+}
 
 /// One look at the service.
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,5 +152,25 @@ fn probe(pid: u32, address: SocketAddr, shared: &Shared) {
         drop(health);
         let left = Duration::from_secs(1).saturating_sub(begun.elapsed());
         std::thread::sleep(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_answers_nobody_is_dead_whatever_its_probe_says() {
+        let run = |records: &[(f64, u16)]| {
+            let record = |(ended, status)| Record { ended, status: Some(status), ..Record::default() };
+            let records: Vec<_> = records.iter().copied().map(record).collect();
+            serves_nobody(&records, 100.0).map(|(at, _)| at)
+        };
+        let failing: Vec<_> = (0..30_u8).map(|second| (100.0 + f64::from(second), 503)).collect();
+        assert_eq!(run(&failing), Some(115.0));
+        let mut mended = failing.clone();
+        mended[10].1 = 200;
+        assert_eq!(run(&mended), Some(125.0), "counted anew from a good one");
+        assert_eq!(run(&[(101.0, 503), (190.0, 503)]), None, "two are not enough");
     }
 }
