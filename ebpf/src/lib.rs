@@ -15,6 +15,6 @@ mod wire;
 
 pub use host::sites::Frame;
 pub use probes::fd::{DirectFds, OpenFd};
-pub use session::{Budget, Options, Session, SessionError, Shed};
+pub use session::{Budget, CpuSampling, Options, SamplingError, Session, SessionError, Shed};
 pub use status::{ContextStatus, Overhead, ProbeStatus, Tier};
 pub use wire::peer_number;

@@ -6,6 +6,7 @@ mod explain;
 mod incidents;
 mod leakcheck;
 mod metrics;
+mod profile;
 mod replay;
 mod run;
 mod why;
@@ -35,6 +36,8 @@ enum Command {
     Incidents(incidents::Args),
     /// One incident with its causes, evidence and actions
     Explain(explain::Args),
+    /// Where a process opens, grows, stalls, computes, waits or makes threads: a table, a flame graph, or pprof
+    Profile(profile::Args),
     /// Decide again about a recording made by `run --record`
     Replay(replay::Args),
     /// The reference of all metrics, as Markdown
@@ -65,6 +68,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Doctor(args) => doctor::run(&args),
         Command::Incidents(args) => incidents::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Metrics => metrics::run(),
     }

@@ -18,7 +18,7 @@ pub(crate) mod text;
 pub(crate) mod trace;
 
 pub(crate) use allocators::place_of_pages;
-pub(crate) use own::own_frames;
+pub(crate) use own::{is_foreign, own_frames};
 
 use crate::clock::Clock;
 use serde::Serialize;

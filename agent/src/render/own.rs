@@ -53,23 +53,33 @@ fn is_go(function: &str, place: &str) -> bool {
     is_source && function.split(['/', '.']).next().is_some_and(|package| GO.contains(&package))
 }
 
+fn place(frame: &str) -> &str {
+    frame.rsplit_once(" (").map(|(_, place)| place).unwrap_or_default()
+}
+
+/// How a program of some language enters the system.
+fn is_entrance(frame: &str) -> bool {
+    allocators::is_allocator(frame)
+        || frame.contains("/sysdeps/")
+        || ["(nptl/", "/nptl/"].iter().any(|folder| frame.contains(folder))
+        || frame.contains("(/rustc/")
+        || is_go(frame, place(frame))
+        || ENTRANCES.iter().any(|start| frame.starts_with(start) && !frame.starts_with("_Py"))
+}
+
+/// Whether a frame, as a line, is certainly not the program's own: a library's, or how it enters the system.
+pub(crate) fn is_foreign(frame: &str) -> bool {
+    is_entrance(frame) || is_library(place(frame))
+}
+
 /// The frames from the first that is likely the program's own on, one whose line is known before others: what
 /// lies before it is libraries and how any program enters the system. All of them if none is.
 pub(crate) fn own_frames(frames: &[String]) -> &[String] {
-    let place = |frame: &'_ String| frame.rsplit_once(" (").map(|(_, place)| place.to_owned()).unwrap_or_default();
-    let entrance = |frame: &String| {
-        allocators::is_allocator(frame)
-            || frame.contains("/sysdeps/")
-            || ["(nptl/", "/nptl/"].iter().any(|folder| frame.contains(folder))
-            || frame.contains("(/rustc/")
-            || is_go(frame, &place(frame))
-            || ENTRANCES.iter().any(|start| frame.starts_with(start) && !frame.starts_with("_Py"))
-    };
     let known = |frame: &String| {
         let place = place(frame);
-        !entrance(frame) && place.ends_with(')') && place.contains(':') && !is_library(&place)
+        !is_foreign(frame) && place.ends_with(')') && place.contains(':')
     };
-    let first = frames.iter().position(known).or_else(|| frames.iter().position(|frame| !entrance(frame)));
+    let first = frames.iter().position(known).or_else(|| frames.iter().position(|frame| !is_entrance(frame)));
     match first {
         Some(first) => frames.get(first..).unwrap_or(frames),
         None => frames,

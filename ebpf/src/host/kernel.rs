@@ -16,7 +16,7 @@ use aya::{
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
     programs::{BtfTracePoint, Iter, ProgramError, TracePoint},
 };
-use std::{io, os::fd::AsFd, time::Duration};
+use std::{collections::HashSet, io, os::fd::AsFd, time::Duration};
 
 /// Built by `cargo xtask ebpf` from this crate's own sources.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../object/snowshed.bpf.o");
@@ -144,6 +144,8 @@ pub(crate) struct Kernel {
     btf: Option<aya::Btf>,
     /// What this kernel's types lack, as in "this kernel's `x` has no member `y`".
     pub(super) missing: Vec<String>,
+    /// Threads that are sampled on a clock.
+    pub(super) sampled: HashSet<u32>,
 }
 
 impl Kernel {
@@ -180,6 +182,7 @@ impl Kernel {
             sockets: take(&mut ebpf, "SOCKETS")?,
             btf: Some(aya::Btf::from_sys_fs()?),
             missing,
+            sampled: HashSet::new(),
             ebpf,
             hooks: Vec::new(),
             links: Links::default(),

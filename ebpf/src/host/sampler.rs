@@ -10,7 +10,10 @@ use aya::programs::{
 
 /// A thread that is sampled; [`Kernel::end_sampling`] ends it.
 #[derive(Debug)]
-pub(crate) struct Sampling(PerfEventLinkId);
+pub(crate) struct Sampling {
+    link: PerfEventLinkId,
+    tid: u32,
+}
 
 fn failed(what: &str) -> impl Fn(String) -> AttachError + '_ {
     move |reason| AttachError { what: what.to_owned(), reason }
@@ -24,18 +27,24 @@ impl Kernel {
     }
 
     /// Runs a program so many times per second of CPU time that one thread uses. The thread is named by its id in
-    /// the caller's pid namespace.
+    /// the caller's pid namespace. A thread has one sampling at a time, or its stacks would come twice.
     pub(crate) fn sample(&mut self, name: &str, tid: u32, hertz: u64) -> Result<Sampling, AttachError> {
+        if self.sampled.contains(&tid) {
+            return Err(failed(name)(format!("thread {tid} is sampled already")));
+        }
         let program: &mut PerfEvent = program(&mut self.ebpf, name)?;
         let clock = PerfEventConfig::Software(SoftwareEvent::CpuClock);
         let scope = PerfEventScope::OneProcess { pid: tid, cpu: None };
         let link = program.attach(clock, scope, SamplePolicy::Frequency(hertz), false);
-        link.map(Sampling).map_err(|error| failed(name)(chain(&error)))
+        let link = link.map_err(|error| failed(name)(chain(&error)))?;
+        self.sampled.insert(tid);
+        Ok(Sampling { link, tid })
     }
 
     /// Ends the sampling of a thread, which may be gone.
     pub(crate) fn end_sampling(&mut self, name: &str, sampling: Sampling) -> Result<(), AttachError> {
         let program: &mut PerfEvent = program(&mut self.ebpf, name)?;
-        program.detach(sampling.0).map_err(|error| failed(name)(chain(&error)))
+        self.sampled.remove(&sampling.tid);
+        program.detach(sampling.link).map_err(|error| failed(name)(chain(&error)))
     }
 }

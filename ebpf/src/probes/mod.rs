@@ -8,6 +8,8 @@ mod memory;
 mod tasks;
 mod tcp;
 
+pub(crate) use epoll::SAMPLED;
+
 use crate::{
     host::{
         iterator::Of,

@@ -6,11 +6,13 @@
 
 mod budget;
 mod follow;
+mod profile;
 mod publish;
 mod shed;
 mod tell;
 
 pub use budget::{Budget, Shed};
+pub use profile::{CpuSampling, SamplingError};
 
 use crate::{
     host::{
@@ -115,6 +117,8 @@ pub struct Session {
     watch: Watch,
     /// Looks are this many times rarer than probes ask for.
     slower: u32,
+    /// Where a process was met that is sampled.
+    met: Option<profile::Met>,
 }
 
 impl fmt::Debug for Session {
@@ -194,6 +198,7 @@ impl Session {
             governor,
             watch: Watch::default(),
             slower: 1,
+            met: None,
         };
         for index in 0..session.units.len() {
             let counted = session.counted(index);
@@ -273,13 +278,16 @@ impl Session {
         for event in events {
             self.take(&mut kernel, &event, out);
         }
-        let (targets, sites, units, used) = (&self.targets, &mut self.sites, &mut self.units, &mut self.used);
+        let Self { targets, sites, units, used, met, .. } = self;
         kernel.stacks(MOST_PER_POLL, |record| {
             *used = true;
             let Some(pid) = targets.inner(record.host_tgid) else { return };
             let site = sites.site(pid, record, clock::now());
             if site != SiteId(0) {
                 units.iter_mut().for_each(|unit| unit.probe.stack(record, site));
+            }
+            if let Some(met) = met.as_mut().filter(|_| record.file == 0) {
+                met.add(site);
             }
         });
         self.kernel = Some(kernel);

@@ -14,7 +14,7 @@ const HERTZ: u64 = 99;
 /// This many stacks are enough to say where it is.
 const ENOUGH: u32 = 5;
 /// At its clock.
-pub(super) const PROGRAM: &str = "loop_sampled";
+pub(crate) const PROGRAM: &str = "loop_sampled";
 
 /// One suspect.
 struct Suspect {

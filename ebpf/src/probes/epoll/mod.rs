@@ -20,5 +20,6 @@ mod unread;
 mod user;
 mod ways;
 
+pub(crate) use hot::PROGRAM as SAMPLED;
 pub(super) use syscalls::name as syscall_name;
 pub(super) use user::Epoll;
