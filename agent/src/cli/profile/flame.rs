@@ -14,7 +14,7 @@ const HEAD: f64 = 52.0;
 const ROW: f64 = 19.0;
 const NARROWEST: f64 = 0.35;
 /// A letter of the font, on average.
-const LETTER: f64 = 6.7;
+const LETTER: f64 = 7.1;
 /// Rows.
 const DEEPEST: usize = 200;
 
