@@ -33,6 +33,10 @@ pub(crate) fn incident(record: &Record) -> String {
             or_dash(record.closed_at.as_ref())
         ),
     ];
+    if !record.what_changed.is_empty() {
+        lines.extend(["", "## What changed", ""].map(String::from));
+        lines.extend(record.what_changed.iter().map(|change| format!("- {}", escape(change))));
+    }
     for (rank, found) in record.causes.iter().enumerate() {
         lines.push(String::new());
         lines.push(format!("## Cause {}: {} ({:.0} %)", rank + 1, wire_name(found.kind), found.confidence * 100.0));

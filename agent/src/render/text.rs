@@ -122,6 +122,9 @@ pub(crate) fn incident(record: &Record) -> String {
     if record.end == Some(End::Unknown) {
         line(format!("  end        {UNKNOWN_END}"));
     }
+    for change in &record.what_changed {
+        line(format!("  changed    {change}"));
+    }
     for (rank, cause) in record.causes.iter().enumerate() {
         line(String::new());
         line(format!("cause {}: {} ({:.0} %)", rank + 1, wire_name(cause.kind), cause.confidence * 100.0));
