@@ -126,8 +126,10 @@ mod tests {
     fn a_name_cannot_forge_structure() {
         let (mut numbered, sites, clock) = sample();
         numbered.incident.name = "evil\n# fake | `x`".into();
+        numbered.incident.what_changed = vec!["traffic: GET /\n# fake".into()];
         let markdown = incident(&Record::of(&numbered, &sites, &clock));
         assert_eq!(markdown.lines().filter(|line| line.starts_with("# ")).count(), 1, "{markdown}");
         assert!(markdown.contains("| application | fd.orphaned |"), "{markdown}");
+        assert!(markdown.contains("## What changed") && markdown.contains("- traffic: GET /"), "{markdown}");
     }
 }
