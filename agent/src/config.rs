@@ -134,6 +134,7 @@ impl Config {
         if self.scrape.len() > scrape::MOST {
             return Err(format!("scrape: {} pages; at most {} are asked", self.scrape.len(), scrape::MOST));
         }
+        self.engine.check().map_err(|wrong| format!("engine.{wrong}"))?;
         for kind in &self.engine.enforce {
             actuators::named(&crate::render::wire_name(kind))?;
         }
@@ -263,6 +264,45 @@ mod tests {
         assert!(error.contains(":2:") && error.contains("scrape") && error.contains("loopback"), "{error}");
         let many = Config { scrape: vec![config.scrape[0].clone(); 17], ..Config::default() };
         assert!(many.check().is_err_and(|error| error.contains("17 pages")));
+    }
+
+    #[test]
+    fn the_example_of_joint_rules_is_what_its_text_says() {
+        let config = read(include_str!("../../deploy/rules/fd-memory.toml")).expect("reads");
+        assert_eq!(config.check(), Ok(()));
+        let rules = &config.engine.rules;
+        let told = |number: usize| {
+            let rule = &rules[number];
+            let bounds: Vec<_> = rule.when.iter().map(|one| one.above.or(one.per_second_above)).collect();
+            (rule.name.as_str(), rule.every_seconds, rule.samples, rule.severity, bounds)
+        };
+        let (page, ticket) = (snowshed_engine::model::Severity::Page, snowshed_engine::model::Severity::Ticket);
+        let mib = |count: u32| Some(f64::from(count) * 1_048_576.0);
+        assert_eq!(told(0), ("fd_memory_warn", 5, 1, ticket, vec![Some(3_000.0), mib(100)]));
+        assert_eq!(told(1), ("fd_memory_critical", 5, 3, page, vec![Some(3_000.0), mib(100), Some(1.0)]));
+        assert_eq!(told(2), ("fd_memory_stuck", 5, 1, page, vec![Some(5_000.0), mib(200)]));
+        assert_eq!(rules.len(), 3);
+        let printed = toml::to_string_pretty(&config).expect("serialises");
+        assert_eq!(&read(&printed).expect("reads back").engine.rules, rules);
+    }
+
+    #[test]
+    fn a_joint_rule_that_makes_no_sense_is_refused_with_its_key() {
+        let head = "[[engine.rules]]\nname = \"a\"\nseverity = \"page\"\n";
+        for (rest, key) in [
+            ("when = [{ series = \"fdz\", above = 1 }]\n", "when: series: there is no \"fdz\""),
+            ("when = [{ series = \"fds\", over = 1 }]\n", "over"),
+            ("samples = \"three\"\n", ":4: samples"),
+            ("[[engine.rules.when]]\nseries = \"fds\"\nabove = \"much\"\n", ":6: above"),
+            ("", "when"),
+        ] {
+            let error = read(&format!("{head}{rest}")).expect_err(rest);
+            assert!(error.contains(key), "{error}");
+        }
+        let config = read(&format!("{head}when = [{{ series = \"fds\" }}]\n")).expect("reads");
+        assert!(config.check().is_err_and(|error| error.starts_with("engine.rules[0].when[0].series: at least one")));
+        let config = read(&format!("{head}when = []\n")).expect("reads");
+        assert!(config.check().is_err_and(|error| error.starts_with("engine.rules[0].when: 0 is not")));
     }
 
     #[test]

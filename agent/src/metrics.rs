@@ -205,7 +205,7 @@ impl Tally {
         start_at_zero(&tally.otlp_forwarded, &["sent", "failed", "dropped"]);
         start_at_zero(&tally.otlp_refused, &["too_large", "encoding", "content_type", "malformed"]);
         start_at_zero(&tally.guard_reports, &["answered", "unknown_pid", "invalid", "dropped"]);
-        let triggers = ["orphans", "stall", "exhaustion", "anomaly", "slo_windows", "process_exit"];
+        let triggers = ["orphans", "stall", "exhaustion", "anomaly", "slo_windows", "joint_rule", "process_exit"];
         start_at_zero(&tally.incidents_opened, &triggers);
         for cause in CAUSES {
             tally.incidents.with_label_values(&[cause, "named"]).inc_by(0);

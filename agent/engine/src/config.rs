@@ -7,8 +7,14 @@ use crate::{model::ActuatorKind, slo::Slo};
 use serde::{Deserialize, Serialize};
 
 pub use crate::{
-    breaker::BreakerConfig, correlate::OrphanConfig, forecast::ExhaustionConfig, loops::StallConfig,
-    rise::GrowthConfig, signs::SignConfig, slo::SloConfig,
+    breaker::BreakerConfig,
+    correlate::OrphanConfig,
+    forecast::ExhaustionConfig,
+    loops::StallConfig,
+    rise::GrowthConfig,
+    rules::{Condition, FigureName, Rule},
+    signs::SignConfig,
+    slo::SloConfig,
 };
 
 /// Everything that can be set.
@@ -33,11 +39,24 @@ pub struct EngineConfig {
     pub slo: SloConfig,
     /// How hard and for how long the breaker limits.
     pub breaker: BreakerConfig,
+    /// Figures that are bad together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
     /// Bounds of memory.
     pub caps: Caps,
     /// The objectives, from [`crate::slo::parse`].
     #[serde(skip)]
     pub slos: Vec<Slo>,
+}
+
+impl EngineConfig {
+    /// Checks what no type can.
+    ///
+    /// # Errors
+    /// The key, and what is wrong with it.
+    pub fn check(&self) -> Result<(), String> {
+        crate::rules::check(&self.rules)
+    }
 }
 
 /// Bounds of memory. What does not fit is left out, counted and shown, never guessed.

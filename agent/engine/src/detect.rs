@@ -24,7 +24,7 @@ pub(crate) struct Finding {
     pub(crate) onset: (Nanos, Nanos),
 }
 
-/// Every trigger but the anomalies that causes declare, one line each: those that come before them, ...
+/// Every trigger but joint rules and the anomalies that causes declare, one line each: those that come before them, ...
 const BEFORE: &[fn(&Scene<'_>) -> Option<Finding>] = &[process_exit, orphans, stall, exhaustion];
 /// ... and after.
 const AFTER: &[fn(&Scene<'_>) -> Option<Finding>] = &[slo_windows, suffering];
@@ -35,7 +35,8 @@ const SUFFERING: f64 = 0.5;
 pub(crate) fn detect(scene: &Scene<'_>) -> Vec<Finding> {
     let anomalies = causes::ALL.iter().filter_map(|unit| (unit.opens)(scene));
     let before = BEFORE.iter().filter_map(|trigger| trigger(scene));
-    before.chain(anomalies).chain(AFTER.iter().filter_map(|trigger| trigger(scene))).collect()
+    let rules = scene.rules.findings(&scene.config.rules, scene.target);
+    before.chain(rules).chain(anomalies).chain(AFTER.iter().filter_map(|trigger| trigger(scene))).collect()
 }
 
 /// Whether descriptors run out so soon that somebody must look now.

@@ -5,9 +5,11 @@
 //! everything else is constant; a decision is bounded by the caps.
 
 mod exit;
+mod setup;
 mod spans;
 
 use crate::{
+    changes::Lives,
     config::EngineConfig,
     departed::Departed,
     downstream::Downstream,
@@ -51,6 +53,8 @@ pub struct Engine {
     once: Once,
     /// Whom targets call.
     downstream: BTreeMap<Pid, Downstream>,
+    /// Instances of services that were seen.
+    lives: Lives,
     /// What the machine went short of.
     host: Shortages,
     lost: BTreeMap<String, u64>,
@@ -71,6 +75,7 @@ impl Engine {
             traces: Traces::new(config.caps.traces, config.caps.bare_traces),
             once: Once::default(),
             downstream: BTreeMap::new(),
+            lives: Lives::default(),
             config,
             now: 0,
             deadline: 0,
@@ -130,6 +135,7 @@ impl Engine {
         match observation {
             Observation::Process(told) => self.process(told, out),
             Observation::Exit(told) => self.exit(*told, out),
+            Observation::Setup(told) => self.setup(told),
             Observation::Request(told) => self.request(told),
             Observation::Call(told) => self.call(told),
             Observation::Lost(told) => self.lose(&told.probe, told.events),
@@ -293,6 +299,8 @@ impl Engine {
         self.exited.retain(|pid| *pid != told.pid);
         let Some(target) = self.admit(told.pid) else { return };
         target.seen(told);
+        self.remember(told.pid);
+        let Some(target) = self.targets.get(&told.pid) else { return };
         let (name, started) = (target.name.clone(), target.started);
         self.departed.succeeded(&name, started, self.now, out);
     }
@@ -351,7 +359,7 @@ impl Engine {
         for (pid, target) in &mut self.targets {
             let own = burns.iter().zip(&culprits).filter(|(_, culprit)| **culprit == Some(*pid));
             let own: Vec<Burn> = own.map(|(burn, _)| burn.clone()).collect();
-            target.evaluate(self.now, &self.config, &own, &mut self.ledger, out);
+            target.evaluate(self.now, &self.config, &own, &self.lives, &mut self.ledger, out);
         }
         self.departed.end(self.now, &mut self.ledger, out);
     }

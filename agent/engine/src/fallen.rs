@@ -57,6 +57,7 @@ impl Fallen {
             updated: now,
             closed: None,
             times: Times { onset: last.times.onset, detected: now, named, ..Times::default() },
+            what_changed: last.what_changed.clone(),
             verdict: last.verdict,
             causes: last.causes.clone(),
             actions: Vec::new(),

@@ -20,6 +20,8 @@ const CLOSE_AFTER: Nanos = 5 * SECOND;
 const TELL_EVERY: Nanos = SECOND;
 /// A shortage that was not proposed for so long is over; what is left of the confidence in it if the trouble goes on.
 const OVER: (Nanos, f64) = (20 * SECOND, 0.6);
+/// So long what changed is looked for anew.
+const YOUNG: Nanos = 60 * SECOND;
 /// Most actions on an incident.
 const ACTIONS: usize = 64;
 
@@ -65,6 +67,7 @@ struct Gist {
     causes: Vec<(causes::Identity, u32, Option<u32>)>,
     times: Times,
     actions: usize,
+    changed: usize,
     closed: bool,
 }
 
@@ -98,6 +101,7 @@ impl Episode {
             updated: now,
             closed: None,
             times: Times { onset: first.onset, detected: now, ..Times::default() },
+            what_changed: Vec::new(),
             verdict: Verdict::Unknown,
             causes: Vec::new(),
             actions: Vec::new(),
@@ -146,6 +150,11 @@ impl Episode {
         if incident.verdict == Verdict::Named {
             incident.times.named.get_or_insert(now);
         }
+    }
+
+    /// Whether what changed is still to be looked for: later the time since the onset is a past of its own.
+    pub(crate) fn is_young(&self, now: Nanos) -> bool {
+        now.saturating_sub(self.incident.opened) <= YOUNG
     }
 
     /// Records an action; the oldest makes room.
@@ -208,6 +217,7 @@ impl Episode {
             causes: incident.causes.iter().map(cause).collect(),
             times: Times { onset: (0, 0), ..incident.times },
             actions: incident.actions.len(),
+            changed: incident.what_changed.len(),
             closed: incident.closed.is_some(),
         }
     }
@@ -230,7 +240,9 @@ fn keep_worst(cause: &mut Cause, known: &[(Cause, Nanos)]) {
     let same = known.iter().map(|(known, _)| known).find(|known| causes::identity(known) == causes::identity(cause));
     // Leaks and growth tell their own most, beside what is still held.
     let fades = !matches!(cause.kind, CauseKind::FdLeak | CauseKind::TaskLeak | CauseKind::MemoryGrowth);
-    let faded = |known: &&Cause| fades && size(known) > size(cause);
+    // Only what rests on the same figure can be held against it.
+    let signal = |cause: &Cause| cause.evidence.first().map(|evidence| evidence.signal.clone());
+    let faded = |known: &&Cause| fades && signal(known) == signal(cause) && size(known) > size(cause);
     if let Some(worst) = same.filter(faded) {
         cause.title.clone_from(&worst.title);
         cause.evidence.clone_from(&worst.evidence);

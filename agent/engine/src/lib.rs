@@ -5,7 +5,9 @@
 //! the same order give the same outputs, so every decision can be replayed from a recording.
 
 mod breaker;
+mod calls;
 mod causes;
+mod changes;
 pub mod config;
 mod correlate;
 mod departed;
@@ -22,6 +24,7 @@ mod memory;
 pub mod model;
 mod once;
 mod rise;
+mod rules;
 mod series;
 mod signs;
 mod sketch;

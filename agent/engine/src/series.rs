@@ -47,6 +47,12 @@ impl Series {
         self.last.map(|(_, value)| value)
     }
 
+    /// The last value, and when it was taken.
+    #[expect(clippy::cast_precision_loss, reason = "levels past 2^53 are no levels of anything counted here")]
+    pub(crate) fn last(&self) -> Option<(Nanos, f64)> {
+        self.last.map(|(at, value)| (at, value as f64))
+    }
+
     /// When the last value was taken.
     pub(crate) fn updated(&self) -> Option<Nanos> {
         self.last.map(|(at, _)| at)

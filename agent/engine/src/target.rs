@@ -3,9 +3,13 @@
 //! Invariant: facts only change what is known; decisions are made in [`Target::evaluate`], from what is
 //! known then. Memory per target is fixed by the caps.
 
+mod known;
+
 use crate::{
     breaker::{self, Breaker},
+    calls::Calls,
     causes::Scene,
+    changes::{Changes, Lives},
     config::{Caps, EngineConfig},
     correlate::{ends::Ends, own::Ownership, requests::Requests},
     detect::detect,
@@ -15,9 +19,10 @@ use crate::{
     loops::Loops,
     memory::Memory,
     model::{
-        Act, Acted, ActionTaken, ActuatorKind, Ask, Change, Connections, Forecast, HoldingKind, Holdings, Level, Nanos,
-        OpenRequests, Output, Pid, ProcessSeen, Request, Resource, SiteId,
+        Act, Acted, ActionTaken, ActuatorKind, Ask, Call, Change, Connections, Forecast, HoldingKind, Holdings, Level,
+        Nanos, OpenRequests, Output, Pid, ProcessSeen, Request, Resource, SiteId,
     },
+    rules::Watch,
     series::Series,
     signs::Signs,
     sketch::Sketch,
@@ -26,6 +31,7 @@ use crate::{
     tcp::Traffic,
     window::{SECOND, Windows, seconds},
 };
+use std::collections::HashMap;
 
 /// A snapshot older than this leaves the level of descriptors to plain counts.
 const SNAPSHOT_FRESH: Nanos = 5 * SECOND;
@@ -62,6 +68,11 @@ pub(crate) struct Target {
     pub(crate) rss_anon: Option<u64>,
     pub(crate) rss_file: Option<u64>,
     pub(crate) memory: Memory,
+    /// How much of its requests' time lies in calls to others; only of those who tell of calls.
+    pub(crate) calls: Option<Box<Calls>>,
+    pub(crate) changes: Changes,
+    /// Every level as it was last told.
+    levels: HashMap<Resource, (Nanos, u64)>,
     pub(crate) host: Shortages,
     pub(crate) threads: Option<u64>,
     pub(crate) loops: Loops,
@@ -73,6 +84,8 @@ pub(crate) struct Target {
     pub(crate) retransmits_total: u64,
     pub(crate) tcp: Traffic,
     pub(crate) signs: Signs,
+    /// What the operator's rules make of it.
+    pub(crate) rules: Watch,
     /// When the out-of-memory killer last chose it.
     pub(crate) killed: Option<Nanos>,
     /// It has ended.
@@ -105,6 +118,10 @@ impl Target {
             rss_anon: None,
             rss_file: None,
             memory: Memory::new(),
+            calls: None,
+            changes: Changes::new(),
+            levels: HashMap::new(),
+            rules: Watch::default(),
             host: Shortages::default(),
             threads: None,
             loops: Loops::new(),
@@ -157,6 +174,8 @@ impl Target {
     /// Takes a level.
     pub(crate) fn level(&mut self, told: &Level, at: Nanos) {
         self.memory.level(told, at);
+        self.changes.level(told, at);
+        self.levels.insert(told.resource, (at, told.value));
         match told.resource {
             Resource::Fds => {
                 self.fds_limit = told.limit;
@@ -195,15 +214,25 @@ impl Target {
     }
 
     /// Takes a request that ended.
-    pub(crate) fn request(&mut self, told: &Request, ended: Nanos, caps: &Caps) {
+    /// `now` is when it was told.
+    pub(crate) fn request(&mut self, told: &Request, ended: Nanos, now: Nanos, caps: &Caps) {
         self.ends.span(told.trace, (told.started.min(ended), ended), caps.ended_traces);
         self.requests.span(told, ended);
         self.requests_total = self.requests_total.saturating_add(1);
-        self.signs.request(told, ended);
+        let judged = self.signs.request(told, ended);
+        if let Some((calls, judged)) = self.calls.as_mut().zip(judged) {
+            calls.request(told, ended, judged, now);
+        }
+        self.changes.request(told, ended);
         let first_byte = told.first_byte.unwrap_or(told.ended);
         if let Some(sketch) = self.latency.at(ended).filter(|_| told.status != Some(429)) {
             sketch.record(seconds(first_byte.saturating_sub(told.started)));
         }
+    }
+
+    /// Takes a call to another service that ended.
+    pub(crate) fn call(&mut self, told: &Call, ended: Nanos) {
+        self.calls.get_or_insert_with(|| Box::new(Calls::new())).call(told, ended);
     }
 
     /// The out-of-memory killer chose it.
@@ -247,36 +276,18 @@ impl Target {
         then.zip(now).map_or(0.0, |(then, now)| now as f64 - then as f64)
     }
 
-    /// p50 and p99 to the first byte, seconds, over the last complete window of 15 s, else the present one.
-    pub(crate) fn latency(&self, now: Nanos) -> Option<(f64, f64)> {
-        let present = self.latency.number(now);
-        let sketch = self.latency.get(present.wrapping_sub(1)).or_else(|| self.latency.get(present))?;
-        Some((sketch.quantile(0.5)?, sketch.quantile(0.99)?))
-    }
-
-    /// Requests usually in progress: the 90th percentile of the minute before `onset`, else of the last minute.
-    pub(crate) fn usual_in_flight(&self, onset: Nanos, now: Nanos) -> Option<u32> {
-        let minute = |until: Nanos| {
-            let mut peaks: Vec<u32> =
-                self.in_flight.range(until.saturating_sub(60 * SECOND), until).map(|(_, n)| *n).collect();
-            peaks.sort_unstable();
-            // Fewer than five seconds are no baseline.
-            (peaks.len() >= 5).then(|| peaks[(peaks.len() - 1) * 9 / 10])
-        };
-        let usual = minute(onset.saturating_sub(SECOND)).or_else(|| minute(now));
-        usual.or_else(|| self.report.map(|report| report.in_flight)).map(|count| count.max(1))
-    }
-
     /// Decides: opens, changes and closes the incident, moves the breaker, asks.
     pub(crate) fn evaluate(
         &mut self,
         now: Nanos,
         config: &EngineConfig,
         burns: &[Burn],
+        lives: &Lives,
         ledger: &mut Ledger,
         out: &mut Vec<Output>,
     ) {
         self.signs.judge(now, &config.signs);
+        self.calls.iter_mut().for_each(|calls| calls.settle(now));
         let stalls = self.loops.picture(now, &config.stalls);
         let onset = self.own.leaks.iter().find(|leak| leak.growing).map(|leak| leak.onset.0);
         let fds = self.forecast_fds(onset, config);
@@ -284,6 +295,8 @@ impl Target {
         self.eta = fds.filter(shown);
         let memory = self.memory.growing(now, &config.growth, |from, until| self.tasks.work(from, until));
         let piles = self.tasks.piles(&config.growth, |since| self.more_load(since));
+        let mut rules = std::mem::take(&mut self.rules);
+        rules.sample(now, &config.rules, self);
         let mut episode = self.episode.take();
         let mut breaker = std::mem::replace(&mut self.breaker, Breaker::new(0));
         let limited = !breaker.is_closed();
@@ -299,6 +312,7 @@ impl Target {
             memory: memory.as_ref(),
             piles: &piles,
             signs: &self.signs,
+            rules: &rules,
         };
         let findings = detect(&scene);
         if let Some(first) = findings.first().filter(|_| episode.is_none()) {
@@ -307,6 +321,10 @@ impl Target {
         let mut wanted = None;
         if let Some(episode) = &mut episode {
             episode.update(&scene, &findings);
+            if episode.is_young(now) {
+                let onset = episode.incident.times.onset;
+                episode.incident.what_changed = self.changes.lines(self.who(), lives, onset, now);
+            }
             if episode.usual.is_none() {
                 episode.usual = self.usual_in_flight(episode.incident.times.onset.0, now);
             }
@@ -328,7 +346,7 @@ impl Target {
                 episode = Some(open);
             }
         }
-        (self.episode, self.breaker) = (episode, breaker);
+        (self.episode, self.breaker, self.rules) = (episode, breaker, rules);
         self.ask(now, out);
     }
 

@@ -29,7 +29,7 @@ pub(crate) fn build(
     let used = targets.values().filter(|target| target.breaker.used);
     View {
         at: now,
-        targets: targets.values().map(|target| view_target(now, target)).collect(),
+        targets: targets.values().map(|target| view_target(now, target, config)).collect(),
         incidents,
         tasks: targets.values().map(|target| target.tasks.view(target.pid, now)).collect(),
         slos: slos.iter().map(|slo| slo.view(now)).collect(),
@@ -41,7 +41,7 @@ pub(crate) fn build(
     }
 }
 
-fn view_target(now: Nanos, target: &Target) -> TargetView {
+fn view_target(now: Nanos, target: &Target, config: &EngineConfig) -> TargetView {
     let mut sites: Vec<SiteView> =
         target.own.groups.iter().filter(|group| group.live > 0).map(|group| view_site(now, group)).collect();
     sites.sort_by_key(|site| std::cmp::Reverse((site.orphaned, site.live)));
@@ -79,6 +79,7 @@ fn view_target(now: Nanos, target: &Target) -> TargetView {
         limit: target.report.and_then(|report| report.limit),
         requests_total: target.requests_total,
         latency_seconds: target.latency(now),
+        rules: target.rules.views(&config.rules, target).collect(),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 use axum::{Json, extract::State};
 use serde::Serialize;
 use snowshed_ebpf::{ContextStatus, Overhead, ProbeStatus};
-use snowshed_engine::model::{DownstreamPeer, Pid};
+use snowshed_engine::model::{DownstreamPeer, Pid, RuleView};
 
 /// The answer.
 #[derive(Debug, Serialize)]
@@ -51,6 +51,8 @@ struct Target {
     tasks: Option<tasks::Record>,
     /// Whom it calls, as its client spans tell.
     downstream: Vec<DownstreamPeer>,
+    /// How the joint rules that are for it get on.
+    rules: Vec<RuleView>,
 }
 
 /// The agent's own cost.
@@ -83,6 +85,7 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
         host: target.host.iter().map(Shortage::from).collect(),
         tcp: tcp::Record::from(&target.tcp),
         downstream: calls(target.pid).map(|calls| calls.peers.clone()).unwrap_or_default(),
+        rules: target.rules.clone(),
         tasks: threads(target.pid).map(|threads| tasks::Record::new(threads, &sites, picture.view.at)),
     };
     Json(Status {

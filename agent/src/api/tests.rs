@@ -60,6 +60,7 @@ fn target(pid: u32) -> TargetView {
         limit: None,
         requests_total: 10,
         latency_seconds: Some((0.1, 0.9)),
+        rules: Vec::new(),
     }
 }
 

@@ -108,6 +108,7 @@ mod tests {
             limit: None,
             requests_total: 0,
             latency_seconds: None,
+            rules: Vec::new(),
         };
         let names =
             Sites::from([(SiteId(4), vec![Frame { function: "open".into(), location: Some(("a.py".into(), 3)) }])]);

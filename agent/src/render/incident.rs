@@ -154,8 +154,7 @@ impl Record {
                 mitigated: times.mitigated.map(at),
                 recovered: times.recovered.map(at),
             },
-            // Releases and configuration are not compared yet: nothing is claimed.
-            what_changed: Vec::new(),
+            what_changed: incident.what_changed.clone(),
             verdict: incident.verdict,
             causes: incident.causes.iter().map(|found| cause(found, sites, clock)).collect(),
             actions: incident.actions.iter().map(|taken| action(taken, clock)).collect(),
@@ -252,6 +251,7 @@ pub(crate) mod tests {
                 mitigated: None,
                 recovered: None,
             },
+            what_changed: vec!["start: the process started 9 s before the onset".into()],
             verdict: Verdict::Named,
             causes: vec![model::Cause {
                 kind: CauseKind::FdLeak,

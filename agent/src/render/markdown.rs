@@ -33,6 +33,10 @@ pub(crate) fn incident(record: &Record) -> String {
             or_dash(record.closed_at.as_ref())
         ),
     ];
+    if !record.what_changed.is_empty() {
+        lines.extend(["", "## What changed", ""].map(String::from));
+        lines.extend(record.what_changed.iter().map(|change| format!("- {}", escape(change))));
+    }
     for (rank, found) in record.causes.iter().enumerate() {
         lines.push(String::new());
         lines.push(format!("## Cause {}: {} ({:.0} %)", rank + 1, wire_name(found.kind), found.confidence * 100.0));
@@ -122,8 +126,10 @@ mod tests {
     fn a_name_cannot_forge_structure() {
         let (mut numbered, sites, clock) = sample();
         numbered.incident.name = "evil\n# fake | `x`".into();
+        numbered.incident.what_changed = vec!["traffic: GET /\n# fake".into()];
         let markdown = incident(&Record::of(&numbered, &sites, &clock));
         assert_eq!(markdown.lines().filter(|line| line.starts_with("# ")).count(), 1, "{markdown}");
         assert!(markdown.contains("| application | fd.orphaned |"), "{markdown}");
+        assert!(markdown.contains("## What changed") && markdown.contains("- traffic: GET /"), "{markdown}");
     }
 }

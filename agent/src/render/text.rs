@@ -122,6 +122,9 @@ pub(crate) fn incident(record: &Record) -> String {
     if record.end == Some(End::Unknown) {
         line(format!("  end        {UNKNOWN_END}"));
     }
+    for change in &record.what_changed {
+        line(format!("  changed    {change}"));
+    }
     for (rank, cause) in record.causes.iter().enumerate() {
         line(String::new());
         line(format!("cause {}: {} ({:.0} %)", rank + 1, wire_name(cause.kind), cause.confidence * 100.0));
@@ -180,8 +183,14 @@ mod tests {
     fn a_person_reads_cause_place_time_left_and_what_was_done() {
         let (numbered, sites, clock) = sample();
         let text = incident(&Record::of(&numbered, &sites, &clock));
-        for part in ["fd_leak (93 %)", "at spool_upload (spool.rs:41)", "48 s to 61 s", "0af7651916cd43dd", "(dry run)"]
-        {
+        for part in [
+            "fd_leak (93 %)",
+            "at spool_upload (spool.rs:41)",
+            "48 s to 61 s",
+            "0af7651916cd43dd",
+            "(dry run)",
+            "changed    start: the process started 9 s before",
+        ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
     }

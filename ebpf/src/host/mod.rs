@@ -21,6 +21,7 @@ pub(crate) mod proc_file;
 pub(crate) mod publish;
 mod rings;
 pub(crate) mod sampler;
+pub(crate) mod setup;
 pub(crate) mod sites;
 pub(crate) mod table;
 pub(crate) mod targets;

@@ -77,6 +77,7 @@ impl Session {
             }
         }
         self.pending.push(seen(&watched));
+        self.pending.push(self.setups.read(pid, clock::now()));
         self.targets.insert(watched);
         self.used = true;
         self.look_soon();
@@ -148,6 +149,7 @@ impl Session {
                     // It may be gone already; its exit follows on the ring.
                     drop(self.place(kernel, &watched));
                     out.push(seen(&watched));
+                    out.push(self.setups.read(pid, event.at));
                     self.targets.insert(watched);
                 }
             }

@@ -22,6 +22,7 @@ use crate::{
         kernel::Kernel,
         observer::Observer,
         publish::{Away, Followed},
+        setup::Setups,
         sites::{Frame, Sites},
         targets::Targets,
     },
@@ -110,6 +111,8 @@ pub struct Session {
     /// Allowances have been used, or changed, since they were filled up.
     used: bool,
     tidy: Nanos,
+    /// Reads what they run with.
+    setups: Setups,
     pending: Vec<Observation>,
     lifecycle_lost: u64,
     budget: Budget,
@@ -192,6 +195,7 @@ impl Session {
             refill: now,
             used: true,
             tidy: now,
+            setups: Setups::default(),
             pending: Vec::new(),
             lifecycle_lost: 0,
             budget: Budget::default(),

@@ -3,7 +3,7 @@
 //! Rests on the time that threads waited for a processor, of the time that they wanted one. Pressure of the machine,
 //! where the kernel tells it, must agree: without it the waiting has another reason.
 
-use super::{CauseUnit, Scene, cpu_throttled::wanted_a_processor, shortage};
+use super::{CauseUnit, Scene, cpu_throttled::wanted_a_processor, downstream_slow, shortage};
 use crate::{
     model::{Cause, CauseKind, HostSignal, Layer},
     signs::{Sign, track::Deviation},
@@ -30,6 +30,9 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
         CauseKind::EventLoopStall => scene.stalls.sites.first().is_some_and(wanted_a_processor),
         CauseKind::LockContention => shortage::drives(scene, Sign::CpuDelay, Sign::LockWait),
         CauseKind::AcceptQueueOverflow => shortage::drives(scene, Sign::CpuDelay, Sign::AcceptDrops),
+        CauseKind::DownstreamSlow => {
+            downstream_slow::by_spans_alone(scene) && shortage::drives(scene, Sign::CpuDelay, Sign::Slow)
+        }
         _ => false,
     },
 };

@@ -3,7 +3,7 @@
 //! Rests on the share of the limit's periods in which it was throttled. Whatever then comes late (loops, holders of
 //! locks, threads that are ready) is a symptom.
 
-use super::{CauseUnit, Scene, shortage};
+use super::{CauseUnit, Scene, downstream_slow, shortage};
 use crate::{
     loops::StallSite,
     model::{Cause, CauseKind},
@@ -32,6 +32,9 @@ fn explains(scene: &Scene<'_>, kind: CauseKind) -> bool {
         CauseKind::LockContention => shortage::drives(scene, Sign::Throttled, Sign::LockWait),
         CauseKind::CpuSaturation => true,
         CauseKind::AcceptQueueOverflow => shortage::drives(scene, Sign::Throttled, Sign::AcceptDrops),
+        CauseKind::DownstreamSlow => {
+            downstream_slow::by_spans_alone(scene) && shortage::drives(scene, Sign::Throttled, Sign::Slow)
+        }
         _ => false,
     }
 }

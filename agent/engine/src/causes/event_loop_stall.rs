@@ -3,7 +3,7 @@
 //! Confidence rests on who waited: events ready on the instance with nobody else waiting is proof,
 //! a request that the thread was stuck in is strong, neither is a hint below the bar. No forecast.
 
-use super::{CauseUnit, Scene, slo_evidence};
+use super::{CauseUnit, Scene, downstream_slow, trigger_evidence};
 use crate::{
     correlate::join::certainty,
     loops::StallSite,
@@ -16,12 +16,17 @@ const MOST: usize = 3;
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::EventLoopStall,
-    needs: &[TriggerKind::Stall],
-    produces: &[TriggerKind::Stall, TriggerKind::Anomaly, TriggerKind::SloWindows],
+    needs: &[TriggerKind::Stall, TriggerKind::JointRule],
+    produces: &[TriggerKind::Stall, TriggerKind::Anomaly, TriggerKind::SloWindows, TriggerKind::JointRule],
     opens: |_| None,
     propose,
     // Nobody accepts while the loop is away.
-    explains: |scene, kind| kind == CauseKind::AcceptQueueOverflow && scene.stalls.triggered,
+    explains: |scene, kind| match kind {
+        CauseKind::AcceptQueueOverflow => scene.stalls.triggered,
+        // Answers lie there and nobody takes them.
+        CauseKind::DownstreamSlow => downstream_slow::is_stalled(scene),
+        _ => false,
+    },
 };
 
 fn propose(scene: &Scene<'_>) -> Vec<Cause> {
@@ -63,7 +68,7 @@ fn cause(scene: &Scene<'_>, site: &StallSite) -> Cause {
     }
     let starved = f64::from(site.starved) / f64::from(site.count.max(1));
     all.push(evidence("loop.starved_ratio", 0.0, starved, "ratio", Join::Window));
-    all.extend(slo_evidence(scene));
+    all.extend(trigger_evidence(scene));
     Cause {
         kind: CauseKind::EventLoopStall,
         confidence: confidence(scene, site),

@@ -4,7 +4,7 @@
 //! the join, with things of the same group that later requests do use, a little with those given back
 //! normally (a leak on an error path is still a leak), and while few have been seen.
 
-use super::{CauseUnit, Scene, slo_evidence};
+use super::{CauseUnit, Scene, trigger_evidence};
 use crate::{
     correlate::{group::Leak, join::certainty},
     forecast::span_words,
@@ -16,8 +16,8 @@ const MOST: usize = 3;
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::FdLeak,
-    needs: &[TriggerKind::Orphans],
-    produces: &[TriggerKind::Orphans, TriggerKind::Exhaustion, TriggerKind::SloWindows],
+    needs: &[TriggerKind::Orphans, TriggerKind::JointRule],
+    produces: &[TriggerKind::Orphans, TriggerKind::Exhaustion, TriggerKind::SloWindows, TriggerKind::JointRule],
     opens: |_| None,
     propose,
     explains,
@@ -90,7 +90,7 @@ fn cause(scene: &Scene<'_>, leak: &Leak, places: usize) -> Cause {
         evidence("fd.orphaned", 0, leak.most, leak.most),
         evidence("fd.live", live_before, scene.target.own.live, scene.target.own.live),
     ];
-    all.extend(slo_evidence(scene));
+    all.extend(trigger_evidence(scene));
     Cause {
         kind: CauseKind::FdLeak,
         confidence: confidence.clamp(0.0, 1.0),

@@ -4,7 +4,7 @@
 //! sampled pages, as the place from which more comes in since it began than before. Where much more comes in than
 //! stays, the place with most need not be what is kept: it is then left unknown. Confidence falls with that.
 
-use super::{CauseUnit, Scene, slo_evidence};
+use super::{CauseUnit, Scene, trigger_evidence};
 use crate::{
     detect::Finding,
     forecast::span_words,
@@ -15,8 +15,14 @@ use crate::{
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::MemoryGrowth,
-    needs: &[TriggerKind::Anomaly, TriggerKind::ProcessExit],
-    produces: &[TriggerKind::Anomaly, TriggerKind::Exhaustion, TriggerKind::SloWindows, TriggerKind::ProcessExit],
+    needs: &[TriggerKind::Anomaly, TriggerKind::JointRule, TriggerKind::ProcessExit],
+    produces: &[
+        TriggerKind::Anomaly,
+        TriggerKind::Exhaustion,
+        TriggerKind::SloWindows,
+        TriggerKind::JointRule,
+        TriggerKind::ProcessExit,
+    ],
     opens,
     propose,
     explains: |_, kind| kind == CauseKind::OomKill,
@@ -91,7 +97,7 @@ fn cause(scene: &Scene<'_>, memory: &Growing) -> Cause {
     if let Some(origin) = origin {
         all.push(evidence("memory.pages_in", 0.0, origin.rate, "bytes/s", origin.join));
     }
-    all.extend(slo_evidence(scene));
+    all.extend(trigger_evidence(scene));
     let forecast = memory.limit.zip(memory.eta()).map(|((resource, level, limit), eta_seconds)| Forecast {
         resource,
         level,

@@ -26,6 +26,7 @@ use crate::{
     loops::StallPicture,
     memory::Growing,
     model::{Cause, CauseKind, Evidence, Forecast, Join, Layer, Nanos, SiteId, TriggerKind},
+    rules::Watch,
     signs::Signs,
     slo::state::Burn,
     target::Target,
@@ -51,6 +52,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) piles: &'a [Pile],
     /// What is short or slow.
     pub(crate) signs: &'a Signs,
+    /// What the operator's rules make of it.
+    pub(crate) rules: &'a Watch,
 }
 
 /// A kind of cause.
@@ -105,9 +108,9 @@ pub(crate) fn identity(cause: &Cause) -> Identity {
     (cause.kind, cause.site)
 }
 
-/// What burning objectives add to a cause that would produce them.
-pub(crate) fn slo_evidence(scene: &Scene<'_>) -> impl Iterator<Item = Evidence> {
-    scene.burns.iter().map(|burn| Evidence {
+/// What burning objectives and joint rules that hold add to a cause that would produce them.
+pub(crate) fn trigger_evidence(scene: &Scene<'_>) -> impl Iterator<Item = Evidence> {
+    let burns = scene.burns.iter().map(|burn| Evidence {
         layer: Layer::Application,
         signal: format!("slo.good_ratio {}", burn.name),
         before: burn.ratio_before,
@@ -118,7 +121,8 @@ pub(crate) fn slo_evidence(scene: &Scene<'_>) -> impl Iterator<Item = Evidence> 
         until: scene.now,
         join: Join::Window,
         ambiguity: 1,
-    })
+    });
+    burns.chain(scene.rules.evidence(scene.now, &scene.config.rules))
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// The triggers for which a shortage may be looked into, and which it explains.
-pub(super) const TRIGGERS: &[TriggerKind] = &[TriggerKind::Anomaly, TriggerKind::SloWindows, TriggerKind::Stall];
+pub(super) const TRIGGERS: &[TriggerKind] =
+    &[TriggerKind::Anomaly, TriggerKind::SloWindows, TriggerKind::Stall, TriggerKind::JointRule];
 /// What began later than the suffering by more than this did not cause it.
 const LATER: Nanos = 15 * SECOND;
 /// What had gone on for longer than this before anybody suffered does perhaps no harm; the less likely, the longer:
@@ -120,7 +121,7 @@ pub(super) fn reading(scene: &Scene<'_>, layer: Layer, signal: &str, after: f64,
 pub(super) fn cause(scene: &Scene<'_>, kind: CauseKind, sign: Sign, found: &Deviation, title: String) -> Cause {
     let mut all = vec![evidence(scene, sign, found)];
     all.extend(scene.signs.suffering().map(|(sign, found)| evidence(scene, sign, found)));
-    all.extend(super::slo_evidence(scene));
+    all.extend(super::trigger_evidence(scene));
     Cause {
         kind,
         confidence: confidence(scene, found),

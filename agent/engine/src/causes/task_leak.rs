@@ -4,7 +4,7 @@
 //! tells; async tasks are only counted by their runtime. Of those without a place it is told where the memory
 //! comes in that grows with them, if it grows since about the same time. That memory is then this leak's symptom.
 
-use super::{CauseUnit, Scene, slo_evidence};
+use super::{CauseUnit, Scene, trigger_evidence};
 use crate::{
     detect::Finding,
     memory::{Origin, mib},
@@ -24,8 +24,14 @@ const STAYS: f64 = 0.3;
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::TaskLeak,
-    needs: &[TriggerKind::Anomaly, TriggerKind::ProcessExit],
-    produces: &[TriggerKind::Anomaly, TriggerKind::Exhaustion, TriggerKind::SloWindows, TriggerKind::ProcessExit],
+    needs: &[TriggerKind::Anomaly, TriggerKind::JointRule, TriggerKind::ProcessExit],
+    produces: &[
+        TriggerKind::Anomaly,
+        TriggerKind::Exhaustion,
+        TriggerKind::SloWindows,
+        TriggerKind::JointRule,
+        TriggerKind::ProcessExit,
+    ],
     opens,
     propose,
     explains: |scene, kind| match kind {
@@ -100,7 +106,7 @@ fn cause(scene: &Scene<'_>, pile: &Pile) -> Cause {
             None => (SiteId(0), traces, 0.75),
         };
     }
-    all.extend(slo_evidence(scene));
+    all.extend(trigger_evidence(scene));
     Cause {
         kind: CauseKind::TaskLeak,
         confidence,

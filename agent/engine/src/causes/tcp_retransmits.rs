@@ -4,7 +4,7 @@
 //! it is by where most of them go, which requests by who wrote their bytes. Where a request is only one of several
 //! that may have written them, the evidence says so.
 
-use super::{CauseUnit, Scene, shortage};
+use super::{CauseUnit, Scene, downstream_slow, shortage};
 use crate::{
     correlate::join::JoinCount,
     model::{Cause, CauseKind, Connection, Evidence, Join, Layer, Nanos, Retransmit, TraceId},
@@ -34,7 +34,9 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
     // A connect that is never answered, and a round trip that gets long, are losses too.
     explains: |scene, kind| {
         let mut signs = [Sign::Refused, Sign::RoundTrip].iter();
-        kind == CauseKind::DownstreamSlow && signs.any(|sign| shortage::drives(scene, Sign::Resent, *sign))
+        let lost = |sign: &Sign| shortage::drives(scene, Sign::Resent, *sign);
+        let late = || downstream_slow::by_spans_alone(scene) && lost(&Sign::Slow);
+        kind == CauseKind::DownstreamSlow && (signs.any(lost) || late())
     },
 };
 

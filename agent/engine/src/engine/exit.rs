@@ -14,7 +14,7 @@ impl Engine {
         }
         if target.episode.is_some() || !self.departed.again(&target.name, self.now, out) {
             let told = out.len();
-            target.evaluate(self.now, &self.config, &[], &mut self.ledger, out);
+            target.evaluate(self.now, &self.config, &[], &self.lives, &mut self.ledger, out);
             if let Some(episode) = target.episode.take() {
                 let is_told = out[told..].iter().any(|output| matches!(output, Output::Incident(_)));
                 if !is_told {
@@ -25,7 +25,9 @@ impl Engine {
         }
         self.downstream.remove(&pid);
         self.traces.exit(pid, self.now);
-        self.targets.remove(&pid);
+        if let Some(target) = self.targets.remove(&pid) {
+            self.lives.ended(&target.name, pid, self.now);
+        }
         true
     }
 
@@ -34,6 +36,7 @@ impl Engine {
         self.downstream.remove(&pid);
         self.traces.exit(pid, self.now);
         let Some(mut target) = self.targets.remove(&pid) else { return };
+        self.lives.ended(&target.name, pid, self.now);
         let closed = target.episode.take().map(|episode| episode.close(self.now));
         let mut told: Vec<Incident> = closed.clone().into_iter().collect();
         self.fallen.exit(&target, closed.as_ref(), self.now, &mut self.ledger, &mut told);

@@ -28,7 +28,8 @@ impl Engine {
         self.traces.request(told, ended);
         self.slos.iter_mut().for_each(|slo| slo.request(told, ended));
         if let Some(pid) = told.pid {
-            self.known(pid, |target, config| target.request(told, ended, &config.caps));
+            let now = self.now;
+            self.known(pid, |target, config| target.request(told, ended, now, &config.caps));
         }
     }
 
@@ -39,7 +40,10 @@ impl Engine {
         let ended = self.past(told.ended);
         self.traces.call(told, ended);
         match told.pid.filter(|pid| self.targets.contains_key(pid)) {
-            Some(pid) => self.downstream.entry(pid).or_default().take(told, ended),
+            Some(pid) => {
+                self.known(pid, |target, _| target.call(told, ended));
+                self.downstream.entry(pid).or_default().take(told, ended);
+            }
             None => self.lose("engine.unknown_process", 1),
         }
     }

@@ -27,6 +27,9 @@ pub struct Incident {
     pub closed: Option<Nanos>,
     /// The clock of the response.
     pub times: Times,
+    /// What is different since the onset or from the instance before, one line each; at most twelve. Not causes.
+    #[serde(default)]
+    pub what_changed: Vec<String>,
     /// Named, or honestly unknown.
     pub verdict: Verdict,
     /// Likeliest first; at most eight.
@@ -72,6 +75,8 @@ pub enum TriggerKind {
     Anomaly,
     /// Violated windows in a row.
     SloWindows,
+    /// Several figures that are bad together, as the operator's rule says.
+    JointRule,
     /// A process died in the middle of an incident, or was killed for lack of memory.
     ProcessExit,
 }

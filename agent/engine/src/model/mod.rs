@@ -12,6 +12,7 @@ mod loops;
 mod memory;
 mod observation;
 mod output;
+mod setup;
 mod tasks;
 mod tcp;
 mod trace;
@@ -31,6 +32,7 @@ pub use observation::{
     ProcessSeen, Request, Resource, Retransmit,
 };
 pub use output::{Act, ActuatorKind, Ask, Change, Output};
+pub use setup::{Limit, Setup};
 pub use tasks::{
     Blocked, BlockedView, CpuTime, Holder, LockKind, LockView, LockWait, TaskGroup, TaskGroups, TasksView, ThreadGroup,
     Threads, Throttled,
@@ -40,4 +42,6 @@ pub use trace::{
     Call, CallKind, DownstreamPeer, DownstreamView, TraceCall, TraceDescriptors, TraceGrowth, TraceProcess,
     TraceRequest, TraceRetransmits, TraceStall, TraceView, TracesKept,
 };
-pub use view::{BreakerView, FdView, InstanceView, LoopView, SiteView, SloState, SloView, TargetView, View};
+pub use view::{
+    BreakerView, FdView, InstanceView, LoopView, RuleState, RuleView, SiteView, SloState, SloView, TargetView, View,
+};

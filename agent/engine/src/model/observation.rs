@@ -2,7 +2,7 @@
 
 use super::{
     ActuatorKind, Blocked, Call, Caller, Connections, CpuTime, HostLook, Join, LockWait, LoopInstance, LoopTime, Nanos,
-    OomKill, Owner, Pages, Pid, SiteId, SpanId, Stall, TaskGroups, TcpLook, Threads, TraceId,
+    OomKill, Owner, Pages, Pid, Setup, SiteId, SpanId, Stall, TaskGroups, TcpLook, Threads, TraceId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,8 @@ pub enum Observation {
     Process(ProcessSeen),
     /// A target ended.
     Exit(ProcessExit),
+    /// What a target runs with.
+    Setup(Setup),
     /// The requests that a process is working on at this moment.
     OpenRequests(OpenRequests),
     /// A request that ended.

@@ -79,6 +79,36 @@ pub struct TargetView {
     pub requests_total: u64,
     /// Latency to the first byte (else to the end) over the last 15 s window, seconds: p50, p99.
     pub latency_seconds: Option<(f64, f64)>,
+    /// How the joint rules that are for it get on.
+    #[serde(default)]
+    pub rules: Vec<RuleView>,
+}
+
+/// How a joint rule gets on with a target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleView {
+    /// Its name.
+    pub name: String,
+    /// Whether it holds.
+    pub state: RuleState,
+    /// Samples in a row that satisfied it.
+    pub samples: u32,
+    /// How many it takes.
+    pub needed: u32,
+    /// Of its figures, those that are not known, and why.
+    pub unknown: Vec<String>,
+}
+
+/// Whether a joint rule holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleState {
+    /// It does.
+    Holds,
+    /// It does not: a figure that is known says so, or too few samples were taken.
+    Quiet,
+    /// What is known satisfies it, and something is not known.
+    Unknown,
 }
 
 /// The descriptors of a target.

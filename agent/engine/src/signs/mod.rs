@@ -125,9 +125,10 @@ impl Signs {
         [HostScope::Cgroup, HostScope::Machine].into_iter().find_map(told).map(|(_, share)| *share)
     }
 
-    /// Takes a request that ended.
-    pub(crate) fn request(&mut self, told: &Request, ended: Nanos) {
-        let Some(judged) = self.routes.ended(told, ended) else { return };
+    /// Takes a request that ended; tells whether it was slow, where that is known, and whether it failed. `None`: it was
+    /// refused at the door.
+    pub(crate) fn request(&mut self, told: &Request, ended: Nanos) -> Option<(Option<bool>, bool)> {
+        let judged = self.routes.ended(told, ended)?;
         self.heard = self.heard.max(judged.slow.map(|_| ended));
         let one = |is: bool| if is { 1.0 } else { 0.0 };
         self.add(Sign::Failed, ended, one(judged.failed), 1.0);
@@ -135,6 +136,7 @@ impl Signs {
         if let Some(slow) = judged.slow.filter(|slow| *slow || !judged.failed) {
             self.add(Sign::Slow, ended, one(slow), 1.0);
         }
+        Some((judged.slow, judged.failed))
     }
 
     /// Takes the service's own report.

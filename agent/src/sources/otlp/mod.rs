@@ -144,6 +144,7 @@ mod tests {
             limit: None,
             requests_total: 0,
             latency_seconds: None,
+            rules: Vec::new(),
         };
         let view = View { targets: vec![target], ..View::default() };
         let desk = Desk {
