@@ -2,7 +2,8 @@
 //!
 //! Invariants: one thread owns it; it starts in a lower tier rather than fail; everything that it holds is
 //! bounded; dropping it detaches every program and changes nothing that outlives it.
-//! Cost: a wake-up per look (ten a second) or event; copied stacks wait for each other for a few milliseconds.
+//! Cost: a wake-up per look (ten a second; four while no target runs at all) or event; copied stacks wait for each other
+//! for a few milliseconds.
 
 mod budget;
 mod follow;
@@ -22,6 +23,7 @@ use crate::{
         publish::{Away, Followed},
         sites::{Frame, Sites},
         targets::Targets,
+        waker::Waker,
     },
     probes::{self, Look, Probe, fd::OpenFd},
     wire::{LEVELS, ThreadRecord},
@@ -43,6 +45,11 @@ const REFILL: Nanos = 200_000_000;
 const TIDY: Nanos = 1_000_000_000;
 /// What is due so soon is done at once: one wake-up instead of two.
 const TOGETHER: Nanos = 20_000_000;
+/// Between two looks of a probe while no target runs. A thread that begins to run is then looked at within the shortest
+/// stall that is seen for certain (a threshold of 150 ms, and 100 ms between two looks), so that none is lost by it.
+const RESTING: Nanos = 250_000_000;
+/// What is due so soon is done at once while no target runs.
+const TOGETHER_RESTING: Nanos = 60_000_000;
 /// A new target is looked at so soon.
 const SOON: Nanos = 100_000_000;
 /// Stacks a second of all targets together, unless the engine asks for more: unwinding one takes some 10 µs.
@@ -115,6 +122,8 @@ pub struct Session {
     watch: Watch,
     /// Looks are this many times rarer than probes ask for.
     slower: u32,
+    /// Ends a wait before its time.
+    waker: Option<Waker>,
 }
 
 impl fmt::Debug for Session {
@@ -194,6 +203,7 @@ impl Session {
             governor,
             watch: Watch::default(),
             slower: 1,
+            waker: None,
         };
         for index in 0..session.units.len() {
             let counted = session.counted(index);
@@ -210,19 +220,25 @@ impl Session {
         self.budget = budget;
     }
 
+    /// Lets waits be ended by another thread.
+    pub fn set_waker(&mut self, waker: Waker) {
+        self.waker = Some(waker);
+    }
+
     /// The processes watched now, forked children included.
     #[must_use]
     pub fn targets(&self) -> Vec<Pid> {
         self.targets.pids()
     }
 
-    /// Waits up to `timeout` for kernel events, then appends what they and the due samples say.
+    /// Waits up to `timeout` for kernel events or to be woken, then appends what they and the due samples say.
     pub fn poll(&mut self, timeout: Duration, out: &mut Vec<Observation>) {
         let next = self.units.iter().filter(|unit| unit.probe.period().is_some()).map(|unit| unit.due).min();
         let rest = Duration::from_nanos(next.unwrap_or(Nanos::MAX).saturating_sub(clock::now()));
-        match &self.kernel {
-            Some(kernel) => kernel.wait(rest.min(timeout)),
-            None => std::thread::sleep(rest.min(timeout)),
+        match (&self.kernel, &self.waker) {
+            (Some(kernel), waker) => kernel.wait(rest.min(timeout), waker.as_ref()),
+            (None, Some(waker)) => waker.wait(rest.min(timeout)),
+            (None, None) => std::thread::sleep(rest.min(timeout)),
         }
         self.drain(out);
         out.append(&mut self.pending);
@@ -239,16 +255,19 @@ impl Session {
         }
         self.hold_budget(now);
         let Self { kernel, units, targets, sites, buffer, level, slower, .. } = self;
+        let mut together = 0;
+        let mut least = 0;
         if units.iter().any(|unit| now + TOGETHER >= unit.due) {
             targets.note_activity(now);
+            (least, together) = if targets.are_at_rest(now) { (RESTING, TOGETHER_RESTING) } else { (0, TOGETHER) };
         }
-        for unit in units.iter_mut().filter(|unit| now + TOGETHER >= unit.due) {
+        for unit in units.iter_mut().filter(|unit| now + together >= unit.due) {
             let reads = unit.trouble.is_none() && (unit.hooked || unit.probe.without_hooks().is_some());
             let kernel = if reads { kernel.as_mut() } else { None };
             unit.probe.sample(&mut Look { now, kernel, targets, sites, buffer, level: *level }, out);
             // From now, not from when it was due: after a pause there is one look, not many.
             unit.due = match unit.probe.period() {
-                Some(period) => now + nanos(period) * u64::from(*slower),
+                Some(period) => now + nanos(period).max(least) * u64::from(*slower),
                 None => Nanos::MAX,
             };
         }
