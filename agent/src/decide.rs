@@ -31,6 +31,8 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 /// How often the view is published at least.
 const PUBLISH: Duration = Duration::from_secs(1);
+/// A view that is due so soon is published with the decisions of this moment: one wake-up instead of two.
+const TOGETHER: Duration = Duration::from_millis(50);
 /// The shortest sleep: a deadline that stays in the past must not make the task spin.
 const SOON: Duration = Duration::from_millis(5);
 /// Observations taken in one turn.
@@ -184,7 +186,7 @@ impl Running {
             self.outer.engine.tick(now, &mut self.out);
             self.deliver(now);
         }
-        if self.changed || self.published.elapsed() >= PUBLISH {
+        if self.changed || self.published.elapsed() + TOGETHER >= PUBLISH {
             self.publish();
         }
     }

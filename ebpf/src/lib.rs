@@ -13,7 +13,7 @@ mod status;
 #[allow(dead_code, unreachable_pub, reason = "also compiled into the kernel object, which uses the rest")]
 mod wire;
 
-pub use host::sites::Frame;
+pub use host::{sites::Frame, waker::Waker};
 pub use probes::fd::{DirectFds, OpenFd};
 pub use session::{Budget, CpuSampling, Options, SamplingError, Session, SessionError, Shed};
 pub use status::{ContextStatus, Overhead, ProbeStatus, Tier};

@@ -96,13 +96,13 @@ pub(crate) fn rise(
     config: &GrowthConfig,
     work: impl Fn(Nanos, Nanos) -> Option<f64>,
 ) -> Option<Rise> {
+    // Nearly always: nothing is copied for that.
+    if series.risen()? < least.max(1) {
+        return None;
+    }
     let points = series.points(0);
     let (first, last) = (*points.first()?, *points.last()?);
     let foot = points.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
-    #[expect(clippy::cast_precision_loss, reason = "bytes or a count, for a threshold")]
-    if last.1 - foot < (least as f64).max(1.0) {
-        return None;
-    }
     let near = foot + AT_THE_FOOT * (last.1 - foot);
     let onset = points.iter().rposition(|point| point.1 <= near)?;
     let (before, rising) = (&points[..onset], &points[onset..]);

@@ -62,12 +62,21 @@ impl Series {
     /// still being filled is left out: its floor may yet fall.
     #[expect(clippy::cast_precision_loss, reason = "levels past 2^53 are no levels of anything counted here")]
     pub(crate) fn points(&self, from: Nanos) -> Vec<(f64, f64)> {
-        let Some((now, _)) = self.last else { return Vec::new() };
-        self.floor
-            .range(from, now)
-            .filter(|(start, _)| start.saturating_add(self.floor.length()) <= now)
-            .map(|(start, lowest)| (seconds(start), lowest.0 as f64))
-            .collect()
+        self.complete(from).map(|(start, level)| (seconds(start), level as f64)).collect()
+    }
+
+    /// How far the floor of the last complete window lies above the lowest; `None` without one.
+    pub(crate) fn risen(&self) -> Option<u64> {
+        let (lowest, last) =
+            self.complete(0).fold((u64::MAX, None), |(lowest, _), (_, level)| (lowest.min(level), Some(level)));
+        last.map(|last| last - lowest)
+    }
+
+    fn complete(&self, from: Nanos) -> impl Iterator<Item = (Nanos, u64)> + '_ {
+        let now = self.last.map(|(now, _)| now);
+        let windows = now.map(|now| self.floor.range(from, now).map(move |(start, lowest)| (start, lowest.0, now)));
+        let is_over = |(start, _, now): &(Nanos, u64, Nanos)| start.saturating_add(self.floor.length()) <= *now;
+        windows.into_iter().flatten().filter(is_over).map(|(start, level, _)| (start, level))
     }
 
     /// The floor of the last window before `time`; what is told as the level before an onset.
@@ -89,10 +98,13 @@ mod tests {
         }
         let floors: Vec<f64> = series.points(0).into_iter().map(|(_, level)| level).collect();
         assert_eq!(floors, [10.0; 4]);
-        assert_eq!(series.level(), Some(25));
+        assert_eq!((series.level(), series.risen()), (Some(25), Some(0)));
         assert_eq!(series.before(5 * SECOND), Some(10));
         assert_eq!(series.before(0), None);
         series.record(0, 1);
         assert_eq!(series.level(), Some(25), "a late value changes nothing");
+        (10..14).for_each(|second| series.record(second * SECOND, 10 + second));
+        assert_eq!(series.risen(), Some(10), "above the lowest, without the open window");
+        assert_eq!(Series::new().risen(), None);
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     decide::{Decider, Ports, Question, Tell},
     failure::Failure,
     metrics::Tally,
+    own,
     record::Recorder,
     render::{Numbered, Picture, named_record, wire_name},
     sinks,
@@ -116,7 +117,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let deciding = tokio::spawn(decider.run(kernel_queue, told_queue, asked, ended.clone()));
 
     tasks.spawn(stream(sources.clone(), from_decider));
-    tasks.spawn(keep_time(clock.clone()));
+    tasks.spawn(keep_house(clock.clone()));
     tasks.spawn(select::follow(kernel.clone(), selector));
     tasks.spawn(scrape::run(scrape::Desk {
         endpoints: config.scrape.clone(),
@@ -303,13 +304,22 @@ fn lessor(leases: &Leases, intake: &Intake) -> guard::Lessor {
     })
 }
 
-/// Puts samples and incidents on the event stream.
-async fn stream(sources: api::Sources, mut incidents: mpsc::Receiver<Arc<Numbered>>) {
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+/// Between two samples at least; pictures are published once a second, and at once when an incident changes.
+const SAMPLE: Duration = Duration::from_millis(900);
+
+/// Puts samples and incidents on the event stream: a sample with the picture that it shows, so that nobody wakes up for it
+/// alone.
+async fn stream(mut sources: api::Sources, mut incidents: mpsc::Receiver<Arc<Numbered>>) {
+    let mut sampled: Option<Instant> = None;
     loop {
         tokio::select! {
-            _ = second.tick() => sources.hub.publish("sample", api::sample::json(&sources)),
+            // Once nobody publishes any more, what happened last is still told.
+            Ok(()) = sources.picture.changed() => {
+                if sampled.is_none_or(|at| at.elapsed() >= SAMPLE) {
+                    sampled = Some(Instant::now());
+                    sources.hub.publish("sample", api::sample::json(&sources));
+                }
+            }
             numbered = incidents.recv() => {
                 let Some(numbered) = numbered else { return };
                 let record = named_record(&numbered, &sources.sites, &sources.clock).await;
@@ -321,11 +331,16 @@ async fn stream(sources: api::Sources, mut incidents: mpsc::Receiver<Arc<Numbere
     }
 }
 
-async fn keep_time(clock: Clock) {
-    let mut minute = tokio::time::interval(clock::REMEASURE);
+/// When the start is over, and what it needed can go.
+const STARTED: Duration = Duration::from_secs(5);
+
+/// Measures the clocks anew, and gives back memory, once a minute.
+async fn keep_house(clock: Clock) {
+    let mut minute = tokio::time::interval_at(Instant::now() + STARTED, clock::REMEASURE);
     loop {
         minute.tick().await;
         clock.remeasure();
+        own::give_back();
     }
 }
 

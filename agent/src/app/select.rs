@@ -8,7 +8,7 @@ use crate::{
     },
 };
 use snowshed_engine::model::Pid;
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 /// Refusals remembered, so that each is told once.
 const REFUSED: usize = 1024;
@@ -31,7 +31,7 @@ pub(super) async fn add_named(kernel: &Kernel, pids: &[Pid]) -> Result<(), Failu
 }
 
 /// Looks again and again, for as long as the agent runs.
-pub(super) async fn follow(kernel: Kernel, selector: Selector) {
+pub(super) async fn follow(mut kernel: Kernel, selector: Selector) {
     let mut watch = Watch::new(&selector.pids);
     let rescan = selector.rescan();
     let mut refused: HashMap<Pid, Option<u64>> = HashMap::new();
@@ -59,7 +59,15 @@ pub(super) async fn follow(kernel: Kernel, selector: Selector) {
             }
         }
         watch.look();
-        tokio::time::sleep(rescan.unwrap_or(Duration::from_secs(1))).await;
+        match rescan {
+            Some(pause) => tokio::time::sleep(pause).await,
+            // Who is watched changes when one ends, and when one is forked.
+            None => {
+                if kernel.targets.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Invariant: the session never leaves its thread, and the thread never blocks on anybody: observations
 //! go to a bounded queue, answers to watch channels. Symbols are resolved a few at a time, so that a
-//! large incident does not hold up the events. Cost: one thread, woken at least every 100 ms.
+//! large incident does not hold up the events. Cost: one thread, woken when something is due or told.
 
 use super::Intake;
 use crate::render::Sites;
-use snowshed_ebpf::{Budget, ContextStatus, Frame, OpenFd, Options, Overhead, ProbeStatus, Session, SessionError};
+use snowshed_ebpf::{
+    Budget, ContextStatus, Frame, OpenFd, Options, Overhead, ProbeStatus, Session, SessionError, Waker,
+};
 use snowshed_engine::model::{Ask, Pid, SiteId};
 use std::{
     collections::VecDeque,
@@ -16,8 +18,10 @@ use std::{
 };
 use tokio::sync::{oneshot, watch};
 
-/// How long one poll waits; also the longest that a command waits.
-const POLL: Duration = Duration::from_millis(100);
+/// How long one poll waits; commands end it.
+const POLL: Duration = Duration::from_secs(1);
+/// The same while sites wait to be resolved.
+const POLL_RESOLVING: Duration = Duration::from_millis(100);
 /// How often status and targets are published.
 const PUBLISH: Duration = Duration::from_secs(1);
 /// Commands waiting for the thread.
@@ -53,6 +57,7 @@ pub(crate) type Opened = (Vec<OpenFd>, Option<i32>);
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
     commands: mpsc::SyncSender<Command>,
+    waker: Waker,
     /// Frames of the sites that were asked for.
     pub(crate) sites: watch::Receiver<Arc<Sites>>,
     /// State of each probe. Closed when the thread has ended.
@@ -69,9 +74,11 @@ impl Kernel {
     /// Starts the thread; observations go to `intake`.
     ///
     /// # Errors
-    /// The thread could not be started.
+    /// The thread could not be started, or this process has no descriptor left.
     pub(crate) fn start(options: Options, budget: Budget, intake: Intake) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (commands, inbox) = mpsc::sync_channel(COMMANDS);
+        let waker = Waker::new()?;
+        let woken = waker.clone();
         let (sites, sites_seen) = watch::channel(Arc::default());
         let (probes, probes_seen) = watch::channel(Arc::default());
         let (targets, targets_seen) = watch::channel(Arc::default());
@@ -80,6 +87,7 @@ impl Kernel {
         let handle = std::thread::Builder::new().name("kernel".to_owned()).spawn(move || {
             let mut session = Session::start(options);
             session.set_budget(budget);
+            session.set_waker(woken);
             Thread {
                 session,
                 intake,
@@ -97,6 +105,7 @@ impl Kernel {
         Ok((
             Self {
                 commands,
+                waker,
                 sites: sites_seen,
                 probes: probes_seen,
                 overhead: overhead_seen,
@@ -109,7 +118,9 @@ impl Kernel {
 
     /// Tells the session something; a full queue drops it (every command is repeated when it matters).
     pub(crate) fn tell(&self, command: Command) -> bool {
-        self.commands.try_send(command).is_ok()
+        let taken = self.commands.try_send(command).is_ok();
+        self.waker.wake();
+        taken
     }
 
     /// Watches a process.
@@ -167,7 +178,7 @@ impl Thread {
                 self.publish();
                 published = Some(Instant::now());
             }
-            self.session.poll(POLL, &mut out);
+            self.session.poll(if self.waiting.is_empty() { POLL } else { POLL_RESOLVING }, &mut out);
             for observation in out.drain(..) {
                 self.intake.offer(observation);
             }
@@ -244,7 +255,15 @@ impl Thread {
         self.probes.send_replace(Arc::new(self.session.status()));
         self.overhead.send_replace(Some(self.session.overhead()));
         self.contexts.send_replace(Arc::new(self.session.contexts()));
-        self.targets.send_replace(Arc::new(self.session.targets()));
+        // Whoever waits for them to change is woken by changes only.
+        self.targets.send_if_modified(|known| {
+            let targets = self.session.targets();
+            let news = **known != targets;
+            if news {
+                *known = Arc::new(targets);
+            }
+            news
+        });
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
     mem::MaybeUninit,
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
+        unix::fs::{MetadataExt, OpenOptionsExt},
     },
 };
 
@@ -53,7 +53,38 @@ pub(crate) struct Known(BTreeMap<Pid, Membership>);
 #[derive(Debug, Default)]
 struct Membership {
     text: String,
+    view: Option<View>,
     places: Vec<(Hierarchy, Option<Place>)>,
+}
+
+/// From where a process sees its cgroup: its root, and the mounts there (device and inode).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct View {
+    root: (u64, u64),
+    mounts: (u64, u64),
+}
+
+/// What several processes see alike: the same cgroups from the same place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Shared(View, String);
+
+/// What was found out about cgroups in one look: processes that see the same share it.
+#[derive(Debug)]
+pub(crate) struct Found<T>(BTreeMap<Shared, T>);
+
+impl<T> Default for Found<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: Clone> Found<T> {
+    /// What is known of a process's cgroups, found out by `read` if it is not known yet.
+    pub(crate) fn of(&mut self, known: &mut Known, pid: Pid, read: impl FnOnce(&mut Known) -> T) -> T {
+        // Whose view is not known shares with nobody.
+        let Some(shared) = known.shared(pid) else { return read(known) };
+        self.0.entry(shared).or_insert_with(|| read(known)).clone()
+    }
 }
 
 impl Known {
@@ -62,12 +93,22 @@ impl Known {
         self.place(pid, hierarchy).map(|place| opened(pid, hierarchy, place)).unwrap_or_default()
     }
 
-    fn place(&mut self, pid: Pid, hierarchy: Hierarchy) -> Option<&Place> {
+    fn shared(&mut self, pid: Pid) -> Option<Shared> {
+        let member = self.member(pid)?;
+        Some(Shared(member.view?, member.text.clone()))
+    }
+
+    fn member(&mut self, pid: Pid) -> Option<&mut Membership> {
         let text = proc_file::read(format!("/proc/{pid}/cgroup")).ok()?;
         let member = self.0.entry(pid).or_default();
         if member.text != text {
-            *member = Membership { text, places: Vec::new() };
+            *member = Membership { text, view: view(pid), places: Vec::new() };
         }
+        Some(member)
+    }
+
+    fn place(&mut self, pid: Pid, hierarchy: Hierarchy) -> Option<&Place> {
+        let member = self.member(pid)?;
         if !member.places.iter().any(|(known, _)| *known == hierarchy) {
             let mounts = proc_file::read(format!("/proc/{pid}/mountinfo")).ok()?;
             member.places.push((hierarchy, place(&member.text, &mounts, hierarchy)));
@@ -79,6 +120,11 @@ impl Known {
     pub(crate) fn forget(&mut self, pid: Pid) {
         self.0.remove(&pid);
     }
+}
+
+fn view(pid: Pid) -> Option<View> {
+    let of = |what: &str| fs::metadata(format!("/proc/{pid}/{what}")).ok().map(|found| (found.dev(), found.ino()));
+    Some(View { root: of("root")?, mounts: of("ns/mnt")? })
 }
 
 fn opened(pid: Pid, hierarchy: Hierarchy, place: &Place) -> Vec<Group> {
@@ -225,6 +271,18 @@ mod tests {
         assert_eq!(place("x", "y - z\n - \n", Hierarchy::V2), None);
         assert_eq!(unescape("a\\9b\\"), "a9b");
         assert!(Known::default().groups(0, Hierarchy::V2).is_empty());
+    }
+
+    #[test]
+    fn who_sees_the_same_is_read_once_and_nobody_is_shared() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let (mut known, mut found, mut reads) = (Known::default(), Found::default(), Vec::new());
+        for pid in [std::process::id(), child.id(), 0, 0] {
+            found.of(&mut known, pid, |_| reads.push(pid));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(reads, [std::process::id(), 0, 0]);
     }
 
     #[test]

@@ -15,6 +15,8 @@ use std::os::fd::OwnedFd;
 
 const EVERY: Nanos = 10_000_000_000;
 const FOR: Nanos = 250_000_000;
+/// Between two counts of what maps and programs hold.
+const COUNT: Nanos = 60_000_000_000;
 /// Over at least so long this process's own share is taken.
 const OWN: Nanos = 5_000_000_000;
 
@@ -56,6 +58,8 @@ pub(crate) struct Cost {
     /// Share of one core that this process takes.
     pub(crate) own: Option<f64>,
     pub(crate) footprint: Footprint,
+    /// When maps and programs are counted again.
+    count: Nanos,
 }
 
 impl Cost {
@@ -71,6 +75,7 @@ impl Cost {
             unhooked: None,
             own: None,
             footprint: Footprint::now(),
+            count: now,
         }
     }
 
@@ -129,7 +134,7 @@ impl Cost {
             self.own = Some((self.used.1 - before) as f64 / (now - since) as f64);
         }
         let Some(kernel) = kernel else {
-            self.footprint = Footprint::now();
+            self.weigh(now);
             self.next = now + EVERY;
             return;
         };
@@ -149,7 +154,7 @@ impl Cost {
             row.before = stats;
         }
         if measuring.is_some() {
-            self.footprint = Footprint::now();
+            self.weigh(now);
             self.next = now + EVERY - FOR;
         } else {
             // Not permitted or too old a kernel: the cost per run then stays unknown, and says so.
@@ -157,8 +162,17 @@ impl Cost {
             self.switched = now;
             self.next = now + if self.on.is_some() { FOR } else { EVERY };
             if self.on.is_none() {
-                self.footprint = Footprint::now();
+                self.weigh(now);
             }
+        }
+    }
+
+    fn weigh(&mut self, now: Nanos) {
+        if now >= self.count {
+            self.count = now + COUNT;
+            self.footprint = Footprint::now();
+        } else {
+            self.footprint.renew();
         }
     }
 

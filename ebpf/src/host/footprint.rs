@@ -3,7 +3,7 @@
 //! Kernel memory is what the kernel accounts to each map and program (`memlock` in `/proc/self/fdinfo`). Rings are
 //! mapped here too, each twice in a row so that a record never breaks: their pages are left out of the resident memory,
 //! so that each counts once.
-//! Cost: one small file for each descriptor, so it is read every ten seconds only.
+//! Cost: one small file for each descriptor, so it is read once a minute only; resident memory alone is a single one.
 
 use snowshed_engine::model::Nanos;
 use std::{collections::BTreeMap, fs};
@@ -15,23 +15,32 @@ pub(crate) struct Footprint {
     pub(crate) resident: Option<u64>,
     /// Kernel memory of maps and programs, bytes.
     pub(crate) kernel: Option<u64>,
+    /// Bytes that rings are mapped with.
+    rings: u64,
 }
 
 impl Footprint {
     pub(crate) fn now() -> Self {
-        let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-        let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
         let held = accounted();
         let rings = held.as_ref().map_or(0, |held| held.values().map(|object| object.mapped).sum());
-        Self {
-            resident: pages.map(|pages| (pages * page_size()).saturating_sub(rings)),
-            kernel: held.map(|held| held.values().map(|object| object.accounted).sum()),
-        }
+        let kernel = held.map(|held| held.values().map(|object| object.accounted).sum());
+        Self { resident: resident(rings), kernel, rings }
+    }
+
+    /// Resident memory anew; maps and programs stay as they were.
+    pub(crate) fn renew(&mut self) {
+        self.resident = resident(self.rings);
     }
 
     pub(crate) fn sum(self) -> u64 {
         self.resident.unwrap_or(0) + self.kernel.unwrap_or(0)
     }
+}
+
+fn resident(rings: u64) -> Option<u64> {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.map(|pages| (pages * page_size()).saturating_sub(rings))
 }
 
 fn page_size() -> u64 {

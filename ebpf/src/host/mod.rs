@@ -27,3 +27,4 @@ pub(crate) mod table;
 pub(crate) mod targets;
 pub(crate) mod tracefs;
 pub(crate) mod unwind;
+pub(crate) mod waker;

@@ -2,7 +2,11 @@
 //!
 //! Invariant: so much at most is taken at once, so that one flood cannot keep the agent from looking.
 
-use super::{iterator, kernel::Kernel};
+use super::{
+    iterator,
+    kernel::Kernel,
+    waker::{self, Waker},
+};
 use crate::wire::{Event, RetransmitRecord, SocketRecord, StackRecord};
 use std::{os::fd::AsRawFd, time::Duration};
 
@@ -45,18 +49,16 @@ impl Kernel {
         }
     }
 
-    /// Waits until a ring has something, at most this long. Stacks are let gather for a moment: under load one wake-up
-    /// then takes many of them.
-    pub(crate) fn wait(&self, timeout: Duration) {
-        let entry = |fd: i32| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let mut rings = [entry(self.events.as_raw_fd()), entry(self.stacks.as_raw_fd())];
-        // Rounded up, or the last millisecond would be spent in asking again.
-        let millis = |timeout: Duration| i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
-        // SAFETY: two valid entries. An interrupted wait is only a shorter one.
-        unsafe { libc::poll(rings.as_mut_ptr(), 2, millis(timeout)) };
-        if rings[0].revents == 0 && rings[1].revents != 0 {
-            // SAFETY: the first of the entries.
-            unsafe { libc::poll(rings.as_mut_ptr(), 1, millis(timeout.min(GATHER))) };
+    /// Waits until a ring has something, at most this long, or until it is woken. Stacks are let gather for a moment: under
+    /// load one wake-up then takes many of them.
+    pub(crate) fn wait(&self, timeout: Duration, waker: Option<&Waker>) {
+        let woken = waker.map_or(waker::entry(-1), Waker::entry);
+        let mut entries = [waker::entry(self.events.as_raw_fd()), waker::entry(self.stacks.as_raw_fd()), woken];
+        waker::wait(&mut entries, timeout);
+        match (entries.map(|entry| entry.revents != 0), waker) {
+            ([_, _, true], Some(waker)) => waker.clear(),
+            ([false, true, _], _) => waker::wait(&mut entries[..1], timeout.min(GATHER)),
+            _ => {}
         }
     }
 }

@@ -11,6 +11,8 @@ use std::{
     path::PathBuf,
 };
 
+/// Who has not run for so long rests.
+const REST: Nanos = 1_000_000_000;
 /// The most processes that one session watches.
 pub(crate) const MOST: usize = 256;
 
@@ -39,6 +41,8 @@ pub(crate) struct Activity {
     used: Nanos,
     /// When it was last seen to have used some.
     ran: Nanos,
+    /// It could not be asked: mostly because it is gone.
+    silent: bool,
 }
 
 /// All of them.
@@ -80,12 +84,14 @@ impl Targets {
     pub(crate) fn note_activity(&mut self, now: Nanos) {
         for watched in self.by_pid.values_mut() {
             // One that cannot be asked counts as running.
-            let used = clock::of_process(watched.pid).unwrap_or(now);
+            let told = clock::of_process(watched.pid);
+            watched.activity.silent = told.is_none();
+            let used = told.unwrap_or(now);
             if used != watched.activity.used {
                 if watched.activity.used != 0 {
                     self.worked += used.saturating_sub(watched.activity.used);
                 }
-                watched.activity = Activity { used, ran: now };
+                (watched.activity.used, watched.activity.ran) = (used, now);
             }
         }
     }
@@ -98,6 +104,16 @@ impl Targets {
     /// Whether a process has not run at all since a look: what only it can change is as it was then.
     pub(crate) fn is_asleep(&self, pid: Pid, since: Nanos) -> bool {
         self.get(pid).is_some_and(|watched| watched.activity.ran <= since)
+    }
+
+    /// Whether nobody has run for a while.
+    pub(crate) fn are_at_rest(&self, now: Nanos) -> bool {
+        self.by_pid.values().all(|watched| now >= watched.activity.ran + REST)
+    }
+
+    /// Those that could not be asked for their processor time, when they were last asked.
+    pub(crate) fn silent(&self) -> Vec<Pid> {
+        self.by_pid.values().filter(|watched| watched.activity.silent).map(|watched| watched.pid).collect()
     }
 
     /// The agent's number of a process of the initial namespace.
@@ -147,15 +163,27 @@ pub(crate) fn children(pid: Pid) -> BTreeSet<Pid> {
 
 /// The soft limit of open files; `None` if it is unlimited or cannot be read.
 pub(crate) fn file_limit(pid: Pid) -> Option<u64> {
+    limit(pid, libc::RLIMIT_NOFILE, "Max open files")
+}
+
+/// How much memory of its own a process may have (soft); `None` if it is unlimited or cannot be read.
+pub(crate) fn data_limit(pid: Pid) -> Option<u64> {
+    limit(pid, libc::RLIMIT_DATA, "Max data size")
+}
+
+fn limit(pid: Pid, resource: libc::__rlimit_resource_t, name: &str) -> Option<u64> {
     // A tenth of the file's cost. Asked of a foreign user's process it needs CAP_SYS_RESOURCE, the file does not.
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     let asked = pid.cast_signed();
     // SAFETY: nothing is set, and there is room for the answer. 0 would ask for this process.
-    if asked > 0 && unsafe { libc::prlimit(asked, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) } == 0 {
+    if asked > 0 && unsafe { libc::prlimit(asked, resource, std::ptr::null(), &raw mut limit) } == 0 {
         return (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur);
     }
-    let limits = proc_file::read(format!("/proc/{pid}/limits")).ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    parse_limit(&proc_file::read(format!("/proc/{pid}/limits")).ok()?, name)
+}
+
+fn parse_limit(limits: &str, name: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -172,7 +200,10 @@ mod tests {
         let limits = fs::read_to_string("/proc/self/limits").unwrap();
         let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
         assert_eq!(file_limit(pid), line.split_whitespace().nth(3).unwrap().parse().ok());
-        assert_eq!((name(0), started(0), file_limit(0)), (None, None, None));
+        assert_eq!((name(0), started(0), file_limit(0), data_limit(0)), (None, None, None, None));
+        assert_eq!(parse_limit("Limit  Soft\nMax data size  unlimited  unlimited  bytes\n", "Max data size"), None);
+        let text = "Max data size             1048576              unlimited   bytes\n";
+        assert_eq!(parse_limit(text, "Max data size"), Some(1 << 20));
     }
 
     #[test]
@@ -196,10 +227,30 @@ mod tests {
                 break found;
             }
         };
+        let before = targets.silent();
         child.kill().unwrap();
         child.wait().unwrap();
+        targets.note_activity(clock::now());
+        assert_eq!((before, targets.silent()), (vec![], vec![child.id()]), "who is gone cannot be asked");
         assert!(is_new, "new ones count as running");
         assert_eq!(asleep, [true, false, false], "it sleeps, this one asks, and nobody is not asleep");
+    }
+
+    #[test]
+    fn at_rest_is_who_has_not_run_for_a_while() {
+        let mut targets = Targets::default();
+        assert!(targets.are_at_rest(0), "nobody runs where nobody is");
+        let activity = Activity { used: 1, ran: 5 * REST, silent: false };
+        targets.insert(Watched {
+            pid: 7,
+            host: 0,
+            name: String::new(),
+            started: 0,
+            instance: None,
+            parent: None,
+            activity,
+        });
+        assert!(!targets.are_at_rest(6 * REST - 1) && targets.are_at_rest(6 * REST));
     }
 
     #[test]

@@ -168,7 +168,7 @@ impl Session {
 
     /// Without kernel programs, or if an exit was lost: a process whose `/proc` entry is gone has ended.
     pub(super) fn reap(&mut self, now: Nanos, out: &mut Vec<Observation>) {
-        for pid in self.targets.pids() {
+        for pid in self.targets.silent() {
             if !Path::new(&format!("/proc/{pid}")).exists() {
                 self.remove_target(pid);
                 out.push(Observation::Exit(ProcessExit { pid, at: now }));

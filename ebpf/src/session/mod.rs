@@ -2,13 +2,15 @@
 //!
 //! Invariants: one thread owns it; it starts in a lower tier rather than fail; everything that it holds is
 //! bounded; dropping it detaches every program and changes nothing that outlives it.
-//! Cost: a wake-up per look (ten a second) or event; copied stacks wait for each other for a few milliseconds.
+//! Cost: a wake-up per look (ten a second; four while no target runs at all) or event; copied stacks wait for each other
+//! for a few milliseconds.
 
 mod budget;
 mod follow;
 mod profile;
 mod publish;
 mod shed;
+mod stacks;
 mod tell;
 
 pub use budget::{Budget, Shed};
@@ -25,31 +27,27 @@ use crate::{
         setup::Setups,
         sites::{Frame, Sites},
         targets::Targets,
+        waker::Waker,
     },
     probes::{self, Look, Probe, fd::OpenFd},
     wire::{LEVELS, ThreadRecord},
 };
 use budget::Governor;
 use shed::Watch;
-use snowshed_engine::model::{Ask, Holdings, Nanos, Observation, Pid, SiteId};
+use snowshed_engine::model::{Holdings, Nanos, Observation, Pid, SiteId};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-/// Stacks a second that every target may have copied, unless the engine asks for more.
-const STACKS_PER_SECOND: u32 = 50;
-/// While stacks are shed.
-const SHED_STACKS_PER_SECOND: u32 = 5;
-/// No more than this, however much is asked.
-const MOST_STACKS_PER_SECOND: u32 = 500;
-/// How often the allowance is filled up.
-const REFILL: Nanos = 200_000_000;
 /// How often it is seen to that ended processes are forgotten, and losses are told.
 const TIDY: Nanos = 1_000_000_000;
 /// What is due so soon is done at once: one wake-up instead of two.
 const TOGETHER: Nanos = 20_000_000;
+/// Between two looks of a probe while no target runs. A thread that begins to run is then looked at within the shortest
+/// stall that is seen for certain (a threshold of 150 ms, and 100 ms between two looks), so that none is lost by it.
+const RESTING: Nanos = 250_000_000;
+/// What is due so soon is done at once while no target runs.
+const TOGETHER_RESTING: Nanos = 60_000_000;
 /// A new target is looked at so soon.
 const SOON: Nanos = 100_000_000;
-/// Stacks a second of all targets together, unless the engine asks for more: unwinding one takes some 10 µs.
-const STACKS_OF_ALL: u32 = 250;
 /// Ring entries taken per poll, so that one flood cannot keep the agent from looking.
 const MOST_PER_POLL: usize = 4096;
 
@@ -122,6 +120,8 @@ pub struct Session {
     slower: u32,
     /// Where a process was met that is sampled.
     met: Option<profile::Met>,
+    /// Ends a wait before its time.
+    waker: Option<Waker>,
 }
 
 impl fmt::Debug for Session {
@@ -190,7 +190,7 @@ impl Session {
             buffer: Vec::new(),
             level: 0,
             rates: BTreeMap::new(),
-            stack_rate: STACKS_PER_SECOND,
+            stack_rate: stacks::STACKS_PER_SECOND,
             executed: BTreeMap::new(),
             refill: now,
             used: true,
@@ -203,6 +203,7 @@ impl Session {
             watch: Watch::default(),
             slower: 1,
             met: None,
+            waker: None,
         };
         for index in 0..session.units.len() {
             let counted = session.counted(index);
@@ -219,19 +220,25 @@ impl Session {
         self.budget = budget;
     }
 
+    /// Lets waits be ended by another thread.
+    pub fn set_waker(&mut self, waker: Waker) {
+        self.waker = Some(waker);
+    }
+
     /// The processes watched now, forked children included.
     #[must_use]
     pub fn targets(&self) -> Vec<Pid> {
         self.targets.pids()
     }
 
-    /// Waits up to `timeout` for kernel events, then appends what they and the due samples say.
+    /// Waits up to `timeout` for kernel events or to be woken, then appends what they and the due samples say.
     pub fn poll(&mut self, timeout: Duration, out: &mut Vec<Observation>) {
         let next = self.units.iter().filter(|unit| unit.probe.period().is_some()).map(|unit| unit.due).min();
         let rest = Duration::from_nanos(next.unwrap_or(Nanos::MAX).saturating_sub(clock::now()));
-        match &self.kernel {
-            Some(kernel) => kernel.wait(rest.min(timeout)),
-            None => std::thread::sleep(rest.min(timeout)),
+        match (&self.kernel, &self.waker) {
+            (Some(kernel), waker) => kernel.wait(rest.min(timeout), waker.as_ref()),
+            (None, Some(waker)) => waker.wait(rest.min(timeout)),
+            (None, None) => std::thread::sleep(rest.min(timeout)),
         }
         self.drain(out);
         out.append(&mut self.pending);
@@ -248,16 +255,19 @@ impl Session {
         }
         self.hold_budget(now);
         let Self { kernel, units, targets, sites, buffer, level, slower, .. } = self;
+        let mut together = 0;
+        let mut least = 0;
         if units.iter().any(|unit| now + TOGETHER >= unit.due) {
             targets.note_activity(now);
+            (least, together) = if targets.are_at_rest(now) { (RESTING, TOGETHER_RESTING) } else { (0, TOGETHER) };
         }
-        for unit in units.iter_mut().filter(|unit| now + TOGETHER >= unit.due) {
+        for unit in units.iter_mut().filter(|unit| now + together >= unit.due) {
             let reads = unit.trouble.is_none() && (unit.hooked || unit.probe.without_hooks().is_some());
             let kernel = if reads { kernel.as_mut() } else { None };
             unit.probe.sample(&mut Look { now, kernel, targets, sites, buffer, level: *level }, out);
             // From now, not from when it was due: after a pause there is one look, not many.
             unit.due = match unit.probe.period() {
-                Some(period) => now + nanos(period) * u64::from(*slower),
+                Some(period) => now + nanos(period).max(least) * u64::from(*slower),
                 None => Nanos::MAX,
             };
         }
@@ -295,50 +305,6 @@ impl Session {
             }
         });
         self.kernel = Some(kernel);
-    }
-
-    fn refill(&mut self, now: Nanos) {
-        if self.refill > now {
-            return;
-        }
-        self.refill = now + REFILL;
-        self.sites.rest(now);
-        if !std::mem::take(&mut self.used) {
-            return;
-        }
-        let shed = (0..self.units.len()).any(|index| self.shed(index).contains(&Shed::Stacks));
-        let most = if shed { SHED_STACKS_PER_SECOND } else { MOST_STACKS_PER_SECOND.max(self.stack_rate) };
-        let usual = self.usual_stack_rate();
-        let Some(kernel) = &mut self.kernel else { return };
-        for watched in self.targets.iter() {
-            let rate = self.rates.get(&watched.pid).copied().unwrap_or(usual).min(most);
-            kernel.set_tokens(watched.host, rate / 5);
-        }
-    }
-
-    /// What each process gets that nobody asked about: many targets share.
-    fn usual_stack_rate(&self) -> u32 {
-        let share = STACKS_OF_ALL / u32::try_from(self.targets.len()).unwrap_or(u32::MAX).max(1);
-        if self.stack_rate == STACKS_PER_SECOND {
-            share.clamp(SHED_STACKS_PER_SECOND, STACKS_PER_SECOND)
-        } else {
-            self.stack_rate
-        }
-    }
-
-    /// Answers the engine.
-    pub fn ask(&mut self, ask: Ask) {
-        let Ask::StackRate { pid, per_second } = ask;
-        if self.targets.get(pid).is_some() {
-            self.rates.insert(pid, per_second.clamp(5, MOST_STACKS_PER_SECOND));
-            self.used = true;
-        }
-    }
-
-    /// Takes this many stacks a second of each process, for a look that is short and must miss none.
-    pub fn set_stack_rate(&mut self, per_second: u32) {
-        self.stack_rate = per_second;
-        (self.refill, self.used) = (0, true);
     }
 
     /// What a process holds at this moment, outside the rhythm of the looks; `None` if it cannot be looked at.

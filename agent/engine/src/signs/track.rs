@@ -140,6 +140,12 @@ impl Track {
     }
 
     fn begins(&self, end: Nanos, bar: &Bar, past: Past) -> Option<Held> {
+        // Whatever the past was, none of them reaches the bar: nearly always.
+        let longest = WINDOW.saturating_mul(bar.hold.saturating_mul(WITHOUT_PAST.1).into());
+        let mut recent = self.sums.range(end.saturating_sub(longest), end.saturating_sub(1));
+        if !recent.any(|(_, sum)| sum.of > 0.0 && height(*sum) >= bar.least) {
+            return None;
+        }
         let from = end.saturating_sub(WINDOW.saturating_mul(bar.hold.into()));
         let mut before: Vec<f64> = self
             .sums

@@ -149,18 +149,18 @@ impl Probe for Epoll {
         let now = look.now;
         self.find_instances(out, now);
         let mut suspects = HashSet::new();
+        let asleep = |pid, since| look.targets.is_asleep(pid, since);
+        // Who has no loop, or has not run since its loops waited, need not even be asked whether a wait has ended.
+        let rests = |pid: &Pid| {
+            self.idle.get(pid).is_some_and(|idle| !idle.is_due(now, |since| asleep(*pid, since)))
+                || self.calm.get(pid).is_some_and(|(at, _)| asleep(*pid, *at) && now < at + ASLEEP)
+        };
+        let pids: Vec<Pid> = look.targets.pids().into_iter().filter(|pid| !rests(pid)).collect();
         // Before the looks: a wait that ends during them counts as one that ended after.
-        let ended = self.ended(look);
-        for pid in look.targets.pids() {
-            let asleep = |since| look.targets.is_asleep(pid, since);
-            if self.idle.get(&pid).is_some_and(|idle| !idle.is_due(now, asleep)) {
-                continue;
-            }
-            // No wait has ended since, or nobody has run: so they all wait still.
-            let waits_still = |(at, before): &(Nanos, u64)| {
-                (*before == ended && now < at + TELL) || (asleep(*at) && now < at + ASLEEP)
-            };
-            if self.calm.get(&pid).is_some_and(waits_still) {
+        let ended = if pids.is_empty() { 0 } else { self.ended(look) };
+        for pid in pids {
+            // No wait has ended since: so they all wait still.
+            if self.calm.get(&pid).is_some_and(|(at, before)| *before == ended && now < at + TELL) {
                 continue;
             }
             let mut records = look.threads(pid);

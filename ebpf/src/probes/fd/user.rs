@@ -62,6 +62,9 @@ const SWEEP: Nanos = 2_000_000_000;
 /// A process in which nothing can have changed is looked at so often all the same.
 const ASLEEP: Nanos = 4_000_000_000;
 
+/// The same where something has an owner that may end, or a peer.
+const ASLEEP_OWNED: Nanos = 1_500_000_000;
+
 /// Nothing is called an orphan sooner, so who made it is of no use yet.
 const YOUNG: Nanos = 3_000_000_000;
 
@@ -304,7 +307,8 @@ impl Fd {
     /// It has not run since the last look, and nobody else can have changed what was seen, or what matters can wait.
     fn is_as_it_was(&self, look: &Look<'_>, pid: Pid) -> bool {
         let Some((at, plain)) = self.last.get(&pid).copied() else { return false };
-        let waits = self.pace.can_wait(pid, at, look.now) || (plain && look.now < at + ASLEEP);
+        let asleep = if plain { ASLEEP } else { ASLEEP_OWNED };
+        let waits = self.pace.can_wait(pid, at, look.now) || look.now < at + asleep;
         waits && look.targets.is_asleep(pid, at)
     }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     host::{
-        cgroup::{Hierarchy, Known},
+        cgroup::{Found, Hierarchy, Known},
         kernel::{AttachError, Kernel},
     },
     probes::{Look, Probe},
@@ -91,6 +91,7 @@ impl Probe for Host {
         tell(HostScope::Machine, None, since, self.machine());
         // Targets often share a namespace: it is read once, and told to each.
         let mut namespaces: BTreeMap<u64, Vec<HostItem>> = BTreeMap::new();
+        let mut cgroups = Found::default();
         let mut asleep = BTreeSet::new();
         for pid in look.targets.pids() {
             if let Some(namespace) = network_namespace(pid) {
@@ -103,7 +104,7 @@ impl Probe for Host {
                 continue;
             }
             self.groups.insert(pid, until);
-            tell(HostScope::Cgroup, Some(pid), before.unwrap_or(since), self.cgroup(pid));
+            tell(HostScope::Cgroup, Some(pid), before.unwrap_or(since), self.cgroup(pid, &mut cgroups));
         }
         self.gains.keep(|(whose, scope, ..)| *scope == HostScope::Cgroup && asleep.contains(whose));
         self.gains.end();
@@ -118,6 +119,22 @@ impl Probe for Host {
 /// The inode of a process's network namespace.
 fn network_namespace(pid: Pid) -> Option<u64> {
     Path::new(&format!("/proc/{pid}/ns/net")).metadata().ok().map(|namespace| namespace.st_ino())
+}
+
+/// What a process's cgroup counts.
+fn counters(cgroups: &mut Known, pid: Pid) -> Vec<(HostSignal, u64)> {
+    let mut counters = Vec::new();
+    let unified = cgroups.groups(pid, Hierarchy::V2);
+    if let Some(own) = unified.first() {
+        counters.extend(pressure::group(own));
+    }
+    // The kernel counts a kill in the group whose process it was.
+    let kills = unified
+        .first()
+        .and_then(|own| own.word("memory.events", "oom_kill"))
+        .or_else(|| cgroups.groups(pid, Hierarchy::V1("memory")).first()?.word("memory.oom_control", "oom_kill"));
+    counters.extend(kills.map(|kills| (HostSignal::OomKills, kills)));
+    counters
 }
 
 impl Host {
@@ -176,17 +193,8 @@ impl Host {
         items
     }
 
-    fn cgroup(&mut self, pid: Pid) -> Vec<HostItem> {
-        let mut counters = Vec::new();
-        let unified = self.cgroups.groups(pid, Hierarchy::V2);
-        if let Some(own) = unified.first() {
-            counters.extend(pressure::group(own));
-        }
-        // The kernel counts a kill in the group whose process it was.
-        let kills = unified.first().and_then(|own| own.word("memory.events", "oom_kill")).or_else(|| {
-            self.cgroups.groups(pid, Hierarchy::V1("memory")).first()?.word("memory.oom_control", "oom_kill")
-        });
-        counters.extend(kills.map(|kills| (HostSignal::OomKills, kills)));
+    fn cgroup(&mut self, pid: Pid, cgroups: &mut Found<Vec<(HostSignal, u64)>>) -> Vec<HostItem> {
+        let counters = cgroups.of(&mut self.cgroups, pid, |known| counters(known, pid));
         let mut items = Vec::new();
         for (signal, now) in counters {
             let gain = self.gain((u64::from(pid), HostScope::Cgroup, signal, String::new()), now, Width::Wide);

@@ -62,16 +62,6 @@ fn parse_machine(text: &str) -> Option<(u64, u64)> {
     Some((all.saturating_sub(bytes("MemAvailable")?), all))
 }
 
-/// How much memory of its own a process may have (`RLIMIT_DATA`, soft); `None`: unlimited or unreadable.
-pub(super) fn data_limit(pid: Pid) -> Option<u64> {
-    parse_data_limit(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?)
-}
-
-fn parse_data_limit(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("Max data size"))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
 /// Use and limit of the cgroup that leaves least room; `None` where none can be read. File pages that nobody has
 /// used lately do not count as used: the kernel drops them before it refuses anything.
 pub(super) fn cgroup(known: &mut Known, pid: Pid) -> Option<(u64, Option<u64>)> {
@@ -113,11 +103,6 @@ mod tests {
         assert!(of(0).is_empty());
         assert_eq!(major_faults("1 (a) b) S 1 1 1 0 -1 4194304 100 0 7 0"), Some(7));
         assert_eq!(major_faults("1 (a"), None);
-        assert_eq!(parse_data_limit("Limit  Soft\nMax data size  unlimited  unlimited  bytes\n"), None);
-        assert_eq!(
-            parse_data_limit("Max data size             1048576              unlimited   bytes\n"),
-            Some(1 << 20)
-        );
         assert_eq!(parse_machine("MemTotal: 8 kB\nMemFree: 1 kB\nMemAvailable: 3 kB\n"), Some((5120, 8192)));
         assert_eq!(parse_machine("MemTotal: 8 kB\n"), None, "older kernels do not tell what is available");
     }

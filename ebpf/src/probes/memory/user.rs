@@ -3,9 +3,9 @@
 use super::{levels, places::Places};
 use crate::{
     host::{
-        cgroup::Known,
+        cgroup::{Found, Known},
         kernel::{AttachError, Kernel},
-        targets::Targets,
+        targets::{self, Targets},
     },
     probes::{Look, Probe},
     wire::{Counter, EVENT_OOM, Event},
@@ -71,7 +71,7 @@ impl Probe for Memory {
         let at = look.now;
         self.due = at + TELL;
         // Read only where somebody is told of it.
-        let mut machine = None;
+        let (mut machine, mut cgroups) = (None, Found::default());
         for pid in look.targets.pids() {
             let (told, cgroup_told) = self.told.get(&pid).copied().unwrap_or_default();
             if at < told + ASLEEP && look.targets.is_asleep(pid, told) {
@@ -81,13 +81,14 @@ impl Probe for Memory {
             self.told.insert(pid, (at, if with_cgroup { at } else { cgroup_told }));
             let level = |resource, value, limit| Observation::Level(Level { pid, resource, value, limit, at });
             // First, so that whoever reads the levels has the limit.
-            if with_cgroup && let Some((current, limit)) = levels::cgroup(&mut self.cgroups, pid) {
+            let mut cgroup = || cgroups.of(&mut self.cgroups, pid, |known| levels::cgroup(known, pid));
+            if with_cgroup && let Some((current, limit)) = cgroup() {
                 out.push(level(Resource::CgroupMemory, current, limit));
             }
             if with_cgroup && let Some((used, all)) = *machine.get_or_insert_with(levels::machine) {
                 out.push(level(Resource::HostMemory, used, Some(all)));
             }
-            let data = levels::data_limit(pid);
+            let data = targets::data_limit(pid);
             let limit = |resource| data.filter(|_| resource == Resource::AddressSpaceData);
             out.extend(levels::of(pid).into_iter().map(|(resource, value)| level(resource, value, limit(resource))));
         }
