@@ -30,6 +30,8 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
         CauseKind::EventLoopStall => scene.stalls.sites.first().is_some_and(wanted_a_processor),
         CauseKind::LockContention => shortage::drives(scene, Sign::CpuDelay, Sign::LockWait),
         CauseKind::AcceptQueueOverflow => shortage::drives(scene, Sign::CpuDelay, Sign::AcceptDrops),
+        // Whom it asks may lack the same processors.
+        CauseKind::DownstreamSlow => shortage::drives(scene, Sign::CpuDelay, Sign::LateAnswers),
         _ => false,
     },
 };

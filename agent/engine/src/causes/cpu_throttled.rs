@@ -32,6 +32,8 @@ fn explains(scene: &Scene<'_>, kind: CauseKind) -> bool {
         CauseKind::LockContention => shortage::drives(scene, Sign::Throttled, Sign::LockWait),
         CauseKind::CpuSaturation => true,
         CauseKind::AcceptQueueOverflow => shortage::drives(scene, Sign::Throttled, Sign::AcceptDrops),
+        // Whom it asks may lack the same processors.
+        CauseKind::DownstreamSlow => shortage::drives(scene, Sign::Throttled, Sign::LateAnswers),
         _ => false,
     }
 }

@@ -1,7 +1,7 @@
 //! `downstream_slow`: another service, which this one calls, does not answer or answers late.
 //!
-//! Rests on the process's own outgoing connections: connects that fail, and round trips that got long. How long an
-//! answer itself takes is not seen there.
+//! Rests on the process's own outgoing connections: connects that fail, answers that take longer than is usual for whom
+//! it asks, and round trips that got long. An answer that never comes counts only once something does.
 
 use super::{CauseUnit, Scene, shortage};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The figures that say so, the plainest first.
-const SIGNS: [Sign; 2] = [Sign::Refused, Sign::RoundTrip];
+const SIGNS: [Sign; 3] = [Sign::Refused, Sign::LateAnswers, Sign::RoundTrip];
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::DownstreamSlow,
@@ -24,7 +24,12 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
         let found = SIGNS.iter().find_map(|sign| Some((*sign, scene.signs.of(*sign)?)));
         found.map(|(sign, found)| cause(scene, sign, found)).into_iter().collect()
     },
-    explains: |_, _| false,
+    // Whoever waits for an answer holds what it holds, and comes to accept late.
+    explains: |scene, kind| match kind {
+        CauseKind::LockContention => shortage::drives(scene, Sign::LateAnswers, Sign::LockWait),
+        CauseKind::AcceptQueueOverflow => shortage::drives(scene, Sign::LateAnswers, Sign::AcceptDrops),
+        _ => false,
+    },
 };
 
 fn cause(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> Cause {
@@ -35,7 +40,7 @@ fn cause(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> Cause {
         cause.evidence.insert(1, shortage::evidence(scene, other, found));
     }
     // A path may be long for other reasons than who answers at its end.
-    cause.confidence *= if sign == Sign::Refused { 1.0 } else { 0.85 };
+    cause.confidence *= if sign == Sign::RoundTrip { 0.85 } else { 1.0 };
     cause
 }
 
@@ -47,6 +52,12 @@ fn title(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> String {
         };
         let rate = format!("{:.1} connects a second to {peer} fail", found.after);
         return format!("{rate} ({}), {:.1} before", reason(*errno), found.before);
+    }
+    if sign == Sign::LateAnswers {
+        let all = scene.signs.late.since(found.since, scene.now);
+        let Some((peer, _, mean)) = all.first() else { return "answers of others take long".to_owned() };
+        let usual = scene.signs.answers.usual(peer).unwrap_or(0.0);
+        return format!("{peer} answers after {}, {} is usual", shortage::time(**mean), shortage::time(usual));
     }
     let all = scene.signs.trips.since(found.since, scene.now);
     let (after, before) = (shortage::time(found.after), shortage::time(found.before));

@@ -16,8 +16,9 @@ use crate::{
 const TRACES: usize = 16;
 /// A peer is named if at least this share goes there.
 const MOSTLY: f64 = 0.6;
-/// Lost segments of this share slow every request down, once it has lasted so long.
-const HARMS: (f64, Nanos) = (0.05, 20 * SECOND);
+/// Lost segments of this share harm whoever waits for them, once it has lasted so long: of an answer of forty segments
+/// every second one then waits for at least one that is sent again, which the sender itself does not see as slowness.
+const HARMS: (f64, Nanos) = (0.015, 20 * SECOND);
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::TcpRetransmits,
@@ -31,9 +32,9 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
         Some(shortage::finding(scene, CauseKind::TcpRetransmits, found, title(scene, found)))
     },
     propose: |scene| scene.signs.of(Sign::Resent).map(|found| cause(scene, found)).into_iter().collect(),
-    // A connect that is never answered, and a round trip that gets long, are losses too.
+    // A connect that is never answered, an answer that is late, and a round trip that gets long, are losses too.
     explains: |scene, kind| {
-        let mut signs = [Sign::Refused, Sign::RoundTrip].iter();
+        let mut signs = [Sign::Refused, Sign::LateAnswers, Sign::RoundTrip].iter();
         kind == CauseKind::DownstreamSlow && signs.any(|sign| shortage::drives(scene, Sign::Resent, *sign))
     },
 };

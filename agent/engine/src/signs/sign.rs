@@ -34,6 +34,10 @@ pub struct SignConfig {
     pub failed_connects_per_second: f64,
     /// The longest round trip to those that it connected to, seconds.
     pub round_trip_seconds: f64,
+    /// Of the time that answers of others took, the share that was unusually long.
+    pub late_answer_ratio: f64,
+    /// How long its own answers take on average, as its sockets tell, seconds.
+    pub answer_seconds: f64,
     /// Requests slower than is usual for their route, of all.
     pub slow_ratio: f64,
     /// Requests that failed, of all.
@@ -55,6 +59,8 @@ impl Default for SignConfig {
             nic_drops_per_second: 10.0,
             failed_connects_per_second: 0.5,
             round_trip_seconds: 0.05,
+            late_answer_ratio: 0.3,
+            answer_seconds: 0.03,
             slow_ratio: 0.3,
             failed_ratio: 0.2,
         }
@@ -82,6 +88,8 @@ pub(crate) enum Sign {
     Refused,
     /// The longest round trip to a peer that it connected to.
     RoundTrip,
+    /// Answers of those that it connected to that took unusually long: of the time that all answers took.
+    LateAnswers,
     /// Requests slower than usual.
     Slow,
     /// Requests that failed.
@@ -92,11 +100,13 @@ pub(crate) enum Sign {
     Unread,
     /// How long received bytes lie unread.
     ReadDelay,
+    /// How long its own answers take, where it was connected to.
+    Answer,
 }
 
 impl Sign {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Resent,
         Self::LockWait,
         Self::Throttled,
@@ -106,15 +116,17 @@ impl Sign {
         Self::NicDrops,
         Self::Refused,
         Self::RoundTrip,
+        Self::LateAnswers,
         Self::Slow,
         Self::Failed,
         Self::Hung,
         Self::Unread,
         Self::ReadDelay,
+        Self::Answer,
     ];
     /// Those that say that requests suffer; told by requests first.
     pub(crate) const SUFFERING: &'static [Self] =
-        &[Self::Slow, Self::Failed, Self::Hung, Self::Unread, Self::ReadDelay];
+        &[Self::Slow, Self::Failed, Self::Hung, Self::Unread, Self::ReadDelay, Self::Answer];
 
     /// What it is called as evidence, its unit, and where it is measured.
     pub(crate) fn words(self) -> (&'static str, &'static str, Layer) {
@@ -129,11 +141,13 @@ impl Sign {
             Self::NicDrops => ("nic.dropped", "packets/s", Infrastructure),
             Self::Refused => ("tcp.failed_connects", "connects/s", Network),
             Self::RoundTrip => ("tcp.round_trip", "s", Network),
+            Self::LateAnswers => ("tcp.late_answer_ratio", "ratio", Network),
             Self::Slow => ("requests.slow_ratio", "ratio", Application),
             Self::Failed => ("requests.failed_ratio", "ratio", Application),
             Self::Hung => ("requests.hung_ratio", "ratio", Application),
             Self::Unread => ("tcp.unread_ratio", "ratio", Network),
             Self::ReadDelay => ("tcp.read_delay", "s", Network),
+            Self::Answer => ("tcp.answer_time", "s", Network),
         }
     }
 
@@ -152,12 +166,14 @@ impl Sign {
             Self::NicDrops => bar(config.nic_drops_per_second, 10.0, 100.0, 5, 3),
             Self::Refused => bar(config.failed_connects_per_second, 4.0, 5.0, 5, 3),
             Self::RoundTrip => bar(config.round_trip_seconds, 5.0, 0.0, 5, 3),
+            Self::LateAnswers => bar(config.late_answer_ratio, 3.0, 1.0, 5, 4),
             // Spans come late and in batches.
             Self::Slow => bar(config.slow_ratio, 3.0, 5.0, 8, 4),
             Self::Failed => bar(config.failed_ratio, 4.0, 5.0, 8, 4),
             Self::Hung => bar(0.5, 3.0, 10.0, 5, 3),
             Self::Unread => bar(0.2, 3.0, 3.0, 5, 3),
             Self::ReadDelay => bar(0.05, 5.0, 0.5, 5, 3),
+            Self::Answer => bar(config.answer_seconds, 4.0, 0.5, 5, 4),
         }
     }
 }

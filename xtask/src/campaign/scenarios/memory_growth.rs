@@ -1,4 +1,4 @@
-//! Each request leaves 24 KB behind for good.
+//! Each request leaves 64 KB behind for good.
 
 use super::super::{
     score::Truth,
@@ -16,7 +16,7 @@ pub(super) const ALL: [Scenario; 3] = [
         truth: TRUTH,
         healthy: 60,
         watched: 120,
-        stage: |ground| shop(ground, Kind::Threads, &json!({"work_us": 500}), json!({"session_kb": 24})),
+        stage: |ground| shop(ground, Kind::Threads, &json!({"work_us": 500}), json!({"session_kb": 64})),
     },
     Scenario {
         name: "sessions-go",
@@ -24,7 +24,7 @@ pub(super) const ALL: [Scenario; 3] = [
         truth: TRUTH,
         healthy: 60,
         watched: 120,
-        stage: |ground| shop(ground, Kind::Go, &json!({"work_us": 500}), json!({"session_kb": 24})),
+        stage: |ground| shop(ground, Kind::Go, &json!({"work_us": 500}), json!({"session_kb": 64})),
     },
     Scenario {
         name: "sessions-node",
@@ -32,6 +32,6 @@ pub(super) const ALL: [Scenario; 3] = [
         truth: TRUTH,
         healthy: 60,
         watched: 120,
-        stage: |ground| shop(ground, Kind::Node, &json!({"work_us": 500}), json!({"session_kb": 24})),
+        stage: |ground| shop(ground, Kind::Node, &json!({"work_us": 500}), json!({"session_kb": 64})),
     },
 ];
