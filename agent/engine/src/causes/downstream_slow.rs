@@ -5,19 +5,29 @@
 
 use super::{CauseUnit, Scene, shortage};
 use crate::{
-    model::{Cause, CauseKind},
+    model::{Cause, CauseKind, Nanos},
     signs::{Sign, track::Deviation},
+    window::SECOND,
 };
 
 /// The figures that say so, the plainest first.
 const SIGNS: [Sign; 3] = [Sign::Refused, Sign::LateAnswers, Sign::RoundTrip];
+
+/// So many connects a second that fail, where nearly none did, harm once it has lasted so long: nobody connects for
+/// nothing, and requests that fail at once look quick from outside.
+const HARMS: (f64, Nanos) = (2.0, 20 * SECOND);
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::DownstreamSlow,
     needs: shortage::TRIGGERS,
     produces: shortage::TRIGGERS,
     opens: |scene| {
-        let (sign, found) = SIGNS.iter().find_map(|sign| Some((*sign, shortage::presses(scene, *sign, false)?)))?;
+        let harms = |sign: Sign| {
+            let found = scene.signs.of(sign).filter(|found| sign == Sign::Refused && found.has_past);
+            found.is_some_and(|found| found.after >= HARMS.0 && scene.now.saturating_sub(found.since) >= HARMS.1)
+        };
+        let presses = |sign: &Sign| Some((*sign, shortage::presses(scene, *sign, harms(*sign))?));
+        let (sign, found) = SIGNS.iter().find_map(presses)?;
         Some(shortage::finding(scene, CauseKind::DownstreamSlow, found, title(scene, sign, found)))
     },
     propose: |scene| {

@@ -25,22 +25,29 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
     needs: shortage::TRIGGERS,
     produces: shortage::TRIGGERS,
     opens: |scene| {
-        let lasts = |found: &Deviation| scene.now.saturating_sub(found.since) >= HARMS.1;
-        let harms =
-            scene.signs.of(Sign::Resent).is_some_and(|found| found.has_past && found.after >= HARMS.0 && lasts(found));
-        let found = shortage::presses(scene, Sign::Resent, harms)?;
+        let (sign, found) = worst(scene)?;
+        let lasts = scene.now.saturating_sub(found.since) >= HARMS.1;
+        let found = shortage::presses(scene, sign, found.has_past && found.after >= HARMS.0 && lasts)?;
         Some(shortage::finding(scene, CauseKind::TcpRetransmits, found, title(scene, found)))
     },
-    propose: |scene| scene.signs.of(Sign::Resent).map(|found| cause(scene, found)).into_iter().collect(),
+    propose: |scene| worst(scene).map(|(sign, found)| cause(scene, sign, found)).into_iter().collect(),
     // A connect that is never answered, an answer that is late, and a round trip that gets long, are losses too.
     explains: |scene, kind| {
         let mut signs = [Sign::Refused, Sign::LateAnswers, Sign::RoundTrip].iter();
-        kind == CauseKind::DownstreamSlow && signs.any(|sign| shortage::drives(scene, Sign::Resent, *sign))
+        let drives = |by: Sign, of: Sign| shortage::drives(scene, by, of);
+        kind == CauseKind::DownstreamSlow && signs.any(|of| drives(Sign::Resent, *of) || drives(Sign::ResentThere, *of))
     },
 };
 
-fn cause(scene: &Scene<'_>, found: &Deviation) -> Cause {
-    let mut cause = shortage::cause(scene, CauseKind::TcpRetransmits, Sign::Resent, found, title(scene, found));
+/// Of all that it sent or of what it sent to others, the share that is further out of its ordinary.
+fn worst<'a>(scene: &Scene<'a>) -> Option<(Sign, &'a Deviation)> {
+    let both = [Sign::ResentThere, Sign::Resent].into_iter().filter_map(|sign| Some((sign, scene.signs.of(sign)?)));
+    let above = |found: &Deviation| found.after / found.level.max(1e-9);
+    both.max_by(|a, b| above(a.1).total_cmp(&above(b.1)))
+}
+
+fn cause(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> Cause {
+    let mut cause = shortage::cause(scene, CauseKind::TcpRetransmits, sign, found, title(scene, found));
     let events: Vec<&Retransmit> = scene.signs.resends.since(found.since.saturating_sub(2 * SECOND)).collect();
     cause.connection = commonest(&events);
     let (traces, told) = requests(scene, found, &events);

@@ -221,6 +221,7 @@ impl Signs {
                 self.add(Sign::Answer, at, one.answer_us as f64 / 1e6, one.answers as f64);
                 continue;
             }
+            self.add(Sign::ResentThere, at, resent, sent);
             if one.answers > 0 {
                 self.answered(peer, one.answer_us as f64 / 1e6, one.answers as f64, at);
             }

@@ -72,6 +72,8 @@ impl Default for SignConfig {
 pub(crate) enum Sign {
     /// Segments sent again, of those sent.
     Resent,
+    /// The same of those sent to whom it connected to: what is asked is little beside what is answered.
+    ResentThere,
     /// Threads that wait for a lock.
     LockWait,
     /// Periods in which the cgroup's processor limit held it back.
@@ -106,8 +108,9 @@ pub(crate) enum Sign {
 
 impl Sign {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Resent,
+        Self::ResentThere,
         Self::LockWait,
         Self::Throttled,
         Self::CpuDelay,
@@ -133,6 +136,7 @@ impl Sign {
         use Layer::{Application, Infrastructure, Network};
         match self {
             Self::Resent => ("tcp.resent_ratio", "ratio", Network),
+            Self::ResentThere => ("tcp.resent_ratio_to_others", "ratio", Network),
             Self::LockWait => ("lock.waiting", "threads", Application),
             Self::Throttled => ("cpu.throttled_ratio", "ratio", Infrastructure),
             Self::CpuDelay => ("cpu.delay_ratio", "ratio", Infrastructure),
@@ -155,7 +159,7 @@ impl Sign {
     pub(crate) fn bar(self, config: &SignConfig) -> Bar {
         let bar = |least, times, events, hold, needed| Bar { least, times, events, hold, needed };
         match self {
-            Self::Resent => bar(config.resent_ratio, 5.0, 10.0, 5, 3),
+            Self::Resent | Self::ResentThere => bar(config.resent_ratio, 5.0, 10.0, 5, 3),
             // A burst of work and a lock that is held for ten seconds are nobody's business.
             Self::LockWait => bar(config.lock_waiters, 4.0, 6.0, 7, 6),
             Self::Throttled => bar(config.throttled_ratio, 3.0, 20.0, 7, 6),

@@ -230,7 +230,8 @@ mod tests {
         let mut tasks = Tasks::default();
         for second in 0..60_u64 {
             let used_ns = if second < 30 { 1_000 } else { 9_000_000 };
-            tasks.cpu(&CpuTime { pid: 7, over_ns: SECOND, used_ns, ..CpuTime::default() }, second * SECOND);
+            let told = CpuTime { pid: 7, at: 0, over_ns: SECOND, used_ns, delay_ns: 0, throttled: None };
+            tasks.cpu(&told, second * SECOND);
         }
         let ratio = |tasks: &Tasks| tasks.work(0, 29 * SECOND).unwrap() / tasks.work(30 * SECOND, 59 * SECOND).unwrap();
         assert!(ratio(&tasks) < 0.01, "all that is known is CPU time");
