@@ -87,7 +87,9 @@ mod tests {
     #[test]
     fn lateness_becomes_usual_only_after_long() {
         let mut all = Answers::default();
-        (0..20).for_each(|n| drop(all.take(peer(1), 0.003, n * SECOND)));
+        for n in 0..20 {
+            all.take(peer(1), 0.003, n * SECOND);
+        }
         let learnt = (20..3_600).find(|n| all.take(peer(1), 0.6, n * SECOND) == Some(false));
         assert!(learnt.is_some_and(|second| (320..3_000).contains(&second)), "{learnt:?}");
     }
@@ -95,7 +97,9 @@ mod tests {
     #[test]
     fn peers_are_bounded() {
         let mut all = Answers::default();
-        (0..500).for_each(|port| drop(all.take(peer(port), 0.1, SECOND * u64::from(port))));
+        for port in 0..500 {
+            all.take(peer(port), 0.1, SECOND * u64::from(port));
+        }
         assert!(all.0.len() == PEERS && all.usual(&peer(499)).is_some() && all.usual(&peer(1)).is_none());
     }
 }
