@@ -88,6 +88,8 @@ metrics! {
     TARGET_TCP_RTT = Gauge "snowshed_target_tcp_rtt_seconds" ["pid", "name", "peer", "kind"] "Round trip: smoothed, of the slowest open connection, or least of late, of all.";
     TARGET_TCP_READS = Counter "snowshed_target_tcp_reads_total" ["pid", "name", "peer"] "Receives of a target that brought bytes of a TCP connection.";
     TARGET_TCP_READ_DELAY = Counter "snowshed_target_tcp_read_delay_seconds_total" ["pid", "name", "peer"] "How long these bytes had lain there unread, to within a tick of the kernel's clock each; divided by the reads, the delay from ready to read.";
+    TARGET_TCP_ANSWERS = Counter "snowshed_target_tcp_answers_total" ["pid", "name", "peer"] "Answers: of a server that a target connected to, else the target's own; told by turns of sending and receiving, so fewer where a connection carries several requests at a time.";
+    TARGET_TCP_ANSWER_TIME = Counter "snowshed_target_tcp_answer_seconds_total" ["pid", "name", "peer"] "How long these answers took, from what was asked last to the first byte, to within a tick of the kernel's clock each.";
     TARGET_TCP_ZERO = Gauge "snowshed_target_tcp_zero_windows" ["pid", "name", "peer", "side"] "Connections on which nothing can be sent because the peer does not read, or the target itself (own).";
     TARGET_TCP_RESETS = Counter "snowshed_target_tcp_resets_total" ["pid", "name", "peer", "direction"] "Resets, sent or received.";
     TARGET_TCP_FAILURES = Counter "snowshed_target_tcp_connect_failures_total" ["pid", "name", "peer", "error"] "Connects that failed, by errno; given_up: no answer was waited for, or this host refused.";

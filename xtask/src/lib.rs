@@ -1,6 +1,7 @@
 //! The chores, as a library so that the end-to-end tests use the same load, videos and processes as the demo.
 
 pub mod bench;
+pub mod campaign;
 pub mod demo;
 pub mod ebpf;
 pub mod faults;

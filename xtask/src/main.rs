@@ -24,6 +24,8 @@ enum Task {
     Load(xtask::load::Args),
     /// Measure the transcoder against the ffmpeg command and its own targets, or the probes against theirs
     Bench(xtask::bench::Args),
+    /// Faults with known truth on live services, and healthy variations: what the agent says of them, scored
+    Campaign(xtask::campaign::Args),
     /// Each disease of the transcoder alone, without an agent: how it kills, and what that looks like
     Faults(xtask::faults::Args),
     /// The probes' tests on Debian's other kernels, in virtual machines
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Task::Ebpf(args) => xtask::ebpf::run(&args),
         Task::Load(args) => xtask::load::run(&args),
         Task::Bench(args) => xtask::bench::run(&args),
+        Task::Campaign(args) => xtask::campaign::run(&args),
         Task::Faults(args) => xtask::faults::run(&args),
         Task::Vm(args) => xtask::vm::run(&args),
         Task::Serve(args) => xtask::serve::run(&args),

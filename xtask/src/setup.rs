@@ -8,7 +8,7 @@ mod need;
 mod tools;
 
 pub use apt::{download, mirrors};
-pub use need::{DEMO, DEMO_SEEN, EBPF, FAULTS, Need, PROBES, TEST, VM, union};
+pub use need::{CAMPAIGN, DEMO, DEMO_SEEN, EBPF, FAULTS, Need, PROBES, TEST, VM, union};
 pub use tools::{cargo_program, go, traced_python, venv};
 
 use crate::program;

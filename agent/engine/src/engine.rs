@@ -163,6 +163,8 @@ impl Engine {
                 self.watched(told.pid, |target, _| {
                     target.tcp.look(told);
                     target.signs.tcp(told, at);
+                    let given = told.peers.iter().filter(|one| one.peer.is_some_and(|peer| peer.port.is_none()));
+                    target.tasks.answers(given.fold(0, |sum, one| sum.saturating_add(one.answers)), at);
                 });
             }
             Observation::Holdings(told) => {

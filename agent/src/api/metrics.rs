@@ -182,6 +182,8 @@ fn connections(page: &mut Page, target: &TargetView, who: &[&str; 2]) -> prometh
         page.set_some(&table::TARGET_TCP_RTT, &with("least"), one.least_rtt_seconds)?;
         page.set(&table::TARGET_TCP_READS, &which, one.reads_total as f64)?;
         page.set(&table::TARGET_TCP_READ_DELAY, &which, one.read_delay_seconds_total)?;
+        page.set(&table::TARGET_TCP_ANSWERS, &which, one.answers_total as f64)?;
+        page.set(&table::TARGET_TCP_ANSWER_TIME, &which, one.answer_seconds_total)?;
         page.set(&table::TARGET_TCP_ZERO, &with("peer"), one.peer_zero_windows.into())?;
         page.set(&table::TARGET_TCP_ZERO, &with("own"), one.own_zero_windows.into())?;
         page.set(&table::TARGET_TCP_RESETS, &with("sent"), one.resets_sent_total as f64)?;

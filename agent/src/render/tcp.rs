@@ -41,6 +41,10 @@ pub(crate) struct Peer {
     pub(crate) read_delay_seconds_total: f64,
     /// The longest of these; `null`: nothing was read.
     pub(crate) slowest_read_seconds: Option<f64>,
+    /// Answers: the peer's where the target connected to it, else the target's own.
+    pub(crate) answers_total: u64,
+    /// How long they took from what was asked last to the first byte, added up.
+    pub(crate) answer_seconds_total: f64,
     /// Connections whose peer takes nothing now.
     pub(crate) peer_zero_windows: u32,
     /// Connections that the target itself does not read now.
@@ -95,6 +99,8 @@ impl From<&TcpPeer> for Peer {
             reads_total: one.reads,
             read_delay_seconds_total: one.read_delay_us as f64 / 1e6,
             slowest_read_seconds: time((one.reads > 0).then_some(one.slowest_read_us)),
+            answers_total: one.answers,
+            answer_seconds_total: one.answer_us as f64 / 1e6,
             peer_zero_windows: one.peer_zero,
             own_zero_windows: one.own_zero,
             window_probes_unanswered: one.probes,

@@ -1,10 +1,13 @@
-//! Whose a TCP socket is, and how soon it is read.
+//! Whose a TCP socket is, how soon it is read, and how soon either side answers the other.
 //!
 //! A connection inherits from its listener, so one that lives between two looks has its process too. How long bytes lay
 //! there when a process took them is the time since the connection's last packet with data: less than the first of them
 //! waited where more came after them. It is counted in ticks of the kernel's clock, the only one that TCP stamps such
 //! packets with; the host knows how long one is.
-//! Cost: one storage look-up per receive of a target; on its TCP connections a checked read and the clock besides.
+//! An answer takes from the last that was asked (received or sent) until the first byte back, and what lay there unread
+//! is no part of the peer's. Where several requests are under way on one connection that is the time between any of them.
+//! Cost: one storage look-up per receive and per send of a target; on its TCP connections the clock, and for a receive a
+//! checked read besides.
 
 use super::{offset, peek, storage::InheritedStorage};
 use aya_ebpf::helpers::generated::bpf_jiffies64;
@@ -22,8 +25,25 @@ pub struct Holder {
     pub delay: u64,
     /// The longest since the last look.
     pub slowest: u32,
+    /// Whose turn it is: [`OWN`], [`PEER`], or 0: not known.
+    turn: u32,
+    /// Since when, in ticks.
+    since: u32,
+    /// Answers given: sends that followed a receive.
+    pub given: u32,
+    /// How long they took, ticks, all of these added up.
+    pub given_time: u64,
+    /// Answers had: receives that followed a send.
+    pub had: u32,
     _end: u32,
+    /// How long they took until they came, likewise.
+    pub had_time: u64,
 }
+
+/// The process has received, and its answer is due.
+const OWN: u32 = 1;
+/// The process has sent.
+const PEER: u32 = 2;
 
 #[unsafe(link_section = ".maps")]
 #[unsafe(no_mangle)]
@@ -49,13 +69,44 @@ pub unsafe fn took(sk: *mut c_void) {
     unsafe {
         let Some(holder) = HOLDERS.get(sk, false) else { return };
         let last: u32 = peek(sk as u64 + offset!(icsk_lrcvtime) as u64);
-        let delay = (bpf_jiffies64() as u32).wrapping_sub(last);
+        let now = bpf_jiffies64() as u32;
         // One that cannot be is of a connection whose data came before anything was stamped.
-        let delay = if delay >= 1 << 31 { 0 } else { delay };
+        let delay = between(last, now);
+        let came = now.wrapping_sub(delay);
+        if holder.turn == PEER {
+            holder.had = holder.had.wrapping_add(1);
+            holder.had_time = holder.had_time.wrapping_add(between(holder.since, came) as u64);
+        }
+        (holder.turn, holder.since) = (OWN, came);
         holder.reads = holder.reads.wrapping_add(1);
         holder.delay = holder.delay.wrapping_add(delay as u64);
         if holder.slowest < delay {
             holder.slowest = delay;
         }
     }
+}
+
+/// A process gave bytes to a socket.
+///
+/// # Safety
+/// `sk` must be a pointer that the verifier trusts.
+#[inline(always)]
+pub unsafe fn gave(sk: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let Some(holder) = HOLDERS.get(sk, false) else { return };
+        let now = bpf_jiffies64() as u32;
+        if holder.turn == OWN {
+            holder.given = holder.given.wrapping_add(1);
+            holder.given_time = holder.given_time.wrapping_add(between(holder.since, now) as u64);
+        }
+        (holder.turn, holder.since) = (PEER, now);
+    }
+}
+
+/// Ticks from one time to a later one; 0 if it is not later.
+#[inline(always)]
+fn between(one: u32, other: u32) -> u32 {
+    let ticks = other.wrapping_sub(one);
+    if ticks >= 1 << 31 { 0 } else { ticks }
 }

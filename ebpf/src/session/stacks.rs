@@ -1,7 +1,7 @@
 //! How many stacks a second are copied of whom, filled up a few times a second.
 
 use super::{Session, Shed};
-use snowshed_engine::model::{Ask, Nanos, Pid};
+use snowshed_engine::model::{Ask, Nanos};
 
 /// Stacks a second that every target may have copied, unless the engine asks for more.
 pub(super) const STACKS_PER_SECOND: u32 = 50;

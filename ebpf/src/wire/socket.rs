@@ -60,6 +60,14 @@ pub struct SocketRecord {
     pub slowest_read: u32,
     /// That time of all receives, added up, ticks.
     pub read_delay: u64,
+    /// How long answers took that the process gave, from what it received last to its first byte, added up, ticks.
+    pub given_time: u64,
+    /// How long answers took that it had, from what it sent last until they came, added up, ticks.
+    pub had_time: u64,
+    /// Answers given since the socket is watched.
+    pub given: u32,
+    /// Answers had.
+    pub had: u32,
     /// Own address (IPv4 in the first four bytes).
     pub local: [u8; 16],
     /// Peer's address.

@@ -46,7 +46,8 @@ impl Language {
 }
 
 /// Node tells profilers the names of its functions, interpreted ones too; the log that comes with it is one file.
-const NAMED: [&str; 3] = ["--perf-basic-prof", "--interpreted-frames-native-stack", "--no-logfile-per-isolate"];
+pub(crate) const NAMED: [&str; 3] =
+    ["--perf-basic-prof", "--interpreted-frames-native-stack", "--no-logfile-per-isolate"];
 
 /// A running service.
 #[derive(Debug)]
@@ -140,7 +141,7 @@ pub fn go(source: &Path, flags: &[&str]) -> anyhow::Result<PathBuf> {
 }
 
 /// The files of one program.
-fn compile(sources: &[PathBuf], flags: &[&str]) -> anyhow::Result<PathBuf> {
+pub(crate) fn compile(sources: &[PathBuf], flags: &[&str]) -> anyhow::Result<PathBuf> {
     let folder = process::target_dir().join("go");
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let stem = |source: &PathBuf| Some(source.file_stem()?.to_string_lossy().into_owned());

@@ -167,6 +167,13 @@ pub const FAULTS: &[&[Need]] = &[BUILD, VIDEO];
 /// What `cargo xtask bench probes` needs.
 pub const PROBES: &[&[Need]] = &[BUILD, NETWORK, RIVAL, SERVICES];
 
+/// What `cargo xtask campaign` needs.
+pub const CAMPAIGN: &[&[Need]] = &[
+    BUILD,
+    NETWORK,
+    &[program("node", "nodejs"), program("python3", "python3"), program("mkfs.ext4", "e2fsprogs"), GO],
+];
+
 /// What `cargo xtask ebpf` needs.
 pub const EBPF: &[&[Need]] = &[BPF];
 

@@ -30,8 +30,10 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
         CauseKind::EventLoopStall => scene.stalls.sites.first().is_some_and(wanted_a_processor),
         CauseKind::LockContention => shortage::drives(scene, Sign::CpuDelay, Sign::LockWait),
         CauseKind::AcceptQueueOverflow => shortage::drives(scene, Sign::CpuDelay, Sign::AcceptDrops),
+        // Whom it asks may lack the same processors, and spans are written by the process itself.
         CauseKind::DownstreamSlow => {
-            downstream_slow::by_spans_alone(scene) && shortage::drives(scene, Sign::CpuDelay, Sign::Slow)
+            shortage::drives(scene, Sign::CpuDelay, Sign::LateAnswers)
+                || (downstream_slow::by_spans_alone(scene) && shortage::drives(scene, Sign::CpuDelay, Sign::Slow))
         }
         _ => false,
     },

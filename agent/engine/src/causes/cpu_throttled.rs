@@ -32,8 +32,10 @@ fn explains(scene: &Scene<'_>, kind: CauseKind) -> bool {
         CauseKind::LockContention => shortage::drives(scene, Sign::Throttled, Sign::LockWait),
         CauseKind::CpuSaturation => true,
         CauseKind::AcceptQueueOverflow => shortage::drives(scene, Sign::Throttled, Sign::AcceptDrops),
+        // Whom it asks may lack the same processors, and spans are written by the process itself.
         CauseKind::DownstreamSlow => {
-            downstream_slow::by_spans_alone(scene) && shortage::drives(scene, Sign::Throttled, Sign::Slow)
+            shortage::drives(scene, Sign::Throttled, Sign::LateAnswers)
+                || (downstream_slow::by_spans_alone(scene) && shortage::drives(scene, Sign::Throttled, Sign::Slow))
         }
         _ => false,
     }

@@ -2,7 +2,8 @@
 //!
 //! Rests on two views of the same calls. Client spans say how much of the delay of slow requests, against healthy ones
 //! of the same route, lies in calls to one peer, and how many of the failed requests had a call to it that failed
-//! (`calls.rs`). The process's own outgoing connections say that connects fail and that round trips got long. Spans are
+//! (`calls.rs`). The process's own outgoing connections say that connects fail, that answers take longer than is usual
+//! for whom it asks, and that round trips got long; an answer that never comes counts only once something does. Spans are
 //! written by the process itself: one that is held back writes long ones, so what holds it back explains them.
 
 use super::{CauseUnit, Scene, shortage};
@@ -15,7 +16,10 @@ use crate::{
 };
 
 /// The figures of connections that say so, the plainest first.
-const SIGNS: [Sign; 2] = [Sign::Refused, Sign::RoundTrip];
+const SIGNS: [Sign; 3] = [Sign::Refused, Sign::LateAnswers, Sign::RoundTrip];
+/// So many connects a second that fail, where nearly none did, harm once it has lasted so long: nobody connects for
+/// nothing, and requests that fail at once look quick from outside.
+const HARMS: (f64, Nanos) = (2.0, 20 * SECOND);
 /// Confidence by spans: with half of the delay in the calls, and what all of it adds; less with few requests.
 const BY_SPANS: (f64, f64, f64) = (0.66, 0.28, 0.9);
 /// So many requests are not few.
@@ -42,12 +46,21 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
         };
         cause.into_iter().collect()
     },
-    explains: |_, _| false,
+    // Whoever waits for an answer holds what it holds, and comes to accept late.
+    explains: |scene, kind| match kind {
+        CauseKind::LockContention => shortage::drives(scene, Sign::LateAnswers, Sign::LockWait),
+        CauseKind::AcceptQueueOverflow => shortage::drives(scene, Sign::LateAnswers, Sign::AcceptDrops),
+        _ => false,
+    },
 };
 
 fn opens(scene: &Scene<'_>) -> Option<Finding> {
-    let found = SIGNS.iter().find_map(|sign| Some((*sign, shortage::presses(scene, *sign, false)?)));
-    if let Some((sign, found)) = found {
+    let harms = |sign: Sign| {
+        let found = scene.signs.of(sign).filter(|found| sign == Sign::Refused && found.has_past);
+        found.is_some_and(|found| found.after >= HARMS.0 && scene.now.saturating_sub(found.since) >= HARMS.1)
+    };
+    let presses = |sign: &Sign| Some((*sign, shortage::presses(scene, *sign, harms(*sign))?));
+    if let Some((sign, found)) = SIGNS.iter().find_map(presses) {
         return Some(shortage::finding(scene, CauseKind::DownstreamSlow, found, title(scene, sign, found)));
     }
     let (suffers, behind) = by_spans(scene).filter(|(_, behind)| behind.count >= MANY)?;
@@ -124,7 +137,7 @@ fn cause_by_connections(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> Cau
         cause.evidence.insert(1, shortage::evidence(scene, other, found));
     }
     // A path may be long for other reasons than who answers at its end.
-    cause.confidence *= if sign == Sign::Refused { 1.0 } else { 0.85 };
+    cause.confidence *= if sign == Sign::RoundTrip { 0.85 } else { 1.0 };
     cause
 }
 
@@ -166,6 +179,12 @@ fn title(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> String {
         };
         let rate = format!("{:.1} connects a second to {peer} fail", found.after);
         return format!("{rate} ({}), {:.1} before", reason(*errno), found.before);
+    }
+    if sign == Sign::LateAnswers {
+        let all = scene.signs.late.since(found.since, scene.now);
+        let Some((peer, _, mean)) = all.first() else { return "answers of others take long".to_owned() };
+        let usual = scene.signs.answers.usual(peer).unwrap_or(0.0);
+        return format!("{peer} answers after {}, {} is usual", shortage::time(**mean), shortage::time(usual));
     }
     let all = scene.signs.trips.since(found.since, scene.now);
     let (after, before) = (shortage::time(found.after), shortage::time(found.before));

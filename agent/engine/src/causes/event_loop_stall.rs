@@ -1,9 +1,10 @@
 //! `event_loop_stall`: a thread that others wait for blocks or computes instead of coming back.
 //!
 //! Confidence rests on who waited: events ready on the instance with nobody else waiting is proof,
-//! a request that the thread was stuck in is strong, neither is a hint below the bar. No forecast.
+//! a request that the thread was stuck in is strong, neither is a hint below the bar; less of it where the thread mostly
+//! waited for a processor. No forecast.
 
-use super::{CauseUnit, Scene, downstream_slow, trigger_evidence};
+use super::{CauseUnit, Scene, cpu_throttled::QUEUED, downstream_slow, trigger_evidence};
 use crate::{
     correlate::join::certainty,
     loops::StallSite,
@@ -40,9 +41,13 @@ fn confidence(scene: &Scene<'_>, site: &StallSite) -> f64 {
     let count = f64::from(site.count.max(1));
     let (starved, joined) = (f64::from(site.starved) / count, f64::from(site.joined) / count);
     let waited = 0.45 + 0.25 * joined * certainty(site.join) + 0.45 * starved;
+    // What is left without the waiting for a processor would be no stall: then that is short, and told a little later.
+    let queued = site.queued.filter(|share| *share >= QUEUED).unwrap_or(0.0);
+    let each = seconds(scene.config.stalls.each_ms.saturating_mul(SECOND / 1000));
+    let own = if seconds(site.typical) * (1.0 - queued) < each { 1.0 - queued } else { 1.0 };
     // Of several places the one that lost most of the time is meant.
     let share = seconds(site.total) / seconds(scene.stalls.total).max(1e-9);
-    (waited.min(0.96) * (0.7 + 0.3 * share.clamp(0.0, 1.0))).clamp(0.0, 1.0)
+    (waited.min(0.96) * own * (0.7 + 0.3 * share.clamp(0.0, 1.0))).clamp(0.0, 1.0)
 }
 
 fn cause(scene: &Scene<'_>, site: &StallSite) -> Cause {

@@ -16,32 +16,38 @@ use crate::{
 const TRACES: usize = 16;
 /// A peer is named if at least this share goes there.
 const MOSTLY: f64 = 0.6;
-/// Lost segments of this share slow every request down, once it has lasted so long.
-const HARMS: (f64, Nanos) = (0.05, 20 * SECOND);
+/// Lost segments of this share harm whoever waits for them, once it has lasted so long: of an answer of forty segments
+/// every second one then waits for at least one that is sent again, which the sender itself does not see as slowness.
+const HARMS: (f64, Nanos) = (0.015, 20 * SECOND);
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::TcpRetransmits,
     needs: shortage::TRIGGERS,
     produces: shortage::TRIGGERS,
     opens: |scene| {
-        let lasts = |found: &Deviation| scene.now.saturating_sub(found.since) >= HARMS.1;
-        let harms =
-            scene.signs.of(Sign::Resent).is_some_and(|found| found.has_past && found.after >= HARMS.0 && lasts(found));
-        let found = shortage::presses(scene, Sign::Resent, harms)?;
+        let (sign, found) = worst(scene)?;
+        let lasts = scene.now.saturating_sub(found.since) >= HARMS.1;
+        let found = shortage::presses(scene, sign, found.has_past && found.after >= HARMS.0 && lasts)?;
         Some(shortage::finding(scene, CauseKind::TcpRetransmits, found, title(scene, found)))
     },
-    propose: |scene| scene.signs.of(Sign::Resent).map(|found| cause(scene, found)).into_iter().collect(),
-    // A connect that is never answered, and a round trip that gets long, are losses too.
+    propose: |scene| worst(scene).map(|(sign, found)| cause(scene, sign, found)).into_iter().collect(),
+    // A connect that is never answered, an answer that is late, and a round trip that gets long, are losses too.
     explains: |scene, kind| {
-        let mut signs = [Sign::Refused, Sign::RoundTrip].iter();
-        let lost = |sign: &Sign| shortage::drives(scene, Sign::Resent, *sign);
-        let late = || downstream_slow::by_spans_alone(scene) && lost(&Sign::Slow);
-        kind == CauseKind::DownstreamSlow && (signs.any(lost) || late())
+        let lost = |of: Sign| [Sign::Resent, Sign::ResentThere].iter().any(|by| shortage::drives(scene, *by, of));
+        let signs = || [Sign::Refused, Sign::LateAnswers, Sign::RoundTrip].into_iter().any(lost);
+        kind == CauseKind::DownstreamSlow && (signs() || (downstream_slow::by_spans_alone(scene) && lost(Sign::Slow)))
     },
 };
 
-fn cause(scene: &Scene<'_>, found: &Deviation) -> Cause {
-    let mut cause = shortage::cause(scene, CauseKind::TcpRetransmits, Sign::Resent, found, title(scene, found));
+/// Of all that it sent or of what it sent to others, the share that is further out of its ordinary.
+fn worst<'a>(scene: &Scene<'a>) -> Option<(Sign, &'a Deviation)> {
+    let both = [Sign::ResentThere, Sign::Resent].into_iter().filter_map(|sign| Some((sign, scene.signs.of(sign)?)));
+    let above = |found: &Deviation| found.after / found.level.max(1e-9);
+    both.max_by(|a, b| above(a.1).total_cmp(&above(b.1)))
+}
+
+fn cause(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> Cause {
+    let mut cause = shortage::cause(scene, CauseKind::TcpRetransmits, sign, found, title(scene, found));
     let events: Vec<&Retransmit> = scene.signs.resends.since(found.since.saturating_sub(2 * SECOND)).collect();
     cause.connection = commonest(&events);
     let (traces, told) = requests(scene, found, &events);

@@ -74,6 +74,13 @@ pub struct TcpPeer {
     /// The longest of these times, microseconds.
     #[serde(default)]
     pub slowest_read_us: u32,
+    /// Answers on these connections: the peer's where the process connected to it, else the process's own.
+    #[serde(default)]
+    pub answers: u64,
+    /// How long they took from what was asked last to the first byte, to within a tick of the kernel's clock each,
+    /// microseconds, added up.
+    #[serde(default)]
+    pub answer_us: u64,
     /// Resets sent.
     pub resets_sent: u64,
     /// Resets received.

@@ -4,6 +4,7 @@
 //! it an incident is that requests suffer from it (`causes/shortage.rs`). Invariant: facts only add up; what deviates
 //! is said in [`Signs::judge`]. Memory per target is fixed by [`track`] and [`who`].
 
+mod answers;
 mod requests;
 mod sign;
 pub(crate) mod track;
@@ -19,6 +20,7 @@ use crate::{
     },
     window::{SECOND, seconds},
 };
+use answers::Answers;
 use requests::Routes;
 use std::{collections::BTreeMap, net::SocketAddr};
 use track::{Deviation, Past, Track};
@@ -41,6 +43,10 @@ pub(crate) type LockPlace = (u64, u64, LockKind);
 pub(crate) struct Signs {
     tracks: [Track; Sign::ALL.len()],
     routes: Routes,
+    /// How long those answer that it asks.
+    pub(crate) answers: Answers,
+    /// Seconds of late answers, by who gave them, and the mean time that they took.
+    pub(crate) late: Places<Peer, f64>,
     /// Thread-seconds of waiting.
     pub(crate) locks: Places<LockPlace, LockWait>,
     /// Segments sent again.
@@ -71,6 +77,8 @@ impl Signs {
         Self {
             tracks: std::array::from_fn(|_| Track::new()),
             routes: Routes::default(),
+            answers: Answers::default(),
+            late: Places::default(),
             locks: Places::default(),
             peers: Places::default(),
             resends: Resends::default(),
@@ -212,7 +220,12 @@ impl Signs {
             if peer.port.is_none() {
                 self.heard = self.heard.max((one.reads > 0).then_some(at));
                 self.add(Sign::ReadDelay, at, one.read_delay_us as f64 / 1e6, one.reads as f64);
+                self.add(Sign::Answer, at, one.answer_us as f64 / 1e6, one.answers as f64);
                 continue;
+            }
+            self.add(Sign::ResentThere, at, resent, sent);
+            if one.answers > 0 {
+                self.answered(peer, one.answer_us as f64 / 1e6, one.answers as f64, at);
             }
             for (errno, count) in one.failures.iter().take(8) {
                 failed += *count as f64;
@@ -229,6 +242,19 @@ impl Signs {
             self.add(Sign::RoundTrip, at, slowest, 1.0);
         }
         self.listeners(&told.listeners, at, over);
+    }
+
+    /// Takes answers of a peer that took so many seconds in all.
+    fn answered(&mut self, peer: Peer, took: f64, count: f64, at: Nanos) {
+        let mean = took / count.max(1.0);
+        match self.answers.take(peer, mean, at) {
+            Some(true) => {
+                self.add(Sign::LateAnswers, at, took, took);
+                self.late.add(peer, at, took, mean);
+            }
+            // Whom it has just begun to ask is not late by any measure.
+            Some(false) | None => self.add(Sign::LateAnswers, at, 0.0, took.max(1e-6)),
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a count, as a rate")]

@@ -30,12 +30,27 @@ const FIRST_STEP: f64 = 0.4;
 
 /// A running quantile of times, seconds.
 #[derive(Clone, Copy, Debug)]
-struct Quantile {
+pub(super) struct Quantile {
     share: f64,
     value: f64,
 }
 
 impl Quantile {
+    /// One that begins with its first value.
+    pub(super) fn at(share: f64, value: f64) -> Self {
+        Self { share, value: value.clamp(1e-6, 1e6) }
+    }
+
+    /// Where it is, seconds.
+    pub(super) fn value(self) -> f64 {
+        self.value
+    }
+
+    /// Moves towards a value; faster while it is new.
+    pub(super) fn learn(&mut self, value: f64, is_new: bool) {
+        self.take(value, if is_new { FIRST_STEP } else { STEP });
+    }
+
     /// Moves towards a value: in balance where the share of values below is `share`.
     fn take(&mut self, value: f64, step: f64) {
         let up = value > self.value;
@@ -85,8 +100,8 @@ impl Routes {
         let route = self.0.entry(name).or_insert(Route {
             seen: 0,
             learnt: 0,
-            first_byte: Quantile { share: 0.5, value: first_byte.clamp(1e-6, 1e6) },
-            whole: Quantile { share: 0.95, value: whole.clamp(1e-6, 1e6) },
+            first_byte: Quantile::at(0.5, first_byte),
+            whole: Quantile::at(0.95, whole),
         });
         let usual = route.first_byte.value;
         let is_slow = first_byte > (SLOW.0 * usual).max(usual + SLOW.1);
@@ -95,9 +110,9 @@ impl Routes {
         let learns = slow != Some(true) || at.saturating_sub(route.learnt) >= LEARN_EVERY;
         if !failed && learns {
             route.learnt = if slow == Some(true) { at } else { route.learnt };
-            let step = if route.seen < ENOUGH { FIRST_STEP } else { STEP };
-            route.first_byte.take(first_byte, step);
-            route.whole.take(whole, step);
+            let is_new = route.seen < ENOUGH;
+            route.first_byte.learn(first_byte, is_new);
+            route.whole.learn(whole, is_new);
             route.seen = route.seen.saturating_add(1);
         }
         Some(Judged { slow, failed })

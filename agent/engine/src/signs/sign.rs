@@ -34,6 +34,10 @@ pub struct SignConfig {
     pub failed_connects_per_second: f64,
     /// The longest round trip to those that it connected to, seconds.
     pub round_trip_seconds: f64,
+    /// Of the time that answers of others took, the share that was unusually long.
+    pub late_answer_ratio: f64,
+    /// How long its own answers take on average, as its sockets tell, seconds.
+    pub answer_seconds: f64,
     /// Requests slower than is usual for their route, of all.
     pub slow_ratio: f64,
     /// Requests that failed, of all.
@@ -55,6 +59,8 @@ impl Default for SignConfig {
             nic_drops_per_second: 10.0,
             failed_connects_per_second: 0.5,
             round_trip_seconds: 0.05,
+            late_answer_ratio: 0.3,
+            answer_seconds: 0.03,
             slow_ratio: 0.3,
             failed_ratio: 0.2,
         }
@@ -66,6 +72,8 @@ impl Default for SignConfig {
 pub(crate) enum Sign {
     /// Segments sent again, of those sent.
     Resent,
+    /// The same of those sent to whom it connected to: what is asked is little beside what is answered.
+    ResentThere,
     /// Threads that wait for a lock.
     LockWait,
     /// Periods in which the cgroup's processor limit held it back.
@@ -82,6 +90,8 @@ pub(crate) enum Sign {
     Refused,
     /// The longest round trip to a peer that it connected to.
     RoundTrip,
+    /// Answers of those that it connected to that took unusually long: of the time that all answers took.
+    LateAnswers,
     /// Requests slower than usual.
     Slow,
     /// Requests that failed.
@@ -92,12 +102,15 @@ pub(crate) enum Sign {
     Unread,
     /// How long received bytes lie unread.
     ReadDelay,
+    /// How long its own answers take, where it was connected to.
+    Answer,
 }
 
 impl Sign {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Resent,
+        Self::ResentThere,
         Self::LockWait,
         Self::Throttled,
         Self::CpuDelay,
@@ -106,21 +119,24 @@ impl Sign {
         Self::NicDrops,
         Self::Refused,
         Self::RoundTrip,
+        Self::LateAnswers,
         Self::Slow,
         Self::Failed,
         Self::Hung,
         Self::Unread,
         Self::ReadDelay,
+        Self::Answer,
     ];
     /// Those that say that requests suffer; told by requests first.
     pub(crate) const SUFFERING: &'static [Self] =
-        &[Self::Slow, Self::Failed, Self::Hung, Self::Unread, Self::ReadDelay];
+        &[Self::Slow, Self::Failed, Self::Hung, Self::Unread, Self::ReadDelay, Self::Answer];
 
     /// What it is called as evidence, its unit, and where it is measured.
     pub(crate) fn words(self) -> (&'static str, &'static str, Layer) {
         use Layer::{Application, Infrastructure, Network};
         match self {
             Self::Resent => ("tcp.resent_ratio", "ratio", Network),
+            Self::ResentThere => ("tcp.resent_ratio_to_others", "ratio", Network),
             Self::LockWait => ("lock.waiting", "threads", Application),
             Self::Throttled => ("cpu.throttled_ratio", "ratio", Infrastructure),
             Self::CpuDelay => ("cpu.delay_ratio", "ratio", Infrastructure),
@@ -129,19 +145,22 @@ impl Sign {
             Self::NicDrops => ("nic.dropped", "packets/s", Infrastructure),
             Self::Refused => ("tcp.failed_connects", "connects/s", Network),
             Self::RoundTrip => ("tcp.round_trip", "s", Network),
+            Self::LateAnswers => ("tcp.late_answer_ratio", "ratio", Network),
             Self::Slow => ("requests.slow_ratio", "ratio", Application),
             Self::Failed => ("requests.failed_ratio", "ratio", Application),
             Self::Hung => ("requests.hung_ratio", "ratio", Application),
             Self::Unread => ("tcp.unread_ratio", "ratio", Network),
             Self::ReadDelay => ("tcp.read_delay", "s", Network),
+            Self::Answer => ("tcp.answer_time", "s", Network),
         }
     }
 
     /// From when on it counts. Rare events need fewer high windows; what goes up with every burst needs nearly all.
     pub(crate) fn bar(self, config: &SignConfig) -> Bar {
-        let bar = |least, times, events, hold, needed| Bar { least, times, events, hold, needed };
+        let is_share = self.words().1 == "ratio";
+        let bar = |least, times, events, hold, needed| Bar { least, times, is_share, events, hold, needed };
         match self {
-            Self::Resent => bar(config.resent_ratio, 5.0, 10.0, 5, 3),
+            Self::Resent | Self::ResentThere => bar(config.resent_ratio, 5.0, 10.0, 5, 3),
             // A burst of work and a lock that is held for ten seconds are nobody's business.
             Self::LockWait => bar(config.lock_waiters, 4.0, 6.0, 7, 6),
             Self::Throttled => bar(config.throttled_ratio, 3.0, 20.0, 7, 6),
@@ -152,12 +171,14 @@ impl Sign {
             Self::NicDrops => bar(config.nic_drops_per_second, 10.0, 100.0, 5, 3),
             Self::Refused => bar(config.failed_connects_per_second, 4.0, 5.0, 5, 3),
             Self::RoundTrip => bar(config.round_trip_seconds, 5.0, 0.0, 5, 3),
+            Self::LateAnswers => bar(config.late_answer_ratio, 3.0, 1.0, 5, 4),
             // Spans come late and in batches.
             Self::Slow => bar(config.slow_ratio, 3.0, 5.0, 8, 4),
             Self::Failed => bar(config.failed_ratio, 4.0, 5.0, 8, 4),
             Self::Hung => bar(0.5, 3.0, 10.0, 5, 3),
             Self::Unread => bar(0.2, 3.0, 3.0, 5, 3),
             Self::ReadDelay => bar(0.05, 5.0, 0.5, 5, 3),
+            Self::Answer => bar(config.answer_seconds, 4.0, 0.5, 5, 4),
         }
     }
 }

@@ -33,12 +33,24 @@ pub(crate) struct Bar {
     pub(crate) least: f64,
     /// How many times its usual height.
     pub(crate) times: f64,
+    /// It is a share of 1: then being so many times closer to the whole is enough, or what is usually half could never
+    /// be out of its ordinary.
+    pub(crate) is_share: bool,
     /// The least that it must add up to over the windows of `hold`.
     pub(crate) events: f64,
     /// Of the last so many windows ...
     pub(crate) hold: u32,
     /// ... this many must be that high.
     pub(crate) needed: u32,
+}
+
+impl Bar {
+    /// The height that it must reach where this one is usual.
+    fn level(&self, usual: f64) -> f64 {
+        let times = self.times * usual;
+        let closer = 1.0 - (1.0 - usual).max(0.0) / self.times.max(1.0);
+        self.least.max(if self.is_share { times.min(closer) } else { times })
+    }
 }
 
 /// How long its past must be before it counts as one.
@@ -155,11 +167,8 @@ impl Track {
             .collect();
         before.sort_by(f64::total_cmp);
         let has_past = before.len() as u64 >= (past.seconds / (WINDOW / SECOND)).max(1);
-        let (level, longer) = if has_past {
-            (bar.least.max(bar.times * rank(&before, 0.9)), 1)
-        } else {
-            (bar.least * WITHOUT_PAST.0, WITHOUT_PAST.1)
-        };
+        let (level, longer) =
+            if has_past { (bar.level(rank(&before, 0.9)), 1) } else { (bar.least * WITHOUT_PAST.0, WITHOUT_PAST.1) };
         let recent = self.last(end, bar.hold.saturating_mul(longer));
         let high = |sum: &Sum| height(*sum) >= level;
         let count = recent.iter().filter(|(_, sum)| high(sum)).count() as u64;
@@ -215,8 +224,16 @@ fn rank(sorted: &[f64], share: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const BAR: Bar = Bar { least: 0.1, times: 4.0, events: 3.0, hold: 5, needed: 3 };
+    const BAR: Bar = Bar { least: 0.1, times: 4.0, is_share: false, events: 3.0, hold: 5, needed: 3 };
     const PAST: Past = Past { seconds: 40 };
+
+    #[test]
+    fn what_is_usually_half_of_the_whole_can_still_be_out_of_its_ordinary() {
+        let share = Bar { is_share: true, ..BAR };
+        assert!((share.level(0.05) - 0.2).abs() < 1e-9 && (BAR.level(0.5) - 2.0).abs() < 1e-9);
+        assert!((share.level(0.5) - 0.875).abs() < 1e-9 && (share.level(0.0) - 0.1).abs() < 1e-9);
+        assert!(share.level(1.0) <= 1.0 && share.level(1.0) > share.level(0.9));
+    }
 
     /// One look a second of ten, of which `height` tells the share; when it began and ended to deviate.
     fn spans(seconds: u64, height: impl Fn(u64) -> f64) -> Vec<(u64, Option<u64>)> {

@@ -23,6 +23,8 @@ use std::collections::BTreeMap;
 const LOCKS: usize = 64;
 /// Groups of threads that are kept.
 const GROUPS: usize = 64;
+/// Whoever gave so many answers in five minutes is measured by them.
+const SERVES: u64 = 60;
 /// A lock that nobody told of for so long is quiet.
 const QUIET: Nanos = 3_000_000_000;
 
@@ -39,6 +41,8 @@ pub(crate) struct Tasks {
     piles: Piles,
     /// CPU time by 2 s: how much it did.
     worked: Windows<Nanos>,
+    /// Answers that it gave, by 2 s: likewise, and what leaks has no part in it.
+    answered: Windows<u64>,
     locks: BTreeMap<Place, (LockWait, u64)>,
     used: Nanos,
     delay: Nanos,
@@ -56,6 +60,7 @@ impl Default for Tasks {
             tasks_live: None,
             piles: Piles::default(),
             worked: Windows::new(2 * SECOND, 150),
+            answered: Windows::new(2 * SECOND, 150),
             locks: BTreeMap::new(),
             used: 0,
             delay: 0,
@@ -89,12 +94,22 @@ impl Tasks {
         self.piles.all_tasks(live, at);
     }
 
-    /// CPU time a second, between two times that were watched.
+    /// Takes answers that it gave since the last look.
+    pub(crate) fn answers(&mut self, count: u64, at: Nanos) {
+        if let Some(sum) = self.answered.at(at) {
+            *sum = sum.saturating_add(count);
+        }
+    }
+
+    /// Work a second, between two times that were watched: answers where it gives any, else CPU time. All that is told
+    /// at one moment has the same unit.
     pub(crate) fn work(&self, from: Nanos, until: Nanos) -> Option<f64> {
-        let (sum, count) = self
-            .worked
-            .range(from, until)
-            .fold((0_u64, 0_u64), |(sum, count), (_, ns)| (sum.saturating_add(*ns), count + 1));
+        let add = |windows: &Windows<u64>, from, until| {
+            let sum = |(sum, count): (u64, u64), (_, more): (_, &u64)| (sum.saturating_add(*more), count + 1);
+            windows.range(from, until).fold((0, 0), sum)
+        };
+        let serves = add(&self.answered, 0, Nanos::MAX).0 >= SERVES;
+        let (sum, count) = add(if serves { &self.answered } else { &self.worked }, from, until);
         (count > 0).then(|| seconds(sum) / (2 * count) as f64)
     }
 
@@ -208,6 +223,20 @@ mod tests {
             holder: None,
             at: 0,
         }
+    }
+
+    #[test]
+    fn work_is_answers_where_there_are_any() {
+        let mut tasks = Tasks::default();
+        for second in 0..60_u64 {
+            let used_ns = if second < 30 { 1_000 } else { 9_000_000 };
+            let told = CpuTime { pid: 7, at: 0, over_ns: SECOND, used_ns, delay_ns: 0, throttled: None };
+            tasks.cpu(&told, second * SECOND);
+        }
+        let ratio = |tasks: &Tasks| tasks.work(0, 29 * SECOND).unwrap() / tasks.work(30 * SECOND, 59 * SECOND).unwrap();
+        assert!(ratio(&tasks) < 0.01, "all that is known is CPU time");
+        (0..60).for_each(|second| tasks.answers(4, second * SECOND));
+        assert!((ratio(&tasks) - 1.0).abs() < 1e-9);
     }
 
     #[test]

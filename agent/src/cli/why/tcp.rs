@@ -66,6 +66,10 @@ fn peer_line(peer: &Peer) -> String {
         let mean = peer.read_delay_seconds_total / peer.reads_total as f64;
         say(true, format!("read {} after it came (at most {})", short(mean), short(slowest)));
     }
+    if peer.answers_total > 0 {
+        let mean = peer.answer_seconds_total / peer.answers_total as f64;
+        say(mean >= WORTH_TELLING, format!("answered after {} on average", short(mean)));
+    }
     let share = peer.retransmitted_ratio.unwrap_or(0.0) * 100.0;
     let (sent, again) = (peer.segments_sent_total, peer.segments_retransmitted_total);
     say(again > 0, format!("{again} of {sent} segments sent again ({share:.1} %)"));

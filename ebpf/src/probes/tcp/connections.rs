@@ -124,6 +124,14 @@ impl Connections {
         gain.read_delay_us += micros(record.read_delay.wrapping_sub(before.read_delay));
         let slowest = u32::try_from(micros(record.slowest_read.into())).unwrap_or(u32::MAX);
         gain.slowest_read_us = gain.slowest_read_us.max(slowest);
+        // Between its answer and the next question a client thinks, and a pool rests: those times say nothing.
+        let (answers, time) = if gain.peer.is_some_and(|peer| peer.port.is_some()) {
+            (record.had.wrapping_sub(before.had), record.had_time.wrapping_sub(before.had_time))
+        } else {
+            (record.given.wrapping_sub(before.given), record.given_time.wrapping_sub(before.given_time))
+        };
+        gain.answers += u64::from(answers);
+        gain.answer_us += micros(time);
     }
 
     fn open(&mut self, pid: Pid, record: &SocketRecord) {
@@ -273,6 +281,21 @@ mod tests {
         all.take(&mut [(8, record(SOCKET_OPEN, 2, 1, 30))]);
         let looks = all.tell(&[8], 2);
         assert_eq!((looks[0].pid, sum(&looks)), (8, (20, 2, 1)));
+    }
+
+    #[test]
+    fn answers_are_those_of_whoever_was_asked() {
+        let mut all = Connections::default();
+        all.tell(&[7], 0);
+        all.tick = 4_000_000;
+        let connected = SocketRecord { given: 9, given_time: 99, had: 2, had_time: 3, ..record(SOCKET_OPEN, 1, 1, 9) };
+        let listening = SocketRecord { state: TCP_LISTEN, ports: [80, 0], ..record(SOCKET_OPEN, 1, 2, 0) };
+        let accepted =
+            SocketRecord { ports: [80, 5000], given: 5, given_time: 10, had: 4, ..record(SOCKET_OPEN, 2, 3, 9) };
+        all.take(&mut [(7, listening), (7, connected), (7, accepted)]);
+        let look = all.tell(&[7], 1).remove(0);
+        let told: Vec<_> = look.peers.iter().map(|one| (one.answers, one.answer_us)).collect();
+        assert_eq!(told, [(5, 40_000), (2, 12_000)]);
     }
 
     #[test]

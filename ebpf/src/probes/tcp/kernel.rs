@@ -40,6 +40,7 @@ pub fn tcp_sent(ctx: BtfTracePointContext) -> i32 {
         if tcp.is_null() {
             return 0;
         }
+        holder::gave(sk);
         let (context, _) = context::of_current(thread.target());
         let Some(connection) = CONNECTIONS.get(sk, true) else {
             count(Counter::StampsLost);

@@ -44,10 +44,12 @@ const LISTEN: u32 = 10;
 #[map]
 static SOCKETS: RingBuf = RingBuf::with_byte_size(512 << 10, 0);
 
-/// How soon it is read; the longest time begins anew.
+/// How soon it is read and answered; the longest time begins anew.
 #[inline(always)]
 fn fill_reads(record: &mut SocketRecord, holder: &mut Holder) {
     (record.reads, record.read_delay, record.slowest_read) = (holder.reads, holder.delay, holder.slowest);
+    (record.given, record.given_time, record.had, record.had_time) =
+        (holder.given, holder.given_time, holder.had, holder.had_time);
     holder.slowest = 0;
 }
 

@@ -1,0 +1,155 @@
+//! Services without spans: that requests suffer, and whose answers are late, is told by their connections alone.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot read its own input has failed")]
+
+mod support;
+
+use snowshed_engine::{
+    Engine,
+    config::EngineConfig,
+    model::{
+        CauseKind, CpuTime, Incident, LockKind, LockWait, Observation, Output, Peer, SiteId, Spent, Stall, TcpLook,
+        TcpPeer, Throttled, Verdict,
+    },
+};
+use support::{PID, SECOND, Service, ms};
+
+/// Two seconds of it.
+#[derive(Clone, Copy)]
+struct Step {
+    /// What its own answers take, and those of the database, milliseconds.
+    own: u64,
+    others: u64,
+    /// Connects to the database that are refused.
+    refused: u64,
+    /// Of 100 segments to the database, those sent again.
+    resent: u64,
+    /// Threads that wait for a lock.
+    waiters: u32,
+    /// Periods of twenty in which its limit held it back.
+    throttled: u64,
+    /// Stalls of its loop: how long, and the share of it that the thread waited for a processor; milliseconds.
+    stall: Option<(u64, u64)>,
+}
+
+const CALM: Step = Step { own: 9, others: 3, refused: 0, resent: 0, waiters: 0, throttled: 0, stall: None };
+
+fn see(service: &mut Service, step: Step) {
+    let (pid, at) = (PID, service.now());
+    let database = Peer { address: "10.0.0.7".parse().unwrap(), port: Some(5432) };
+    let (answers, reads) = (60, 60);
+    let one = |peer, took: u64, segments, resent, failures| TcpPeer {
+        peer: Some(peer),
+        connections: 4,
+        segments,
+        data_segments: segments,
+        resent,
+        reads,
+        answers,
+        answer_us: took * 1_000 * answers,
+        failures,
+        ..TcpPeer::default()
+    };
+    let refused = if step.refused > 0 { vec![(111, step.refused)] } else { Vec::new() };
+    let clients = Peer { address: "10.0.1.9".parse().unwrap(), port: None };
+    let peers = vec![
+        one(database, step.others, 100, step.resent, refused),
+        // Pages are large: they hide what is lost of the questions.
+        one(clients, step.own, 20_000, 1, Vec::new()),
+    ];
+    service.see(Observation::Tcp(TcpLook { pid, at, peers, ..TcpLook::default() }));
+    let throttled = Some(Throttled { periods: step.throttled, ns: 0 });
+    let (over_ns, used_ns, delay_ns) = (2 * SECOND, ms(700), ms(20));
+    service.see(Observation::CpuTime(CpuTime { pid, at, over_ns, used_ns, delay_ns, throttled }));
+    if step.waiters > 0 {
+        let wait_ns = u64::from(step.waiters) * 2 * SECOND;
+        let (word, kind, waits, hand_overs, thread) = (64, LockKind::Word, 9, 2, "worker".to_owned());
+        let (waiters, longest_ns, site, holder) = (step.waiters, ms(400), SiteId(21), None);
+        let told =
+            LockWait { pid, word, kind, waiters, waits, wait_ns, longest_ns, hand_overs, site, thread, holder, at };
+        service.see(Observation::LockWait(told));
+    }
+    if let Some((length, queued)) = step.stall {
+        let spent = Spent { queued: ms(queued), running: ms(length - queued), blocked: 0 };
+        for n in 1..3 {
+            let until = at.saturating_sub(ms(900 * (2 - n)));
+            service.see(Observation::Stall(Stall {
+                pid,
+                tid: pid,
+                thread: "loop".into(),
+                since: until.saturating_sub(ms(length)),
+                until,
+                on_cpu: true,
+                syscall: None,
+                instance: 4,
+                starved: true,
+                site: SiteId(11),
+                trace: None,
+                join: snowshed_engine::model::Join::None,
+                spent: Some(spent),
+            }));
+        }
+    }
+}
+
+/// A minute of calm, then half a minute of the other; all that is told of it.
+fn live(ill: Step) -> Vec<Incident> {
+    let (mut service, mut engine, mut out, mut told) =
+        (Service::start(), Engine::new(EngineConfig::default()), Vec::new(), Vec::new());
+    for second in (4..92_u64).step_by(2) {
+        service.at(second * SECOND);
+        see(&mut service, if second < 60 { CALM } else { ill });
+    }
+    for (now, observation) in service.lines() {
+        engine.step(now, &observation, &mut out);
+        told.extend(out.drain(..).filter_map(|output| match output {
+            Output::Incident(incident) => Some(*incident),
+            _ => None,
+        }));
+    }
+    told
+}
+
+/// What is named at first and at the end.
+fn named(ill: Step) -> (CauseKind, CauseKind, String) {
+    let told = live(ill);
+    let first = told.iter().find(|one| one.verdict == Verdict::Named).unwrap();
+    let last = told.last().unwrap();
+    assert_eq!(last.verdict, Verdict::Named, "{last:?}");
+    (first.causes[0].kind, last.causes[0].kind, last.causes[0].title.clone())
+}
+
+#[test]
+fn late_answers_of_others_are_named_with_their_peer() {
+    let (first, last, title) = named(Step { own: 612, others: 600, ..CALM });
+    assert_eq!((first, last), (CauseKind::DownstreamSlow, CauseKind::DownstreamSlow));
+    assert!(title.contains("10.0.0.7:5432 answers after 600 ms"), "{title}");
+    assert_eq!(live(Step { others: 600, ..CALM }), [], "nobody waits for them");
+}
+
+#[test]
+fn a_lock_is_named_once_answers_take_long() {
+    assert_eq!(named(Step { own: 480, waiters: 5, ..CALM }).1, CauseKind::LockContention);
+    assert_eq!(live(Step { waiters: 5, ..CALM }), []);
+    assert_eq!(live(Step { own: 480, ..CALM }), [], "slow answers alone, for no known reason");
+}
+
+#[test]
+fn connects_that_fail_again_and_again_harm_although_answers_are_quick() {
+    assert_eq!(named(Step { own: 2, refused: 60, ..CALM }).1, CauseKind::DownstreamSlow);
+    assert_eq!(live(Step { refused: 2, ..CALM }), [], "one a second, perhaps of a collector that nobody needs");
+}
+
+#[test]
+fn what_is_lost_of_questions_is_not_hidden_by_answers() {
+    assert_eq!(named(Step { resent: 4, ..CALM }).1, CauseKind::TcpRetransmits);
+}
+
+#[test]
+fn a_loop_that_waits_for_a_processor_is_not_named_before_the_limit_is() {
+    let (first, last, _) = named(Step { own: 250, throttled: 19, stall: Some((250, 200)), ..CALM });
+    assert_eq!((first, last), (CauseKind::CpuThrottled, CauseKind::CpuThrottled));
+    // Who computes for so long that it were a stall without the waiting has one.
+    let (first, last, _) = named(Step { own: 250, stall: Some((600, 300)), ..CALM });
+    assert_eq!((first, last), (CauseKind::EventLoopStall, CauseKind::EventLoopStall));
+}

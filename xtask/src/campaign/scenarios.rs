@@ -1,0 +1,34 @@
+//! All scenarios. Adding one is a file and its line here.
+
+mod accept_queue_overflow;
+mod cpu_saturation;
+mod cpu_throttled;
+mod disk_stall;
+mod downstream_slow;
+mod event_loop_stall;
+mod fd_leak;
+mod healthy;
+mod lock_contention;
+mod memory_growth;
+mod oom_kill;
+mod task_leak;
+mod tcp_retransmits;
+
+use super::stage::Scenario;
+
+/// Faults first, then what is healthy.
+pub(super) const ALL: &[&[Scenario]] = &[
+    &cpu_saturation::ALL,
+    &lock_contention::ALL,
+    &tcp_retransmits::ALL,
+    &accept_queue_overflow::ALL,
+    &fd_leak::ALL,
+    &event_loop_stall::ALL,
+    &memory_growth::ALL,
+    &task_leak::ALL,
+    &downstream_slow::ALL,
+    &disk_stall::ALL,
+    &cpu_throttled::ALL,
+    &oom_kill::ALL,
+    &healthy::ALL,
+];

@@ -1,0 +1,56 @@
+//! The disk of the journal writes slowly from now on: a loop device, held to a rate by the kernel's own limit.
+
+use super::super::{
+    callers::{Callers, Plan},
+    cgroup::Group,
+    disk::Disk,
+    score::Truth,
+    shop::{Kind, Options, Shop},
+    stage::{Ground, Kept, Scenario, Set, Stage},
+};
+use serde_json::json;
+
+pub(super) const ALL: [Scenario; 2] = [
+    Scenario {
+        name: "journal-python",
+        system: Kind::Threads.name(),
+        truth: Some(Truth { kind: "disk_stall", place: None }),
+        healthy: 50,
+        watched: 70,
+        stage: |ground| stage(ground, Kind::Threads),
+    },
+    Scenario {
+        name: "journal-go",
+        system: Kind::Go.name(),
+        truth: Some(Truth { kind: "disk_stall", place: None }),
+        healthy: 50,
+        watched: 70,
+        stage: |ground| stage(ground, Kind::Go),
+    },
+];
+
+fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    let group = match Group::make("blkio", ground.number.into()) {
+        Ok(group) => group,
+        Err(error) => return Ok(Stage::Skipped(format!("no limit of a disk's rate can be had: {error:#}"))),
+    };
+    let disk = match Disk::make(ground.folder) {
+        Ok(disk) => disk,
+        Err(error) => return Ok(Stage::Skipped(format!("no disk of its own can be had: {error:#}"))),
+    };
+    let options = Options { folder: Some(&disk.folder), ..Options::default() };
+    let shop = Shop::start(ground.folder, "shop", kind, &json!({"work_us": 500, "journal_kb": 16}), options)?;
+    group.take(shop.pid())?;
+    let callers = Callers::start(Plan { callers: 4, ..Plan::new(shop.address) }, None)?;
+    let limit = format!("{} {}", disk.number, 64 << 10);
+    Ok(Stage::Ready(Set {
+        pids: vec![shop.pid()],
+        arguments: Vec::new(),
+        begin: Box::new(move || {
+            group.set("blkio.throttle.write_bps_device", &limit)?;
+            Ok(Box::new(group) as Kept)
+        }),
+        kept: vec![Box::new(shop), Box::new(disk)],
+        callers: Some(callers),
+    }))
+}

@@ -1,0 +1,69 @@
+//! What is healthy and looks like trouble at first sight: nothing may be raised.
+
+use super::super::{
+    callers::{Callers, Plan},
+    shop::{Kind, Options, Shop},
+    stage::{Ground, Kept, Scenario, Set, Stage, shop, shop_with},
+};
+use crate::{process::Spawn, rig::interpreter};
+use serde_json::json;
+use std::time::Duration;
+
+const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
+    Scenario { name, system: kind.name(), truth: None, healthy: 45, watched: 90, stage }
+}
+
+pub(super) const ALL: [Scenario; 5] = [
+    one("wave", Kind::Go, |ground| {
+        let plan = |plan| Plan { wave: Some(Duration::from_secs(40)), part_after: 20, ..plan };
+        shop_with(ground, Kind::Go, &json!({"work_us": 2000}), json!({}), Options::default(), plan)
+    }),
+    one("slow-clients", Kind::Threads, |ground| {
+        more_callers(ground, Kind::Threads, |plan| Plan { callers: 10, pause: Duration::from_secs(4), ..plan })
+    }),
+    one("pool-warm-up", Kind::Node, |ground| {
+        let prices =
+            Shop::start(ground.folder, "prices", Kind::Threads, &json!({"answer_ms": 20}), Options::default())?;
+        let upstream = prices.address.to_string();
+        let options = Options { upstream: Some(&upstream), ..Options::default() };
+        let mut stage =
+            shop_with(ground, Kind::Node, &json!({"work_us": 500}), json!({"ask": 1}), options, |plan| plan)?;
+        if let Stage::Ready(set) = &mut stage {
+            set.kept.push(Box::new(prices));
+        }
+        Ok(stage)
+    }),
+    one("cron", Kind::Threads, |ground| {
+        let shop = Shop::start(ground.folder, "shop", Kind::Threads, &json!({"work_us": 1000}), Options::default())?;
+        let callers = Callers::start(Plan::new(shop.address), None)?;
+        let folder = ground.folder.to_path_buf();
+        // Eight seconds of work on both processors, every half minute.
+        let job = "import time, subprocess, sys\nburn = 'import time\\nend = time.time() + 8\\nwhile time.time() < end: pass'\n\
+                   while True:\n  all = [subprocess.Popen([sys.executable, '-c', burn]) for _ in range(2)]\n\
+                   \x20 [one.wait() for one in all]\n  time.sleep(22)\n";
+        Ok(Stage::Ready(Set {
+            pids: vec![shop.pid()],
+            arguments: Vec::new(),
+            begin: Box::new(move || {
+                Ok(Box::new(Spawn::new("job", interpreter()).args(["-c", job]).start(&folder)?) as Kept)
+            }),
+            kept: vec![Box::new(shop)],
+            callers: Some(callers),
+        }))
+    }),
+    one("saw-tooth", Kind::Go, |ground| shop(ground, Kind::Go, &json!({"work_us": 500}), json!({"report_kb": 256}))),
+];
+
+/// Others come in addition.
+fn more_callers(ground: &Ground<'_>, kind: Kind, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
+    let shop = Shop::start(ground.folder, "shop", kind, &json!({"work_us": 1000, "page_kb": 200}), Options::default())?;
+    let address = shop.address;
+    let callers = Callers::start(Plan::new(address), None)?;
+    Ok(Stage::Ready(Set {
+        pids: vec![shop.pid()],
+        arguments: Vec::new(),
+        begin: Box::new(move || Ok(Box::new(Callers::start(plan(Plan::new(address)), None)?) as Kept)),
+        kept: vec![Box::new(shop)],
+        callers: Some(callers),
+    }))
+}

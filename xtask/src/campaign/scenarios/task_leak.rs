@@ -1,0 +1,49 @@
+//! Each request leaves somebody waiting for news that never come: a thread in Python, a goroutine in Go.
+
+use super::super::{
+    callers::Plan,
+    score::Truth,
+    shop::{Kind, Options},
+    stage::{Scenario, Stage, shop_with},
+};
+use serde_json::json;
+use std::time::Duration;
+
+const TRUTH: Option<Truth> = Some(Truth { kind: "task_leak", place: None });
+
+pub(super) const ALL: [Scenario; 2] = [
+    Scenario {
+        name: "watchers-python",
+        system: Kind::Threads.name(),
+        truth: TRUTH,
+        healthy: 60,
+        watched: 120,
+        stage: |ground| {
+            // One a second and caller: threads are dear.
+            let plan = |plan| Plan { callers: 2, pause: Duration::from_secs(1), ..plan };
+            shop_with(ground, Kind::Threads, &json!({"work_us": 500}), json!({"watch": 1}), Options::default(), plan)
+        },
+    },
+    Scenario {
+        name: "watchers-go",
+        system: Kind::Go.name(),
+        truth: TRUTH,
+        healthy: 60,
+        watched: 120,
+        stage: |ground| {
+            let plan = |plan| Plan { callers: 2, pause: Duration::from_millis(500), ..plan };
+            let mut page = String::new();
+            let plan = |told| {
+                let plan: Plan = plan(told);
+                page = format!("http://{}/debug/pprof/goroutine", plan.address);
+                plan
+            };
+            let before = json!({"work_us": 500});
+            let mut stage = shop_with(ground, Kind::Go, &before, json!({"watch": 1}), Options::default(), plan)?;
+            if let Stage::Ready(set) = &mut stage {
+                set.arguments = vec!["--scrape".into(), page];
+            }
+            Ok(stage)
+        },
+    },
+];

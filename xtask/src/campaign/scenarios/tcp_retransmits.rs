@@ -1,0 +1,67 @@
+//! Packets get lost between the service and its callers, or between it and the service that it asks.
+
+use super::super::{
+    callers::{Callers, Plan},
+    score::Truth,
+    shop::{Kind, Options, Shop},
+    stage::{Ground, Kept, Scenario, Set, Stage},
+};
+use crate::rig::Hosts;
+use serde_json::json;
+use std::rc::Rc;
+
+const TRUTH: Option<Truth> = Some(Truth { kind: "tcp_retransmits", place: None });
+/// Lost, of what comes in at the other end.
+const LOST: f64 = 0.04;
+
+pub(super) const ALL: [Scenario; 2] = [
+    Scenario {
+        name: "lossy-callers",
+        system: Kind::Threads.name(),
+        truth: TRUTH,
+        healthy: 50,
+        watched: 70,
+        stage: |ground| stage(ground, false),
+    },
+    Scenario {
+        name: "lossy-upstream",
+        system: Kind::Go.name(),
+        truth: TRUTH,
+        healthy: 50,
+        watched: 70,
+        stage: |ground| stage(ground, true),
+    },
+];
+
+fn stage(ground: &Ground<'_>, upstream: bool) -> anyhow::Result<Stage> {
+    let hosts = Rc::new(Hosts::make(ground.number)?);
+    let at = |host| Options { hosts: Some((&hosts, host)), ..Options::default() };
+    let settings = json!({"work_us": 1000, "page_kb": 40, "ask": u8::from(upstream)});
+    let mut kept: Vec<Kept> = Vec::new();
+    let (shop, callers) = if upstream {
+        let other = Shop::start(ground.folder, "prices", Kind::Threads, &json!({"page_kb": 40}), at(1))?;
+        let address = other.address.to_string();
+        let options = Options { upstream: Some(&address), ..at(0) };
+        let shop = Shop::start(ground.folder, "shop", Kind::Go, &settings, options)?;
+        kept.push(Box::new(other));
+        let callers = Callers::start(Plan::new(shop.address), Some(&hosts.namespace(0)?))?;
+        (shop, callers)
+    } else {
+        let shop = Shop::start(ground.folder, "shop", Kind::Threads, &settings, at(0))?;
+        let callers = Callers::start(Plan::new(shop.address), Some(&hosts.namespace(1)?))?;
+        (shop, callers)
+    };
+    let pids = vec![shop.pid()];
+    kept.push(Box::new(shop));
+    kept.push(Box::new(Rc::clone(&hosts)));
+    Ok(Stage::Ready(Set {
+        pids,
+        arguments: Vec::new(),
+        begin: Box::new(move || {
+            hosts.lose(1, LOST)?;
+            Ok(Box::new(hosts) as Kept)
+        }),
+        kept,
+        callers: Some(callers),
+    }))
+}

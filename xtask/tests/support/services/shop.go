@@ -1,0 +1,194 @@
+// A shop's back end as found in the wild, in Go: each request reserves an item and shows it.
+//
+// usage: shop UPSTREAM_PORT FOLDER      (prints "listening on PORT")
+// Settings, SIGUSR2 and the rest are as in shop.py; its own profiles are at /debug/pprof.
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	_ "net/http/pprof"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+var (
+	upstream = os.Args[1]
+	current  atomic.Pointer[map[string]any]
+	stock    sync.Mutex
+	lists    sync.Mutex
+	sessions [][]byte
+	report   [][]byte
+	themes   []*os.File
+	count    atomic.Int64
+	wrap     = func(inner http.Handler) http.Handler { return inner }
+)
+
+func settings() {
+	text, err := os.ReadFile(filepath.Join(os.Args[2], "settings.json"))
+	if err != nil {
+		panic(err)
+	}
+	read := map[string]any{}
+	if err = json.Unmarshal(text, &read); err != nil {
+		panic(err)
+	}
+	current.Store(&read)
+}
+
+func get(name string) int {
+	number, _ := (*current.Load())[name].(float64)
+	return int(number)
+}
+
+func render(us int) {
+	digest := sha256.Sum256([]byte("page"))
+	for n := 0; n < us*4; n++ {
+		digest = sha256.Sum256(digest[:])
+	}
+}
+
+// Others want the stock too; whoever writes it down holds it meanwhile.
+func reserve(ms int) {
+	stock.Lock()
+	defer stock.Unlock()
+	time.Sleep(time.Duration(ms) * time.Millisecond)
+}
+
+func theme(kept int) error {
+	file, err := os.Open("/etc/hostname")
+	if err != nil {
+		return err
+	}
+	if _, err = io.ReadAll(file); err != nil {
+		return err
+	}
+	if kept > 0 {
+		lists.Lock()
+		defer lists.Unlock()
+		themes = append(themes, file)
+		return nil
+	}
+	return file.Close()
+}
+
+func block(kb int) []byte {
+	made := make([]byte, kb*1024)
+	for at := range made {
+		made[at] = byte(at)
+	}
+	return made
+}
+
+func remember(kb int) {
+	lists.Lock()
+	defer lists.Unlock()
+	sessions = append(sessions, block(kb))
+}
+
+// A batch that is built up and let go.
+func batch(kb int) {
+	lists.Lock()
+	defer lists.Unlock()
+	if report = append(report, block(kb)); len(report) > 200 {
+		report = nil
+	}
+}
+
+// Somebody is told when the item is there again.
+func watch() {
+	news := make(chan string)
+	go func() { fmt.Println(<-news) }()
+}
+
+// What it costs, from who knows.
+func ask() error {
+	answer, err := http.Get("http://" + upstream + "/price/1")
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	_, err = io.Copy(io.Discard, answer.Body)
+	return err
+}
+
+func journal(kb int) error {
+	file, err := os.CreateTemp(os.Args[2], "journal-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	if _, err = file.Write(block(kb)); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
+func serve(response http.ResponseWriter, _ *http.Request) {
+	number := int(count.Add(1))
+	render(get("work_us"))
+	reserve(get("reserve_ms"))
+	err := theme(get("theme_kept"))
+	if kb := get("session_kb"); kb > 0 {
+		remember(kb)
+	}
+	if get("watch") > 0 {
+		watch()
+	}
+	if err == nil && get("ask") > 0 {
+		err = ask()
+	}
+	if kb := get("journal_kb"); err == nil && kb > 0 {
+		err = journal(kb)
+	}
+	if kb := get("report_kb"); kb > 0 {
+		batch(kb)
+	}
+	if every := get("pause_every"); every > 0 && number%every == 0 {
+		time.Sleep(time.Duration(get("pause_ms")) * time.Millisecond)
+	}
+	time.Sleep(time.Duration(get("answer_ms")) * time.Millisecond)
+	if err != nil {
+		http.Error(response, err.Error(), 502)
+		return
+	}
+	text := strings.Repeat("x", 1024*max(1, get("page_kb")))
+	response.Header().Set("Content-Length", fmt.Sprint(len(text)))
+	io.WriteString(response, text)
+}
+
+func main() {
+	settings()
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGUSR2)
+	go func() {
+		for range again {
+			settings()
+		}
+	}()
+	if !strings.Contains(upstream, ":") {
+		upstream = "127.0.0.1:" + upstream
+	}
+	host, _ := (*current.Load())["host"].(string)
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	listener, err := net.Listen("tcp", host+":0")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("listening on", listener.Addr().(*net.TCPAddr).Port)
+	http.Handle("/", wrap(http.HandlerFunc(serve)))
+	panic(http.Serve(listener, nil))
+}
