@@ -159,6 +159,11 @@ mod tests {
 
     fn setup(setups: &Setups, argument: &str, variables: &[(&str, &str)]) -> Setup {
         let mut child = run(argument, variables);
+        // It is there a moment before its arguments are.
+        let cmdline = format!("/proc/{}/cmdline", child.id());
+        while std::fs::read(&cmdline).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
         let Observation::Setup(setup) = setups.read(child.id(), 7) else { panic!() };
         drop(child.stdin.take());
         child.wait().unwrap();

@@ -79,8 +79,8 @@ mod tests {
         let table = table(&sample(), false);
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines[0], "pid 42, descriptors in 10.0 s: 10");
-        assert!(lines[1].contains("4  40.0 %") && lines[1].ends_with("  spool (app.py:7)  [file]"), "{table}");
-        assert!(lines[2].ends_with("place not known  [pipe]"), "{table}");
+        assert!(lines[2].contains("4  40.0 %") && lines[2].ends_with("  spool (app.py:7)  [file]"), "{table}");
+        assert!(lines[1].ends_with("place not known  [pipe]"), "{table}");
         let by_trace = super::table(&sample(), true);
         assert!(by_trace.contains(&format!("[{}]", "bb".repeat(16))) && by_trace.contains("no request"), "{by_trace}");
     }
