@@ -14,6 +14,8 @@ const BOUND: Duration = Duration::from_secs(60);
 /// What `go tool pprof` says is the share of a function, with what it calls; per cent.
 fn share(file: &str, function: &str) -> anyhow::Result<f64> {
     let mut go = Command::new(setup::go());
+    // The tool is compiled when it is first asked for; most of what it needs the services have had compiled.
+    go.env("GOCACHE", process::target_dir().join("go/cache")).env("GOTOOLCHAIN", "local").env("GOPROXY", "off");
     let told = program::output(go.args(["tool", "pprof", "-top", "-cum", "-nodefraction=0", file]))?;
     let line = told.lines().find(|line| line.split_whitespace().nth(5) == Some(function));
     // flat, flat%, sum%, cum, cum%, name

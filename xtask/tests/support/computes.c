@@ -1,5 +1,5 @@
-// Computes three quarters of its processor time in one function and a quarter in another, and between them opens a
-// descriptor that it keeps, 400 at most. Prints "ready" and goes on until it is ended.
+// Computes three quarters of its processor time in one function and a quarter in another, and opens a descriptor
+// that it keeps every fifth time, 400 at most. Prints "ready" and goes on until it is ended.
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -36,6 +36,6 @@ int main(void) {
     for (int turn = 0;; turn++) {
         heavy();
         light();
-        if (turn < 400) open_record();
+        if (turn % 5 == 0 && turn < 2000) open_record();
     }
 }
