@@ -195,6 +195,12 @@ impl Thread {
             match self.inbox.try_recv() {
                 Ok(Command::Add(pid, reply)) => {
                     let answer = self.session.add_target(pid);
+                    // Its spans may come as soon as it is known to be watched: the engine hears of it before.
+                    let mut news = Vec::new();
+                    self.session.news(&mut news);
+                    for observation in news {
+                        self.intake.offer(observation);
+                    }
                     self.publish();
                     // Whoever asked may have gone; the target is watched all the same.
                     drop(reply.send(answer));

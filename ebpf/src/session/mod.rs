@@ -231,10 +231,16 @@ impl Session {
         self.targets.pids()
     }
 
+    /// Appends what is known without a look: that processes are watched from now on, above all.
+    pub fn news(&mut self, out: &mut Vec<Observation>) {
+        out.append(&mut self.pending);
+    }
+
     /// Waits up to `timeout` for kernel events or to be woken, then appends what they and the due samples say.
     pub fn poll(&mut self, timeout: Duration, out: &mut Vec<Observation>) {
         let next = self.units.iter().filter(|unit| unit.probe.period().is_some()).map(|unit| unit.due).min();
         let rest = Duration::from_nanos(next.unwrap_or(Nanos::MAX).saturating_sub(clock::now()));
+        let rest = if self.pending.is_empty() { rest } else { Duration::ZERO };
         match (&self.kernel, &self.waker) {
             (Some(kernel), waker) => kernel.wait(rest.min(timeout), waker.as_ref()),
             (None, Some(waker)) => waker.wait(rest.min(timeout)),
