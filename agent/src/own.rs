@@ -35,7 +35,7 @@ pub(crate) fn keep_memory_small() {
 }
 
 /// Gives back what only the past needed: free memory between blocks in use, and pages of the program that mostly its start
-/// ran through. Whatever of these is needed again comes from the page cache. Cost: a millisecond or so.
+/// ran through. Whatever of these is needed again comes from the page cache. Cost: a walk over the heap and a short file.
 pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: changes nothing that is in use.
