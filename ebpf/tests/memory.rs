@@ -154,6 +154,19 @@ fn memory_that_is_used_again_comes_in_nowhere() {
     assert!(bytes < MIB, "{bytes} bytes came in where everything is used again");
 }
 
+/// The next value of each level that was measured after that time.
+fn levels_after<const N: usize>(session: &mut Session, pid: Pid, kinds: [Resource; N], at: u64) -> [u64; N] {
+    let mut found = [None; N];
+    wait(session, "a later level of each kind", |seen| {
+        for (kind, found) in kinds.iter().zip(&mut found) {
+            let value = level(seen, pid, *kind).filter(|level| level.at > at).map(|level| level.value);
+            *found = value.or(*found);
+        }
+        found.iter().all(Option::is_some).then_some(())
+    });
+    found.map(|value| value.expect("all of them came"))
+}
+
 #[test]
 fn kinds_of_memory_are_told_apart() {
     let victim = Victim::start(
@@ -172,14 +185,12 @@ wait(); space = mmap.mmap(-1, 512 << 20); say('space'); wait()
     let pid = victim.pid();
     session.add_target(pid).unwrap();
     let kinds = [Resource::RssAnon, Resource::RssShmem, Resource::RssFile, Resource::AddressSpace];
-    let mut last = kinds.map(|kind| wait(&mut session, "a level", |seen| level(seen, pid, kind)).value);
+    let mut last = levels_after(&mut session, pid, kinds, 0);
     for (step, name, rise) in [(0, "own", 24), (1, "shared", 40), (2, "file", 16), (3, "space", 512)] {
         victim.go_on();
         victim.expect(name);
         let at = Session::now();
-        let mut now = kinds.map(|kind| {
-            wait(&mut session, "a later level", |seen| level(seen, pid, kind).filter(|level| level.at > at)).value
-        });
+        let mut now = levels_after(&mut session, pid, kinds, at);
         let grown: Vec<u64> = now.iter().zip(last).map(|(now, last)| now.saturating_sub(last) / MIB).collect();
         assert!((rise - 1..=rise + 2).contains(&grown[step]), "{name}: {grown:?}");
         for other in (0..3).filter(|other| *other != step) {

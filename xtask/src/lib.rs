@@ -11,6 +11,7 @@ pub mod program;
 pub mod rig;
 pub mod serve;
 pub mod setup;
+pub mod suites;
 pub mod test;
 mod text;
 pub mod video;

@@ -11,11 +11,14 @@ mod kernels;
 mod machine;
 mod root;
 
-pub use kernels::{ALL, Kernel, SUITES};
+pub use kernels::{ALL, Kernel};
 
-use crate::{process, program, setup};
+use crate::{
+    process, program, setup,
+    suites::{self, Suite},
+};
 use anyhow::{Context as _, bail};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Options.
 #[derive(clap::Args, Debug)]
@@ -120,23 +123,12 @@ fn boot(kernel: &Kernel, parts: &Parts, args: &Args) -> anyhow::Result<Outcome> 
 }
 
 fn build() -> anyhow::Result<Parts> {
-    let mut agent = program::cargo();
-    agent.args(["build", "--release", "--locked", "--package", "snowshed-agent"]);
-    program::run(agent.current_dir(process::root()))?;
-    let mut tests = program::cargo();
-    tests.args(["test", "--release", "--locked", "--package", "snowshed-ebpf", "--no-run"]);
-    tests.args(["--message-format=json-render-diagnostics"]).stderr(std::process::Stdio::inherit());
-    let told = program::output(tests.current_dir(process::root()))?;
-    let suites: Vec<_> = told.lines().filter_map(|line| suite(&serde_json::from_str(line).ok()?)).collect();
-    if suites.is_empty() {
-        bail!("cargo named no suite of the probes");
-    }
-    Ok(Parts { snowshed: process::binary("snowshed", "snowshed-agent")?, suites })
+    let suites = suites::compile()?;
+    Ok(Parts { snowshed: process::binary("snowshed", "snowshed-agent")?, suites: of_probes(suites) })
 }
 
-/// The probes' suite that one of cargo's messages is about.
-fn suite(message: &serde_json::Value) -> Option<(String, PathBuf)> {
-    let executable = Path::new(message["executable"].as_str()?);
-    let (name, kind) = (message["target"]["name"].as_str()?, message["target"]["kind"][0].as_str()?);
-    (kind == "test" && kernels::SUITES.contains(&name)).then(|| (name.to_owned(), executable.to_path_buf()))
+/// Those that run in a guest.
+pub fn of_probes(suites: Vec<Suite>) -> Vec<(String, PathBuf)> {
+    let wanted = |suite: &Suite| kernels::SUITES.contains(&suite.target.as_str()) && suite.name.starts_with("ebpf ");
+    suites.into_iter().filter(wanted).map(|suite| (suite.target, suite.executable)).collect()
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::time::Duration;
 use xtask::{
     process,
-    rig::{Scene, http},
+    rig::{Agent, Scene, http, snowshed},
 };
 
 const FAULT: &str = "pipe_fd_leak";
@@ -53,11 +53,40 @@ fn the_leaked_pipes_are_told_under_the_trace_of_their_request() -> anyhow::Resul
         ensure!(leaked(&told).iter().any(|group| group["frames"].to_string().contains(FAULT)), "no place: {told}");
     }
 
+    drawn_as_told(agent, &incident)?;
+
     let get = |path: &str| http::get(agent.listen, path);
     let malformed = get("/api/v1/traces/xyz")?;
     ensure!(malformed.status == 400 && malformed.content_type.contains("problem+json"), "{malformed:?}");
     let unknown = get("/api/v1/traces/ffffffffffffffffffffffffffffffff")?;
     ensure!(unknown.status == 404 && unknown.text().contains("are kept"), "{unknown:?}");
+    Ok(())
+}
+
+/// The timeline holds what the API tells of each trace, at the same times.
+fn drawn_as_told(agent: &Agent, incident: &Value) -> anyhow::Result<()> {
+    let id = incident["id"].as_str().context("an incident without an id")?;
+    let url = format!("http://{}", agent.listen);
+    let told = snowshed(&["explain", id, "--format", "perfetto", "--agent", &url], PATIENCE)?;
+    ensure!(told.code == Some(0), "{told:?}");
+    let file: Value = serde_json::from_str(&told.output).context("the timeline")?;
+    let events = file["traceEvents"].as_array().context("no events")?;
+    let heading = |event: &&Value| event["name"] == "process_name";
+    let named =
+        |part: &str| events.iter().filter(heading).any(|event| event["args"]["name"].to_string().contains(part));
+    ensure!(named("incident of"), "{file:#}");
+    let newest = agent.get(&format!("/api/v1/incidents/{id}"))?;
+    for trace in newest["causes"][0]["trace_ids"].as_array().context("no traces")? {
+        let trace = trace.as_str().context("a trace without an id")?;
+        ensure!(named(&format!("trace {}", &trace[..8])), "{trace} is not drawn: {file:#}");
+        let record = agent.get(&format!("/api/v1/traces/{trace}"))?;
+        let group = &record["descriptors"][0];
+        let is_it = |event: &&Value| event["ph"] == "X" && event["args"]["first_made_at"] == group["first_made_at"];
+        let slice = events.iter().find(is_it).with_context(|| format!("{group} is not drawn"))?;
+        let made: jiff::Timestamp = group["first_made_at"].as_str().context("no time")?.parse()?;
+        ensure!(slice["ts"].as_f64() == Some(made.as_microsecond() as f64), "{slice} is not at {made}");
+        ensure!(slice["args"]["frames"] == group["frames"], "{slice} is not {group}");
+    }
     Ok(())
 }
 

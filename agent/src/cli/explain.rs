@@ -3,7 +3,7 @@
 use super::{client::Agent, incidents::Page, print, print_json};
 use crate::{
     failure::Failure,
-    render::{incident::Record, markdown, text},
+    render::{incident::Record, markdown, text, timeline},
 };
 use clap::ValueEnum;
 
@@ -24,6 +24,8 @@ enum Format {
     Text,
     Json,
     Markdown,
+    /// A timeline with the incident's traces, to open in Perfetto's viewer
+    Perfetto,
 }
 
 /// Shows an incident.
@@ -42,6 +44,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Format::Text => print(&text::incident(&record)),
         Format::Json => print_json(&record),
         Format::Markdown => print(&markdown::incident(&record)),
+        Format::Perfetto => {
+            let ask = |id: String| {
+                let answer = args.agent.get(&format!("/api/v1/traces/{id}")).map_err(|failure| failure.message);
+                (id, answer)
+            };
+            let asked: Vec<timeline::Asked> = timeline::traces(&record).into_iter().map(ask).collect();
+            print_json(&timeline::draw(&record, &asked))
+        }
     }
 }
 

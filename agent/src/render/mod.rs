@@ -15,6 +15,7 @@ pub(crate) mod scrape;
 pub(crate) mod tasks;
 pub(crate) mod tcp;
 pub(crate) mod text;
+pub(crate) mod timeline;
 pub(crate) mod trace;
 
 pub(crate) use allocators::place_of_pages;

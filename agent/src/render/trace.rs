@@ -3,16 +3,21 @@
 //! Every kernel event says how it was joined to the trace and how many traces could be meant (`ambiguity`; 1: this one,
 //! 0: unknown how many).
 
-use super::{Sites, allocators::beyond_allocator, frames};
+use super::{
+    Sites,
+    allocators::beyond_allocator,
+    frames,
+    timeline::{Group, arguments, word},
+};
 use crate::clock::Clock;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use snowshed_engine::model::{
     CallKind, HoldingKind, Join, PageKind, Pid, SiteId, TraceCall, TraceDescriptors, TraceGrowth, TraceId,
     TraceProcess, TraceRequest, TraceRetransmits, TraceStall, TraceView,
 };
 
 /// A trace.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
     schema: u32,
     trace_id: TraceId,
@@ -29,7 +34,7 @@ pub(crate) struct Record {
     left_out: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Process {
     pid: Pid,
     name: String,
@@ -38,7 +43,7 @@ struct Process {
     threads: Vec<Pid>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Request {
     pid: Option<Pid>,
     service: String,
@@ -50,7 +55,7 @@ struct Request {
     failed: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Call {
     pid: Option<Pid>,
     kind: CallKind,
@@ -60,7 +65,7 @@ struct Call {
     failed: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Descriptors {
     pid: Pid,
     kind: HoldingKind,
@@ -77,7 +82,7 @@ struct Descriptors {
     ambiguity: u32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Stall {
     pid: Pid,
     tid: Pid,
@@ -91,7 +96,7 @@ struct Stall {
     ambiguity: u32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Retransmits {
     pid: Option<Pid>,
     local: String,
@@ -103,7 +108,7 @@ struct Retransmits {
     ambiguity: u32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Growth {
     pid: Pid,
     kind: PageKind,
@@ -131,6 +136,49 @@ impl Record {
             retransmits: view.retransmits.iter().map(|one| retransmits(one, clock)).collect(),
             growth: view.growth.iter().map(|one| growth(one, sites, clock)).collect(),
             left_out: view.left_out,
+        }
+    }
+}
+
+impl Record {
+    /// Draws its spans, and beneath them the kernel's events.
+    pub(super) fn draw(&self, group: &mut Group<'_>) {
+        let of = |pid: Option<Pid>| pid.map_or("unknown process".to_owned(), |pid| format!("pid {pid}"));
+        let place = |frames: &[String]| frames.first().map_or(String::new(), |frame| format!(" at {frame}"));
+        for one in &self.requests {
+            let name = match one.status {
+                Some(status) => format!("{} {status}", one.route),
+                None => one.route.clone(),
+            };
+            let end = one.ended_at.as_ref().unwrap_or(&self.last_at);
+            let row = format!("requests, {}", of(one.pid));
+            group.slice(&row, name, (&one.started_at, end), arguments(one));
+            if let Some(at) = &one.first_byte_at {
+                group.moment(&format!("first bytes, {}", of(one.pid)), "first byte", at, Default::default());
+            }
+        }
+        for one in &self.calls {
+            let name = format!("{} {}", word(&one.kind), one.peer);
+            group.slice(&format!("calls, {}", of(one.pid)), name, (&one.started_at, &one.ended_at), arguments(one));
+        }
+        for one in &self.descriptors {
+            let name = format!("{} {} made, {} held{}", one.made, word(&one.kind), one.live, place(&one.frames));
+            let held = if one.live > 0 { &one.seen_at } else { &one.last_made_at };
+            group.slice(&format!("descriptors, pid {}", one.pid), name, (&one.first_made_at, held), arguments(one));
+        }
+        for one in &self.stalls {
+            let call = one.syscall.as_ref().map_or(String::new(), |call| format!(" in {call}"));
+            let name = format!("blocked{call}{}", place(&one.frames));
+            let row = format!("thread {} ({}), pid {}", one.thread, one.tid, one.pid);
+            group.slice(&row, name, (&one.since, &one.until), arguments(one));
+        }
+        for one in &self.retransmits {
+            let name = format!("{} segments sent again to {}", one.segments, one.peer);
+            group.slice(&format!("retransmits, {}", of(one.pid)), name, (&one.first_at, &one.last_at), arguments(one));
+        }
+        for one in &self.growth {
+            let name = format!("{} bytes of {}{}", one.bytes, word(&one.kind), place(&one.frames));
+            group.moment(&format!("memory, pid {}", one.pid), &name, &one.seen_at, arguments(one));
         }
     }
 }

@@ -14,13 +14,13 @@ use crate::wire::{COUNTERS, Counter, Event, Offsets, SAMPLINGS, Slot, Target};
 use aya_ebpf::{
     bindings::task_struct,
     helpers::{
-        bpf_get_current_pid_tgid, bpf_probe_read_kernel,
-        generated::{bpf_get_current_task_btf, bpf_get_prandom_u32},
+        bpf_get_current_pid_tgid,
+        generated::{bpf_get_current_task_btf, bpf_get_prandom_u32, bpf_probe_read_kernel},
     },
     macros::map,
     maps::{Array, PerCpuArray, RingBuf},
 };
-use core::{ffi::c_void, ptr::read_volatile};
+use core::{ffi::c_void, mem::MaybeUninit, ptr::read_volatile};
 
 #[unsafe(no_mangle)]
 pub static OFFSETS: Offsets = {
@@ -83,8 +83,28 @@ pub unsafe fn load<T: Copy>(base: *const c_void, offset: usize) -> T {
 /// A checked load from any kernel address; zero if it cannot be read.
 #[inline(always)]
 pub fn peek<T: Copy + Default>(address: u64) -> T {
-    // SAFETY: the helper checks the address and fails instead of faulting.
-    unsafe { bpf_probe_read_kernel(address as *const T) }.unwrap_or_default()
+    let mut value = MaybeUninit::<T>::uninit();
+    // The helper itself writes zeros where it fails. Its answer is not asked: each branch on it would double the ways that
+    // the verifier follows, and older ones follow them all.
+    // SAFETY: the helper checks the address and fails instead of faulting, and writes all of the value either way; zeros
+    // are a value of whatever is read (integers and arrays of them).
+    unsafe {
+        bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const c_void);
+        value.assume_init()
+    }
+}
+
+/// Zeros, word by word: a `memset` is a call of a loop, which the verifier walks byte by byte.
+///
+/// # Safety
+/// `at` must be writable, and zeros a value of its type.
+#[inline(always)]
+pub unsafe fn clear<T>(at: *mut T) {
+    const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
+    for word in 0..size_of::<T>() / 8 {
+        // SAFETY: within the value.
+        unsafe { at.cast::<u64>().add(word).write_volatile(0) }
+    }
 }
 
 /// The address of the `struct file` behind a descriptor of a task; 0 if there is none.

@@ -63,7 +63,7 @@ pub(super) fn install_crate(name: &str, version: &str) -> anyhow::Result<()> {
             .envs([
                 ("CARGO_PROFILE_RELEASE_LTO", "off"),
                 ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
-                ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+                ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
             ])
             .env_remove("CARGO_TARGET_DIR")
             .current_dir(process::root()),

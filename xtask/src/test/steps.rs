@@ -1,11 +1,11 @@
 //! The steps, in the order in which they run: cheap ones that fail often come first.
 
 use super::{
-    context::{self, Context, Suite},
+    context::{self, Context},
     report::{Counts, Outcome, Verdict},
     watch::watch,
 };
-use crate::{ebpf, process, program, setup, vm};
+use crate::{ebpf, process, program, setup, suites::Suite, vm};
 use anyhow::{Context as _, anyhow, bail};
 use std::{
     collections::BTreeMap,
@@ -40,7 +40,7 @@ pub(super) const ALL: &[Step] = &[
     step("licences", "dependencies have licences, sources and versions that we allow", licences),
     step("workbench", "its tests pass, and its source builds what is checked in", workbench),
     step("object", "the kernel object is what its source says, byte for byte", object),
-    step("build", "the release binaries compile", build),
+    step("build", "the release binaries and the suites compile", build),
     step("tests", "unit, replay and integration tests", tests),
     step("doc", "examples in the documentation", doc),
     step("e2e", "whole processes on this kernel: leaks and stalls named, nothing left behind", e2e),
@@ -59,7 +59,8 @@ fn format(_: &mut Context) -> anyhow::Result<Outcome> {
 
 fn lints(_: &mut Context) -> anyhow::Result<Outcome> {
     let mut cargo = program::cargo();
-    cargo.args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
+    // With the profile of everything else, so that build scripts and macros are compiled once.
+    cargo.args(["clippy", "--release", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
     command("lints", in_root(&mut cargo))
 }
 
@@ -122,11 +123,10 @@ fn object(context: &mut Context) -> anyhow::Result<Outcome> {
 }
 
 fn build(context: &mut Context) -> anyhow::Result<Outcome> {
-    context.binaries().map(|()| Outcome::passed())
+    context.suites(|_| false).map(|_| Outcome::passed())
 }
 
 fn tests(context: &mut Context) -> anyhow::Result<Outcome> {
-    context.binaries()?;
     let suites = context.suites(|suite| !suite.end_to_end)?;
     run_suites(&suites, &["--show-output"])
 }
@@ -150,13 +150,11 @@ fn on_this_kernel(context: &mut Context, wanted: fn(&Suite) -> bool) -> anyhow::
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
         return Ok(Outcome::skipped("this kernel has no BTF (/sys/kernel/btf/vmlinux): no BPF program can be tested"));
     }
-    context.binaries()?;
     let suites = context.suites(wanted)?;
     run_suites(&suites, &["--test-threads=1", "--show-output"])
 }
 
 fn peers(context: &mut Context) -> anyhow::Result<Outcome> {
-    context.binaries()?;
     let suites = context.suites(|suite| suite.end_to_end && suite.target == "peers")?;
     run_suites(&suites, &["--test-threads=1", "--show-output"])
 }
@@ -165,13 +163,8 @@ fn peers(context: &mut Context) -> anyhow::Result<Outcome> {
 const KERNELS: [&str; 2] = ["6.1", "6.12"];
 
 fn kernels(context: &mut Context) -> anyhow::Result<Outcome> {
-    context.binaries()?;
-    let suites =
-        context.suites(|suite| vm::SUITES.contains(&suite.target.as_str()) && suite.name.starts_with("ebpf "))?;
-    let parts = vm::Parts {
-        snowshed: process::binary("snowshed", "snowshed-agent")?,
-        suites: suites.into_iter().map(|suite| (suite.target, suite.executable)).collect(),
-    };
+    let suites = vm::of_probes(context.suites(|suite| suite.end_to_end)?);
+    let parts = vm::Parts { snowshed: process::binary("snowshed", "snowshed-agent")?, suites };
     let (mut tests, mut wrong) = (Counts::default(), Vec::new());
     // Each guest has one emulated processor, and so keeps one of this machine's busy.
     let parts = &parts;
@@ -191,7 +184,7 @@ fn kernels(context: &mut Context) -> anyhow::Result<Outcome> {
 }
 
 fn doctor(context: &mut Context) -> anyhow::Result<Outcome> {
-    context.binaries()?;
+    context.suites(|_| false)?;
     let mut doctor = Command::new(process::binary("snowshed", "snowshed-agent")?);
     let watched = watch("doctor", doctor.arg("doctor"), Duration::from_secs(60))?;
     Ok(match watched.status.and_then(|status| status.code()) {

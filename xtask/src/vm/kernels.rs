@@ -31,7 +31,7 @@ const fn lack(probe: &'static str, names: &'static str, means: &'static str, tes
 }
 
 /// The suites of the probes that run in a guest: what they need beyond themselves is Python.
-pub const SUITES: &[&str] = &["live", "cgroup"];
+pub(super) const SUITES: &[&str] = &["live", "cgroup"];
 
 /// Without task storage the object's maps cannot be made, so nothing of it runs.
 const NO_STORAGE: &str = "no kernel program runs (task storage: 5.11), /proc serves";

@@ -35,6 +35,8 @@ pub(super) struct Last {
     pub(super) since: Option<Nanos>,
     /// CPU time, time queued, and the time itself, when that stretch began.
     base: (Nanos, Nanos, Nanos),
+    /// Time of that stretch in which it had a processor, did not sleep, and yet did not run: the machine itself was away.
+    away: Nanos,
     /// It was seen resting outside epoll: its time between waits is not all work.
     pub(super) roams: bool,
     /// Blocked time seen at looks, for threads that roam.
@@ -76,8 +78,13 @@ pub(super) fn look(last: &mut Option<Last>, record: &ThreadRecord, starved: bool
         (None, _) => (Some(now), (record.runtime, record.delay, now)),
     };
     let step = before.map_or(0, |before| now.saturating_sub(before.at));
+    let away = before.filter(|before| before.since.is_some() && before.since == since).map_or(0, |before| {
+        let ran = doing == Doing::Running && self::doing(&before.record) == Doing::Running;
+        let stayed = ran && before.record.sleeps == record.sleeps;
+        before.away + if stayed { unaccounted(&before.record, record, step) } else { 0 }
+    });
     let blocked = before.map_or(0, |before| before.blocked) + if doing == Doing::Blocked { step } else { 0 };
-    *last = Some(Last { at: now, record: *record, since, base, roams, blocked });
+    *last = Some(Last { at: now, record: *record, since, base, away, roams, blocked });
     since.filter(|since| now.saturating_sub(*since) >= THRESHOLD)
 }
 
@@ -88,6 +95,9 @@ pub(super) fn spent(last: &Last) -> Spent {
     let running = last.record.runtime.saturating_sub(runtime).min(total);
     let queued = last.record.delay.saturating_sub(delay).min(total - running);
     let rest = total - running - queued;
+    // As good as queued: another guest of the machine had the processor, or the whole machine stood still.
+    let away = last.away.min(rest);
+    let (queued, rest) = (queued + away, rest - away);
     // The queue's account grows when the thread gets its CPU: one that waits for it still is not blocked.
     let waits_now = last.record.state == 0 && last.record.on_cpu == 0;
     if waits_now {
@@ -95,6 +105,12 @@ pub(super) fn spent(last: &Last) -> Spent {
     } else {
         Spent { running, queued, blocked: rest }
     }
+}
+
+/// What of the time between two looks is neither CPU time nor time queued.
+fn unaccounted(before: &ThreadRecord, now: &ThreadRecord, step: Nanos) -> Nanos {
+    let told = now.runtime.saturating_sub(before.runtime) + now.delay.saturating_sub(before.delay);
+    step.saturating_sub(told)
 }
 
 /// Nothing shows that the thread moved on between two looks.
@@ -196,6 +212,21 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_that_is_away_does_not_block_who_has_a_processor() {
+        let running = |runtime: u64, sleeps: u64| ThreadRecord { runtime, on_cpu: 1, ..thread(MS, -1, 0, sleeps) };
+        let spent_after = |last_sleeps: u64| {
+            let mut last = None;
+            look(&mut last, &running(0, 5), false, 100 * MS);
+            look(&mut last, &running(10 * MS, 5), false, 200 * MS);
+            look(&mut last, &running(20 * MS, last_sleeps), false, 400 * MS);
+            spent(last.as_ref().unwrap())
+        };
+        assert_eq!(spent_after(5), Spent { running: 20 * MS, queued: 280 * MS, blocked: 0 });
+        // One that did sleep began another stretch, in which nothing is known of where it was.
+        assert!(spent_after(6).blocked > 0);
+    }
+
+    #[test]
     fn time_goes_to_the_cpu_the_queue_or_to_blocking() {
         let mut last = None;
         let record = |runtime: u64, delay: u64, state: u32, on_cpu: u32| {
@@ -207,7 +238,8 @@ mod tests {
         look(&mut last, &record(57 * MS, 11 * MS, 0, 1), false, 200 * MS);
         look(&mut last, &record(107 * MS, 21 * MS, 1, 0), false, 300 * MS);
         let told = spent(last.as_ref().unwrap());
-        assert_eq!(told, Spent { running: 100 * MS, queued: 20 * MS, blocked: 80 * MS });
+        // Of the first tenth of a second, in which it stayed on its processor, nothing was blocked.
+        assert_eq!(told, Spent { running: 100 * MS, queued: 60 * MS, blocked: 40 * MS });
         look(&mut last, &record(107 * MS, 21 * MS, 0, 0), false, 400 * MS);
         let told = spent(last.as_ref().unwrap());
         assert_eq!((told.queued, told.blocked), (200 * MS, 0), "runnable, not blocked: {told:?}");

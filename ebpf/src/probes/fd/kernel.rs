@@ -87,16 +87,22 @@ fn remember(thread: Watched, fd: i64, via: u16) {
     if file == 0 {
         return;
     }
-    let inode: u64 = peek(file + offset!(file_f_inode) as u64);
+    let (origin, is_whole) = origin(thread, via);
+    note(thread, file, origin, is_whole);
+}
+
+/// Where what this thread makes now comes from, but for which file it is; and whether its owner is part of that.
+#[inline(always)]
+fn origin(thread: Watched, via: u16) -> (FileOrigin, bool) {
     // SAFETY: always allowed.
     let made = unsafe { bpf_ktime_get_ns() };
-    let mut origin = FileOrigin { ino: peek(inode + offset!(inode_i_ino) as u64), made, via, ..FileOrigin::default() };
+    let mut origin = FileOrigin { made, via, ..FileOrigin::default() };
     // SAFETY: the thread's task is trusted.
     origin.maker = unsafe { load(thread.task.cast(), offset!(task_pid)) };
     // Over the budget only some learn their owner; when and where from is remembered of all, or a recycled address
     // would read as what it was before.
-    let whole = via == VIA_OPEN && sampled(SAMPLE_FD);
-    if whole {
+    let is_whole = via == VIA_OPEN && sampled(SAMPLE_FD);
+    if is_whole {
         // A connection belongs to whom it will serve, not to the thread that happened to accept it.
         // SAFETY: the thread is the current one, and its task is trusted.
         let (context, join) = unsafe { origins::of_current(thread.task, thread.target()) };
@@ -108,9 +114,16 @@ fn remember(thread: Watched, fd: i64, via: u16) {
             (origin.exchange, origin.written) = (task.exchange as u32, (task.exchange >> 32) as u32);
         }
     }
+    (origin, is_whole)
+}
+
+#[inline(always)]
+fn note(thread: Watched, file: u64, mut origin: FileOrigin, is_whole: bool) {
+    let inode: u64 = peek(file + offset!(file_f_inode) as u64);
+    origin.ino = peek(inode + offset!(inode_i_ino) as u64);
     count(if keep(file, origin) { Counter::Files } else { Counter::FilesLost });
-    if whole {
-        thread.copy_stack(file, made);
+    if is_whole {
+        thread.copy_stack(file, origin.made);
     }
 }
 
@@ -139,32 +152,30 @@ pub fn fd_accepted(ctx: TracePointContext) -> u32 {
     0
 }
 
-#[inline(always)]
-fn pair(ctx: &TracePointContext, argument: usize) {
-    if returned(ctx) != 0 {
-        return;
+/// At the exit of pipe, pipe2 and socketpair: two descriptors in user memory, by the first argument or the fourth.
+#[tracepoint]
+pub fn fd_paired(ctx: TracePointContext) -> u32 {
+    if returned(&ctx) != 0 {
+        return 0;
     }
-    let Some(thread) = watched() else { return };
-    // SAFETY: typed registers; the helper checks the user address.
+    let Some(thread) = watched() else { return 0 };
+    // SAFETY: the call's number lies at this offset in every sys_exit record; typed registers; the helper checks the user
+    // address.
     unsafe {
-        let pointer: u64 = load(stack::registers(), argument);
-        let Ok(fds) = bpf_probe_read_user(pointer as *const [i32; 2]) else { return };
-        remember(thread, fds[0] as i64, VIA_OPEN);
-        remember(thread, fds[1] as i64, VIA_OPEN);
+        let call: i32 = read_volatile(ctx.as_ptr().cast::<u8>().add(8).cast());
+        let registers = stack::registers();
+        let (first, fourth): (u64, u64) = (load(registers, offset!(regs_di)), load(registers, offset!(regs_r10)));
+        let pointer = if call == SOCKETPAIR { fourth } else { first };
+        let Ok(fds) = bpf_probe_read_user(pointer as *const [i32; 2]) else { return 0 };
+        let files = fds.map(|fd| file_of(thread.task.cast(), fd as u32));
+        // Both were made at once, by the same.
+        let (origin, is_whole) = origin(thread, VIA_OPEN);
+        for file in files {
+            if file != 0 {
+                note(thread, file, origin, is_whole);
+            }
+        }
     }
-}
-
-/// At the exit of pipe and pipe2: two descriptors in user memory, first argument.
-#[tracepoint]
-pub fn fd_piped(ctx: TracePointContext) -> u32 {
-    pair(&ctx, offset!(regs_di));
-    0
-}
-
-/// At the exit of socketpair: fourth argument.
-#[tracepoint]
-pub fn fd_socketpair(ctx: TracePointContext) -> u32 {
-    pair(&ctx, offset!(regs_r10));
     0
 }
 
@@ -240,6 +251,9 @@ pub fn fd_signalled(ctx: TracePointContext) -> u32 {
     }
     0
 }
+
+/// The system call's number on x86-64.
+const SOCKETPAIR: i32 = 53;
 
 pub const S_IFMT: u16 = 0o170_000;
 pub const S_IFSOCK: u16 = 0o140_000;

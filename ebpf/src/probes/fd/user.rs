@@ -108,7 +108,7 @@ impl Probe for Fd {
     }
 
     fn programs(&self) -> &'static [&'static str] {
-        &["fd_opened", "fd_signalled", "fd_accepted", "fd_piped", "fd_socketpair", "fd_received"]
+        &["fd_opened", "fd_signalled", "fd_accepted", "fd_paired", "fd_received"]
     }
 
     fn counters(&self) -> (&'static [Counter], &'static [Counter]) {
@@ -296,8 +296,7 @@ fn hook(kernel: &mut Kernel) -> Result<Option<String>, AttachError> {
     kernel.syscalls("fd_opened", OPENING)?;
     kernel.syscalls("fd_signalled", &["sys_exit_signalfd4", "sys_exit_signalfd"])?;
     kernel.syscalls("fd_accepted", &["sys_exit_accept4", "sys_exit_accept"])?;
-    kernel.syscalls("fd_piped", &["sys_exit_pipe2", "sys_exit_pipe"])?;
-    kernel.syscalls("fd_socketpair", &["sys_exit_socketpair"])?;
+    kernel.syscalls("fd_paired", &["sys_exit_pipe2", "sys_exit_pipe", "sys_exit_socketpair"])?;
     // Since 6.3. Without it files still have a time, a context and a stack.
     let received = kernel.tracepoint("fd_received", "sock_recv_length");
     Ok(received.err().map(|error| format!("no file is known by its connection: {error}")))

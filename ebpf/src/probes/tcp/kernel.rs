@@ -5,7 +5,7 @@ mod sockets;
 mod stamps;
 
 use crate::{
-    kernel::{context, count, holder, is_there, load, offset, peek, watched},
+    kernel::{clear, context, count, holder, is_there, load, offset, peek, watched},
     wire::{Counter, RetransmitRecord, WRITER_FORGOTTEN, WRITER_LATE, WRITER_OPEN, WRITER_UNSURE, WRITERS_NAMED},
 };
 use aya_ebpf::{
@@ -117,9 +117,9 @@ unsafe fn tell(connection: Option<&mut Connection>, host_tgid: u32, sk: *mut c_v
         count(Counter::RetransmitsLost);
         return;
     };
-    entry.write(RetransmitRecord::default());
-    // SAFETY: loads go through types that the verifier knows; the entry was written just now.
+    // SAFETY: loads go through types that the verifier knows; the entry is written first.
     unsafe {
+        clear(entry.as_mut_ptr());
         let record = &mut *entry.as_mut_ptr();
         record.at = bpf_ktime_get_ns();
         record.socket = sk as u64;
@@ -176,21 +176,26 @@ unsafe fn writers(record: &mut RetransmitRecord, connection: &mut Connection, sk
     // SAFETY: the socket is trusted; the rings hold as many stamps as are read.
     unsafe {
         let Some(ring) = STAMPS.get(sk, false) else { return };
-        let bits = overlapping(ring.at.as_ptr(), seq, end, ring.next);
-        name(record, &ring.at, 0, bits);
-        if ring.turn != 0
-            && let Some(older) = OLDER.get(sk, false)
-        {
-            let used = older.next;
-            let bits = overlapping(older.at.as_ptr(), seq, end, used);
-            name(record, &older.at, 0, bits);
-            let bits = overlapping(older.at.as_ptr().add(64), seq, end, used.saturating_sub(64));
-            name(record, &older.at, 64, bits);
-            let bits = overlapping(older.at.as_ptr().add(128), seq, end, used.saturating_sub(128));
-            name(record, &older.at, 128, bits);
+        // All are looked through before any is named: the verifier follows each way through a naming, and would follow
+        // the next look anew for each of them.
+        let recent = overlapping(ring.at.as_ptr(), seq, end, ring.next);
+        let older = if ring.turn != 0 { OLDER.get(sk, false) } else { None };
+        let mut bits = [0; OLD / 64];
+        if let Some(older) = &older {
+            for (block, bits) in bits.iter_mut().enumerate() {
+                let first = block * 64;
+                let used = older.next.saturating_sub(first as u64);
+                *bits = overlapping(older.at.as_ptr().add(first), seq, end, used);
+            }
+        }
+        name(record, &ring.at, 0, recent);
+        if let Some(older) = older {
+            for (block, bits) in bits.iter().enumerate() {
+                name(record, &older.at, block * 64, *bits);
+            }
         }
     }
-    const { assert!(OLD == 3 * 64 && RECENT == 64) };
+    const { assert!(OLD.is_multiple_of(64) && RECENT == 64) };
 }
 
 /// Notes the traces of the stamps whose bit is set.
@@ -207,7 +212,10 @@ fn name<const N: usize>(record: &mut RetransmitRecord, stamps: &[Stamp; N], firs
         unsafe {
             let from = first + (bits.trailing_zeros() as usize & read_volatile(&raw const mask));
             let to = record.writers as usize & read_volatile(&raw const most);
-            record.traces.as_mut_ptr().add(to).write(stamps.as_ptr().add(from).read().trace);
+            // Word by word: a copy of sixteen bytes becomes a call of a loop, which the verifier walks byte by byte.
+            let (stamp, slot) = (stamps.as_ptr().add(from), record.traces.as_mut_ptr().add(to).cast::<u64>());
+            slot.write_volatile((&raw const (*stamp).trace[0]).read_volatile());
+            slot.add(1).write_volatile((&raw const (*stamp).trace[1]).read_volatile());
         }
         record.writers += 1;
         bits &= bits - 1;

@@ -7,7 +7,7 @@
 use super::stamps::CONNECTIONS;
 use crate::{
     kernel::{
-        TaskFile, count,
+        TaskFile, clear, count,
         holder::{HOLDERS, Holder},
         load, offset, peek, targets, watched,
     },
@@ -22,7 +22,7 @@ use aya_ebpf::{
         generated::{bpf_seq_write, bpf_sock_from_file},
     },
     macros::{btf_tracepoint, map},
-    maps::RingBuf,
+    maps::{PerCpuArray, RingBuf},
     programs::BtfTracePointContext,
 };
 use core::{ffi::c_void, ptr::read_volatile};
@@ -43,6 +43,10 @@ const LISTEN: u32 = 10;
 /// resets a second some are lost, and counted as such.
 #[map]
 static SOCKETS: RingBuf = RingBuf::with_byte_size(512 << 10, 0);
+
+/// What an iterator writes is put together here: one reader at a time has iterators, and they stay on their processor.
+#[map]
+static RECORD: PerCpuArray<SocketRecord> = PerCpuArray::with_max_entries(1, 0);
 
 /// How soon it is read and answered; the longest time begins anew.
 #[inline(always)]
@@ -118,7 +122,10 @@ pub extern "C" fn tcp_list(ctx: *const TaskFile) -> i32 {
             return 0;
         }
         let mut address = sk as u64;
-        let mut record = SocketRecord { host_tgid, ..SocketRecord::default() };
+        let Some(record) = RECORD.get_ptr_mut(0) else { return 0 };
+        clear(record);
+        let record = &mut *record;
+        record.host_tgid = host_tgid;
         if protocol == IPPROTO_MPTCP {
             address = peek(address + offset!(mptcp_first) as u64);
             record.flags = SOCKET_MULTIPATH;
@@ -126,7 +133,7 @@ pub extern "C" fn tcp_list(ctx: *const TaskFile) -> i32 {
             if holder.host_tgid == 0 {
                 holder.host_tgid = host_tgid;
             }
-            fill_reads(&mut record, holder);
+            fill_reads(record, holder);
         }
         record.at = bpf_ktime_get_ns();
         record.socket = address;
@@ -134,9 +141,9 @@ pub extern "C" fn tcp_list(ctx: *const TaskFile) -> i32 {
         if record.state == 0 || record.state == CLOSED {
             return 0;
         }
-        fill(&mut record, address);
+        fill(record, address);
         let seq: *mut c_void = load(read_volatile(&raw const (*ctx).meta), 0);
-        bpf_seq_write(seq.cast(), (&raw const record).cast(), size_of::<SocketRecord>() as u32);
+        bpf_seq_write(seq.cast(), (&raw const *record).cast(), size_of::<SocketRecord>() as u32);
     }
     0
 }
@@ -209,15 +216,17 @@ unsafe fn tell(sk: *mut c_void, kind: u32, state: u32) {
             count(Counter::SocketsLost);
             return;
         };
-        let mut record = SocketRecord { kind, host_tgid, state, ..SocketRecord::default() };
+        // In place: of what lies on the stack, older verifiers follow each value.
+        clear(entry.as_mut_ptr());
+        let record = &mut *entry.as_mut_ptr();
+        (record.kind, record.host_tgid, record.state) = (kind, host_tgid, state);
         record.at = bpf_ktime_get_ns();
         record.socket = sk as u64;
         record.error = peek(sk as u64 + offset!(sk_err) as u64);
-        fill(&mut record, sk as u64);
+        fill(record, sk as u64);
         if let Some(holder) = holder {
-            fill_reads(&mut record, holder);
+            fill_reads(record, holder);
         }
-        entry.write(record);
         entry.submit(0);
     }
 }
