@@ -68,6 +68,9 @@ pub(crate) struct Config {
     /// Incidents by webhook.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) webhook: Option<sinks::webhook::Config>,
+    /// Incidents as OTLP log records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) otlp_logs: Option<sinks::otlp_logs::Config>,
 }
 
 /// What can be set of the sources, each beside its unit.
@@ -100,6 +103,7 @@ impl Default for Config {
             engine: EngineConfig::default(),
             alertmanager: None,
             webhook: None,
+            otlp_logs: None,
         }
     }
 }
@@ -164,6 +168,7 @@ impl Config {
         sinks::Config {
             alertmanager: self.alertmanager.clone(),
             webhook: self.webhook.clone(),
+            otlp_logs: self.otlp_logs.clone(),
             state_dir: self.state_dir.clone(),
         }
     }

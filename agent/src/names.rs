@@ -1,17 +1,23 @@
 //! What a process is called: the kernel knows it by its `comm`, the service knows better.
 //!
 //! Invariant: once a service has told its name, the kernel's never comes back over it, so that names,
-//! and with them the identity of alerts, stay the same. Bounded by [`PIDS`].
+//! and with them the identity of alerts, stay the same. Bounded by [`PIDS`] and [`DEPARTED`].
 
 use snowshed_engine::model::{Nanos, Observation, Pid, ProcessSeen};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// Processes whose names are remembered.
 const PIDS: usize = 1024;
+/// Processes whose start is remembered after their end: an incident may be opened by that.
+const DEPARTED: usize = 64;
 
 /// Names and starts of the processes that the engine knows.
 #[derive(Debug, Default)]
-pub(crate) struct Names(HashMap<Pid, Known>);
+pub(crate) struct Names {
+    living: HashMap<Pid, Known>,
+    /// The newest last.
+    departed: VecDeque<ProcessSeen>,
+}
 
 #[derive(Debug)]
 struct Known {
@@ -24,7 +30,7 @@ impl Names {
     pub(crate) fn of_kernel(&mut self, mut observation: Observation) -> Observation {
         match &mut observation {
             Observation::Process(seen) => {
-                if let Some(known) = self.0.get_mut(&seen.pid) {
+                if let Some(known) = self.living.get_mut(&seen.pid) {
                     if known.told && known.seen.started == seen.started {
                         seen.name.clone_from(&known.seen.name);
                         seen.instance.clone_from(&known.seen.instance);
@@ -32,12 +38,17 @@ impl Names {
                         known.told = false;
                     }
                     known.seen = seen.clone();
-                } else if self.0.len() < PIDS {
-                    self.0.insert(seen.pid, Known { seen: seen.clone(), told: false });
+                } else if self.living.len() < PIDS {
+                    self.living.insert(seen.pid, Known { seen: seen.clone(), told: false });
                 }
             }
             Observation::Exit(exit) => {
-                self.0.remove(&exit.pid);
+                if let Some(known) = self.living.remove(&exit.pid) {
+                    if self.departed.len() >= DEPARTED {
+                        self.departed.pop_front();
+                    }
+                    self.departed.push_back(known.seen);
+                }
             }
             _ => {}
         }
@@ -47,7 +58,7 @@ impl Names {
     /// An observation from a service. A name is passed on only if it is news about a known process.
     pub(crate) fn of_service(&mut self, observation: Observation) -> Option<Observation> {
         let Observation::Process(told) = observation else { return Some(observation) };
-        let known = self.0.get_mut(&told.pid)?;
+        let known = self.living.get_mut(&told.pid)?;
         let instance = told.instance.or_else(|| known.seen.instance.clone());
         if told.name.is_empty() || (known.told && known.seen.name == told.name && known.seen.instance == instance) {
             return None;
@@ -58,9 +69,11 @@ impl Names {
         Some(Observation::Process(known.seen.clone()))
     }
 
-    /// When a process started, and its instance id.
+    /// When a process started, and its instance id; of a pid that nobody has, the last who had it.
     pub(crate) fn of(&self, pid: Pid) -> (Option<Nanos>, Option<String>) {
-        self.0.get(&pid).map_or((None, None), |known| (Some(known.seen.started), known.seen.instance.clone()))
+        let departed = || self.departed.iter().rfind(|seen| seen.pid == pid);
+        let seen = self.living.get(&pid).map(|known| &known.seen).or_else(departed);
+        seen.map_or((None, None), |seen| (Some(seen.started), seen.instance.clone()))
     }
 }
 
@@ -97,6 +110,9 @@ mod tests {
         names.of_service(process("service", 0));
         assert_eq!(name(Some(names.of_kernel(process("b", 9)))).as_deref(), Some("b@9"));
         names.of_kernel(Observation::Exit(ProcessExit { pid: 7, at: 10 }));
-        assert_eq!(names.of(7), (None, None));
+        assert_eq!(names.of(7), (Some(9), None), "an incident may be about its end");
+        assert_eq!(names.of(8), (None, None));
+        names.of_kernel(process("c", 11));
+        assert_eq!(names.of(7).0, Some(11));
     }
 }

@@ -56,6 +56,9 @@ pub(crate) struct Args {
     /// Post each change of an incident here
     #[arg(long, value_name = "URL")]
     webhook: Option<String>,
+    /// Send each stage of an incident as a log record to this OpenTelemetry collector, as http://HOST:4318
+    #[arg(long, value_name = "URL")]
+    otlp_logs: Option<String>,
     /// Write every observation here for `snowshed replay`
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -113,6 +116,7 @@ fn settings(args: Args) -> Result<Config, Failure> {
     config.state_dir = args.state_dir.or(config.state_dir);
     config.record = args.record.or(config.record);
     config.alertmanager = args.alertmanager.map(|url| sinks::alertmanager::Config { url }).or(config.alertmanager);
+    config.otlp_logs = args.otlp_logs.map(|url| sinks::otlp_logs::Config { url }).or(config.otlp_logs);
     config.webhook = args.webhook.map(|url| sinks::webhook::Config { url }).or(config.webhook);
     Ok(config)
 }

@@ -69,6 +69,7 @@ pub(crate) fn description(record: &Record) -> String {
         }
         lines.extend(forecast(cause).map(|sentence| format!("forecast: {sentence}")));
     }
+    lines.extend(record.what_changed.iter().take(4).map(|change| format!("changed: {change}")));
     lines.extend(record.actions.iter().rev().take(3).rev().map(|action| {
         let mode = if action.dry_run { "would " } else { "" };
         format!("action: {mode}{} {} ({})", wire_name(action.actuator), action.change, action.reason)

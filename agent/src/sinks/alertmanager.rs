@@ -217,6 +217,7 @@ mod tests {
         assert_eq!(labels["pid"], "4242");
         assert_eq!(alert.annotations["summary"], "38 temporary files");
         assert!(alert.annotations["description"].contains("at: spool_upload (spool.rs:41)"));
+        assert!(alert.annotations["description"].contains("changed: start: the process started 9 s before the onset"));
         assert!(alert.annotations["explain"].contains(&record.id));
         assert_eq!(alert.starts.to_string(), "2023-11-14T22:13:40Z");
     }

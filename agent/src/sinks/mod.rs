@@ -7,6 +7,7 @@
 pub(crate) mod alertmanager;
 mod journal;
 mod log;
+pub(crate) mod otlp_logs;
 mod queue;
 mod store;
 pub(crate) mod webhook;
@@ -33,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) alertmanager: Option<alertmanager::Config>,
     /// [`webhook`].
     pub(crate) webhook: Option<webhook::Config>,
+    /// [`otlp_logs`].
+    pub(crate) otlp_logs: Option<otlp_logs::Config>,
     /// Where [`journal`] writes.
     pub(crate) state_dir: Option<PathBuf>,
 }
@@ -64,7 +67,8 @@ pub(crate) struct Unit {
 }
 
 /// All that this version has.
-pub(crate) const ALL: &[Unit] = &[log::UNIT, journal::UNIT, store::UNIT, alertmanager::UNIT, webhook::UNIT];
+pub(crate) const ALL: &[Unit] =
+    &[log::UNIT, journal::UNIT, store::UNIT, alertmanager::UNIT, webhook::UNIT, otlp_logs::UNIT];
 
 impl Context {
     /// The public record, with names.

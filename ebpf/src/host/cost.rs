@@ -112,9 +112,11 @@ impl Cost {
         }
     }
 
-    /// After the last probe: what calls pay that no probe hooks. Gives back what the measuring needed.
-    pub(crate) fn settle(&mut self) {
+    /// After the last probe: what calls pay that no probe hooks. Gives back what the measuring needed; what the start took
+    /// of a processor is no running cost.
+    pub(crate) fn settle(&mut self, now: Nanos) {
         self.unhooked = self.bench.take().map(|mut bench| bench.grown(Action::Unhooked));
+        self.used = (now, footprint::processor_time());
     }
 
     /// When [`Self::turn`] is due.
@@ -216,4 +218,22 @@ fn as_target(kernel: &mut Kernel, own: u32, bench: &mut Bench, action: Action) -
         }
     };
     bench.apart(action, switch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_start_takes_of_a_processor_is_no_running_cost() {
+        let mut cost = Cost::new(std::iter::empty(), 0);
+        let (begun, mut sum) = (footprint::processor_time(), 0_u64);
+        while footprint::processor_time() < begun + 200_000_000 {
+            sum = std::hint::black_box(sum + 1);
+        }
+        cost.settle(1_000_000_000);
+        cost.turn(None, 1_000_000_000 + OWN);
+        let own = cost.own.expect("it was measured");
+        assert!(own * (OWN as f64) < 100e6, "{own} of a core");
+    }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::wire::{COUNTERS, Counter, Offsets, PageAllowance, PageCount, Target};
 use aya::{
-    Ebpf, EbpfLoader, Pod,
+    Ebpf, EbpfLoader, Pod, VerifierLogLevel,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
     programs::{BtfTracePoint, Iter, ProgramError, TracePoint},
 };
@@ -90,7 +90,11 @@ fn brief(text: &str) -> String {
     let head = text.lines().next().unwrap_or_default();
     let head = head.split_once(" Verifier output").map_or(head, |(head, _)| head);
     match text.lines().rev().find(|line| !is_sum(line)) {
-        Some(refused) if text.contains("\nprocessed ") => format!("{head} The verifier: {refused}"),
+        Some(refused) if text.contains("\nprocessed ") => {
+            // A log of one sentence begins on the line that says it is one.
+            let refused = refused.split_once("Verifier output: ").map_or(refused, |(_, refused)| refused);
+            format!("{head} The verifier: {refused}")
+        }
         _ => text.to_owned(),
     }
 }
@@ -158,6 +162,9 @@ impl Kernel {
         let mut loader = EbpfLoader::new();
         // Task storage is unknown to the library, and is only used by the programs.
         loader.allow_unsupported_maps();
+        // Why a program is refused is told at this level too; at the usual one the kernel writes down every step, which
+        // takes longer than verifying, and a refusal that is over at the next attempt (`EAGAIN`) is no rare thing.
+        loader.verifier_log_level(VerifierLogLevel::STATS);
         let mut ebpf = loader.override_global("OFFSETS", &offsets, true).load(OBJECT)?;
         Ok(Self {
             targets: match ebpf.take_map("TARGETS") {
@@ -369,6 +376,9 @@ mod tests {
                    access beyond the end of member on_cpu\nverification time 6 usec\nstack depth 80\nprocessed 188 insns\n";
         let told = "the BPF_PROG_LOAD syscall failed. The verifier: access beyond the end of member on_cpu";
         assert_eq!(brief(log), told);
+        let short = "the BPF_PROG_LOAD syscall failed. Verifier output: access beyond the end of member on_cpu\n\
+                     processed 188 insns\n";
+        assert_eq!(brief(short), told);
         assert_eq!(brief("no such map"), "no such map");
     }
 

@@ -160,7 +160,7 @@ impl Session {
                     }
                     cost.calibrate(index, &mut kernel, own);
                 }
-                cost.settle();
+                cost.settle(clock::now());
                 kernel.settle();
                 Some(kernel)
             }
