@@ -3,7 +3,8 @@
 //! Debian's kernels are booted by qemu, with software emulation: no KVM and no root is needed. The guest's whole system is
 //! an archive in memory, made here of busybox, Python, `snowshed` and the compiled suites; it sees nothing of this machine.
 //! Invariants: what a kernel lacks is on [`kernels::ALL`] and is told by `snowshed doctor` there, or the run fails; a guest
-//! that does not answer in its time is ended. Cost: two to six minutes a kernel, 1 GB while it runs, some 40 MB of downloads once.
+//! that does not answer in its time is ended. Cost: two to six minutes a kernel, 1 GB while it runs, some 40 MB of downloads
+//! once.
 
 mod guest;
 mod image;

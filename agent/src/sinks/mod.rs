@@ -122,6 +122,11 @@ impl Stages {
         }
         news
     }
+
+    /// It was not told after all: the next change is news whatever it is.
+    fn forget(&mut self, id: &str) {
+        self.0.remove(id);
+    }
 }
 
 /// The wait before the next attempt: doubles from 250 ms to 30 s.
@@ -166,6 +171,8 @@ mod tests {
         assert!(stages.is_news(&record));
         record.causes[0].title = "38 files".into();
         assert!(!stages.is_news(&record));
+        stages.forget(&record.id);
+        assert!(stages.is_news(&record), "it was not told");
         record.verdict = Verdict::Unknown;
         assert!(stages.is_news(&record));
         record.closed_at = Some(record.updated_at.clone());

@@ -55,16 +55,13 @@ fn start(config: &super::Config, context: Context, queue: Queue) -> Started {
 }
 
 async fn run(client: reqwest::Client, url: reqwest::Url, context: Context, queue: Queue) {
-    let (mut stages, mut failures, mut again) = (Stages::default(), 0, None);
+    let (mut stages, mut failures) = (Stages::default(), 0);
     loop {
         let numbered = queue.pop().await;
         let record = context.record(&numbered).await;
-        // One that is tried again is no news any more.
-        let news = stages.is_news(&record) || again.as_ref() == Some(&record.id);
-        if !news {
+        if !stages.is_news(&record) {
             continue;
         }
-        again = None;
         let sent = post(&client, url.clone(), request(&record, Timestamp::now()).encode_to_vec()).await;
         let counter = if sent.is_ok() { &context.tally.sink_sent } else { &context.tally.sink_failed };
         counter.with_label_values(&[UNIT.name]).inc();
@@ -75,7 +72,8 @@ async fn run(client: reqwest::Client, url: reqwest::Url, context: Context, queue
                 if failures == 0 {
                     tracing::warn!("otlp_logs {url}: {why}; trying again");
                 }
-                again = Some(record.id);
+                // Others may come first, and what comes back may be a newer change of the same stage.
+                stages.forget(&record.id);
                 queue.put_back(numbered);
                 tokio::time::sleep(backoff(failures)).await;
                 failures = failures.saturating_add(1);
