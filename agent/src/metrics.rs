@@ -272,6 +272,8 @@ const CAUSES: &[&str] = &[
     "tcp_retransmits",
     "downstream_slow",
     "accept_queue_overflow",
+    "pool_exhausted",
+    "traffic_surge",
     "oom_kill",
 ];
 

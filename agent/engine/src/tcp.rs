@@ -79,6 +79,7 @@ impl Traffic {
 /// Forgets what is only true at a moment. The round trips stay: they are the last ones that were measured.
 fn still(one: &mut TcpPeer) {
     (one.connections, one.multipath, one.peer_zero, one.own_zero, one.probes) = (0, 0, 0, 0, 0);
+    one.active = 0;
 }
 
 fn add(sum: &mut TcpPeer, more: &TcpPeer) {
@@ -87,6 +88,7 @@ fn add(sum: &mut TcpPeer, more: &TcpPeer) {
     sum.peer_zero = sum.peer_zero.saturating_add(more.peer_zero);
     sum.own_zero = sum.own_zero.saturating_add(more.own_zero);
     sum.probes = sum.probes.saturating_add(more.probes);
+    sum.active = sum.active.saturating_add(more.active);
     sum.segments = sum.segments.saturating_add(more.segments);
     sum.data_segments = sum.data_segments.saturating_add(more.data_segments);
     sum.resent = sum.resent.saturating_add(more.resent);

@@ -8,7 +8,7 @@ mod support;
 
 use snowshed_engine::model::{HoldingKind, Join, Nanos, Observation, Owner, SiteId};
 use std::{collections::VecDeque, fmt::Write as _, fs, path::PathBuf};
-use support::{SECOND, Service, growth, ms, shortage};
+use support::{SECOND, Service, crowd, growth, ms, shortage};
 
 type Lines = Vec<(Nanos, Observation)>;
 type Scenario = (&'static str, fn() -> Lines);
@@ -39,6 +39,9 @@ const SCENARIOS: &[Scenario] = &[
     ("slow_for_no_reason", shortage::slow_for_no_reason),
     ("healthy_network", shortage::healthy_network),
     ("healthy_waits", shortage::healthy_waits),
+    ("traffic_surge", crowd::traffic_surge),
+    ("pool_exhausted", crowd::pool_exhausted),
+    ("healthy_crowds", crowd::healthy_crowds),
 ];
 
 #[test]

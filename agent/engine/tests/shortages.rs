@@ -13,28 +13,9 @@ use snowshed_engine::{
 use std::collections::BTreeMap;
 use support::{
     PID, SECOND, Service,
+    random::Random,
     shortage::{CALM, Seen, Step},
 };
-
-/// Seeded, so that a failure can be repeated.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % bound.max(1)
-    }
-
-    fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.below(high - low + 1)
-    }
-}
 
 /// What goes on for a while in a healthy service.
 #[derive(Clone, Copy, Debug)]

@@ -148,6 +148,8 @@ fn labels(record: &Record) -> BTreeMap<&'static str, String> {
         Some(CauseKind::OomKill) => "SnowshedOomKill",
         Some(CauseKind::NicDrops) => "SnowshedNicDrops",
         Some(CauseKind::DownstreamSlow) => "SnowshedDownstreamSlow",
+        Some(CauseKind::PoolExhausted) => "SnowshedPoolExhausted",
+        Some(CauseKind::TrafficSurge) => "SnowshedTrafficSurge",
         None => "SnowshedIncident",
     };
     BTreeMap::from([

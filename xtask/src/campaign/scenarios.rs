@@ -11,8 +11,10 @@ mod healthy;
 mod lock_contention;
 mod memory_growth;
 mod oom_kill;
+mod pool_exhausted;
 mod task_leak;
 mod tcp_retransmits;
+mod traffic_surge;
 
 use super::stage::Scenario;
 
@@ -30,5 +32,7 @@ pub(super) const ALL: &[&[Scenario]] = &[
     &disk_stall::ALL,
     &cpu_throttled::ALL,
     &oom_kill::ALL,
+    &traffic_surge::ALL,
+    &pool_exhausted::ALL,
     &healthy::ALL,
 ];

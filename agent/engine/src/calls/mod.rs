@@ -3,7 +3,8 @@
 //! A client span and the request that made it carry the same trace. Of a healthy request it is learnt, by route, how long
 //! it takes and how long its calls to each peer do; of a slow one, how much longer than that it took, and how much longer
 //! its calls to each peer did. A peer to whose calls most of the delay belongs is a reason to look at it; if calls take as
-//! long as ever, the delay lies in the process. Calls to one peer at the same time count once.
+//! long as ever, the delay lies in the process: perhaps right before a call, which then may have waited for a connection.
+//! Calls to one peer at the same time count once.
 //! Invariant: a call counts only within its own request's time; what spans are too late for, or no room is left for, is
 //! no evidence either way. Cost: constant for each span; memory: 1,024 traces of 16 calls, some 0.5 MB a target that
 //! calls anybody.
@@ -67,6 +68,8 @@ struct Usual {
     whole: f64,
     calls: ByPeer,
     failing: ByPeer,
+    /// Seconds right before the first call, in which no other went on.
+    ahead: ByPeer,
 }
 
 /// What slow and failed requests of a window add up to.
@@ -81,6 +84,8 @@ struct Sum {
     failed: u32,
     failing: ByPeer,
     failing_usually: ByPeer,
+    /// Seconds right before the first call, of slow requests: all of it, what is usual, and the part of the delay.
+    ahead: [ByPeer; 3],
 }
 
 /// Who is behind slow or failed requests, as far as their calls tell.
@@ -194,8 +199,31 @@ impl Calls {
             delay: if fails { 0.0 } else { sum.delay / number },
             count,
             fails,
-            traces: self.last.iter().filter(|(at, _)| *at >= since).map(|(_, trace)| *trace).collect(),
+            traces: self.examples(since),
         })
+    }
+
+    /// Before whose calls slow requests since a moment lost most of their time.
+    pub(crate) fn before(&self, since: Nanos, now: Nanos) -> Option<Behind> {
+        let sum = self.sums.range(since, now).fold(Sum::default(), |all, (_, sum)| all.plus(sum));
+        let [all, usual, late] = &sum.ahead;
+        let peer = (0..self.peers.len()).max_by(|one, other| late[*one].total_cmp(&late[*other]))?;
+        let number = f64::from(sum.slow);
+        let share = if sum.delay > 0.0 { (late[peer] / sum.delay).clamp(0.0, 1.0) } else { 0.0 };
+        (sum.slow >= LEAST && share >= MOST_OF).then(|| Behind {
+            peer: self.peers[peer].clone(),
+            share,
+            before: usual[peer] / number,
+            after: all[peer] / number,
+            delay: sum.delay / number,
+            count: sum.slow,
+            fails: false,
+            traces: self.examples(since),
+        })
+    }
+
+    fn examples(&self, since: Nanos) -> Vec<TraceId> {
+        self.last.iter().filter(|(at, _)| *at >= since).map(|(_, trace)| *trace).collect()
     }
 
     fn peer(&mut self, name: &str) -> usize {
@@ -237,6 +265,7 @@ impl Calls {
         let whole = seconds(done.until - done.started);
         let mut time = [0.0; PEERS];
         let mut failing = [0.0; PEERS];
+        let ahead = ahead(done, calls);
         for (peer, total) in time.iter_mut().enumerate().take(self.peers.len()) {
             *total = seconds(together(done, calls.iter().filter(|call| call.0 == peer)));
         }
@@ -254,6 +283,7 @@ impl Calls {
             for peer in 0..PEERS {
                 usual.calls[peer] += step * (time[peer] - usual.calls[peer]);
                 usual.failing[peer] += step * (failing[peer] - usual.failing[peer]);
+                usual.ahead[peer] += step * (ahead[peer] - usual.ahead[peer]);
             }
             return;
         }
@@ -269,6 +299,12 @@ impl Calls {
                 sum.calls[peer] += time;
                 sum.usual[peer] += usual;
                 sum.late[peer] += (time - usual).clamp(0.0, delay);
+            }
+            let [all, usually, late] = &mut sum.ahead;
+            for (peer, (time, usual)) in ahead.iter().zip(&usual.ahead).enumerate() {
+                all[peer] += time;
+                usually[peer] += usual;
+                late[peer] += (time - usual).clamp(0.0, delay);
             }
         }
         if done.failed {
@@ -289,7 +325,11 @@ impl Sum {
     fn plus(mut self, other: &Self) -> Self {
         (self.slow, self.failed) = (self.slow.saturating_add(other.slow), self.failed.saturating_add(other.failed));
         self.delay += other.delay;
+        let [own, usually, late] = &mut self.ahead;
         let all = [
+            (own, &other.ahead[0]),
+            (usually, &other.ahead[1]),
+            (late, &other.ahead[2]),
             (&mut self.calls, &other.calls),
             (&mut self.usual, &other.usual),
             (&mut self.late, &other.late),
@@ -315,6 +355,21 @@ fn together<'a>(done: &Done, calls: impl Iterator<Item = &'a (usize, Nanos, Nano
         reached = reached.max(end);
     }
     total
+}
+
+/// Seconds right before the first call to each peer, in which no other call went on.
+fn ahead(done: &Done, calls: &[(usize, Nanos, Nanos, bool)]) -> ByPeer {
+    let mut ahead = [0.0; PEERS];
+    let mut spans: Vec<_> = calls.iter().filter(|call| (done.started..done.until).contains(&call.1)).collect();
+    spans.sort_unstable_by_key(|call| (call.1, call.2));
+    let (mut reached, mut told) = (done.started, [false; PEERS]);
+    for (peer, begin, end, _) in spans {
+        if !std::mem::replace(&mut told[*peer], true) {
+            ahead[*peer] = seconds(begin.saturating_sub(reached));
+        }
+        reached = reached.max(*end);
+    }
+    ahead
 }
 
 #[cfg(test)]

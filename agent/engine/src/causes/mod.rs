@@ -15,9 +15,11 @@ mod lock_contention;
 mod memory_growth;
 mod nic_drops;
 mod oom_kill;
+mod pool_exhausted;
 mod shortage;
 mod task_leak;
 mod tcp_retransmits;
+mod traffic_surge;
 
 use crate::{
     config::EngineConfig,
@@ -87,6 +89,8 @@ pub(crate) const ALL: &[&CauseUnit] = &[
     &tcp_retransmits::UNIT,
     &downstream_slow::UNIT,
     &accept_queue_overflow::UNIT,
+    &pool_exhausted::UNIT,
+    &traffic_surge::UNIT,
     &oom_kill::UNIT,
 ];
 
@@ -136,6 +140,6 @@ mod tests {
             let produced = unit.needs.iter().all(|needed| unit.produces.contains(needed));
             assert!(produced && !unit.needs.is_empty(), "{:?} needs a trigger that it does not produce", unit.kind);
         }
-        assert_eq!(ALL.len(), 13, "a new kind needs its replay folder");
+        assert_eq!(ALL.len(), 15, "a new kind needs its replay folder");
     }
 }

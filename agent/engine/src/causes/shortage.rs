@@ -28,7 +28,7 @@ const CONFIDENCE: (f64, f64, f64) = (0.52, 0.28, 0.12);
 const DOUBT: (f64, f64) = (0.75, 0.9);
 
 /// When requests began to suffer, as far as anything says so.
-fn suffering_since(scene: &Scene<'_>) -> Option<Nanos> {
+pub(super) fn suffering_since(scene: &Scene<'_>) -> Option<Nanos> {
     let signs = scene.signs.suffering().map(|(_, found)| found.since);
     let stalls = scene.stalls.sites.iter().filter(|_| scene.stalls.triggered).map(|site| site.since);
     let burns = scene.burns.iter().map(|burn| burn.since.0);

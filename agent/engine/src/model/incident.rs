@@ -136,6 +136,10 @@ pub enum CauseKind {
     NicDrops,
     /// Another service that this one calls.
     DownstreamSlow,
+    /// All connections to a peer are in use, and requests wait for one.
+    PoolExhausted,
+    /// More requests arrive than it was used to, and it does not carry them.
+    TrafficSurge,
 }
 
 impl CauseKind {
@@ -155,7 +159,9 @@ impl CauseKind {
             | Self::AcceptQueueOverflow
             | Self::OomKill
             | Self::NicDrops
-            | Self::DownstreamSlow => false,
+            | Self::DownstreamSlow
+            | Self::PoolExhausted
+            | Self::TrafficSurge => false,
         }
     }
 }

@@ -81,12 +81,21 @@ pub struct TcpPeer {
     /// microseconds, added up.
     #[serde(default)]
     pub answer_us: u64,
+    /// Connections on which an answer came since the look before, those closed since among them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub active: u32,
     /// Resets sent.
     pub resets_sent: u64,
     /// Resets received.
     pub resets_received: u64,
     /// Connects that failed, by errno; 0: given up before an answer came, or refused on this host.
     pub failures: Vec<(u32, u64)>,
+}
+
+/// Recordings leave out what is not told.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A socket that listens.

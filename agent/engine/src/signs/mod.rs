@@ -5,6 +5,7 @@
 //! is said in [`Signs::judge`]. Memory per target is fixed by [`track`] and [`who`].
 
 mod answers;
+pub(crate) mod pools;
 mod requests;
 mod sign;
 pub(crate) mod track;
@@ -21,6 +22,7 @@ use crate::{
     window::{SECOND, seconds},
 };
 use answers::Answers;
+use pools::Pools;
 use requests::Routes;
 use std::{collections::BTreeMap, net::SocketAddr};
 use track::{Deviation, Past, Track};
@@ -32,6 +34,8 @@ const HEARD: Nanos = 60 * SECOND;
 const LONGEST_LOOK: Nanos = 30 * SECOND;
 /// Listeners whose drops are followed.
 const LISTENERS: usize = 32;
+/// The most requests that one sampled span stands for.
+const WEIGHT: f64 = 1e6;
 /// The period of a processor limit, unless somebody chose another: seconds.
 const PERIOD: f64 = 0.1;
 
@@ -47,6 +51,10 @@ pub(crate) struct Signs {
     pub(crate) answers: Answers,
     /// Seconds of late answers, by who gave them, and the mean time that they took.
     pub(crate) late: Places<Peer, f64>,
+    /// The connections that it keeps to those that it asks.
+    pub(crate) pools: Pools,
+    /// When the latest request began of which a span was told.
+    asked: Option<Nanos>,
     /// Thread-seconds of waiting.
     pub(crate) locks: Places<LockPlace, LockWait>,
     /// Segments sent again.
@@ -79,6 +87,8 @@ impl Signs {
             routes: Routes::default(),
             answers: Answers::default(),
             late: Places::default(),
+            pools: Pools::default(),
+            asked: None,
             locks: Places::default(),
             peers: Places::default(),
             resends: Resends::default(),
@@ -136,6 +146,7 @@ impl Signs {
     /// Takes a request that ended; tells whether it was slow, where that is known, and whether it failed. `None`: it was
     /// refused at the door.
     pub(crate) fn request(&mut self, told: &Request, ended: Nanos) -> Option<(Option<bool>, bool)> {
+        self.arrived(told, ended);
         let judged = self.routes.ended(told, ended)?;
         self.heard = self.heard.max(judged.slow.map(|_| ended));
         let one = |is: bool| if is { 1.0 } else { 0.0 };
@@ -145,6 +156,15 @@ impl Signs {
             self.add(Sign::Slow, ended, one(slow), 1.0);
         }
         Some((judged.slow, judged.failed))
+    }
+
+    /// A request began. Spans come late and in batches: a rate is measured by the time from one begin to the next.
+    fn arrived(&mut self, told: &Request, ended: Nanos) {
+        let began = told.started.min(ended);
+        let gap = self.asked.map_or(0, |last| began.saturating_sub(last)).min(LONGEST_LOOK);
+        self.asked = self.asked.max(Some(began));
+        let weight = if told.weight.is_finite() { told.weight.clamp(1.0, WEIGHT) } else { 1.0 };
+        self.add(Sign::Asked, began, weight, seconds(gap));
     }
 
     /// Takes the service's own report.
@@ -209,7 +229,8 @@ impl Signs {
     #[expect(clippy::cast_precision_loss, reason = "counts, as shares and rates")]
     pub(crate) fn tcp(&mut self, told: &TcpLook, at: Nanos) {
         let over = self.looked.replace(at).map_or(0, |last| at.saturating_sub(last)).min(LONGEST_LOOK);
-        let (mut failed, mut slowest) = (0.0, None::<f64>);
+        let (mut failed, mut slowest, mut arrived) = (0.0, None::<f64>, 0.0);
+        let mut full = None::<bool>;
         for one in &told.peers {
             let (resent, sent) = (one.resent as f64, one.data_segments.max(one.resent) as f64);
             self.add(Sign::Resent, at, resent, sent);
@@ -218,12 +239,16 @@ impl Signs {
                 self.peers.add(peer, at, resent, ());
             }
             if peer.port.is_none() {
+                arrived += one.answers as f64;
                 self.heard = self.heard.max((one.reads > 0).then_some(at));
                 self.add(Sign::ReadDelay, at, one.read_delay_us as f64 / 1e6, one.reads as f64);
                 self.add(Sign::Answer, at, one.answer_us as f64 / 1e6, one.answers as f64);
                 continue;
             }
             self.add(Sign::ResentThere, at, resent, sent);
+            if let Some(is_full) = self.pools.take(peer, one, over, at) {
+                full = Some(full.unwrap_or(false) || is_full);
+            }
             if one.answers > 0 {
                 self.answered(peer, one.answer_us as f64 / 1e6, one.answers as f64, at);
             }
@@ -238,6 +263,10 @@ impl Signs {
             }
         }
         self.add(Sign::Refused, at, failed, seconds(over));
+        self.add(Sign::Arrivals, at, arrived, seconds(over));
+        if let Some(full) = full {
+            self.add(Sign::PoolFull, at, if full { 1.0 } else { 0.0 }, 1.0);
+        }
         if let Some(slowest) = slowest {
             self.add(Sign::RoundTrip, at, slowest, 1.0);
         }

@@ -38,6 +38,10 @@ pub struct SignConfig {
     pub late_answer_ratio: f64,
     /// How long its own answers take on average, as its sockets tell, seconds.
     pub answer_seconds: f64,
+    /// Requests that arrive, a second.
+    pub arrivals_per_second: f64,
+    /// Share of the looks in which the connections to somebody were all in use all the time.
+    pub pool_full_ratio: f64,
     /// Requests slower than is usual for their route, of all.
     pub slow_ratio: f64,
     /// Requests that failed, of all.
@@ -61,6 +65,8 @@ impl Default for SignConfig {
             round_trip_seconds: 0.05,
             late_answer_ratio: 0.3,
             answer_seconds: 0.03,
+            arrivals_per_second: 5.0,
+            pool_full_ratio: 0.5,
             slow_ratio: 0.3,
             failed_ratio: 0.2,
         }
@@ -104,11 +110,17 @@ pub(crate) enum Sign {
     ReadDelay,
     /// How long its own answers take, where it was connected to.
     Answer,
+    /// Requests that arrive, a second, as its sockets tell: those that it answered.
+    Arrivals,
+    /// Requests that arrive, a second, as spans tell: by their begin.
+    Asked,
+    /// Looks in which the connections to somebody were all in use, although that one answers as soon as ever.
+    PoolFull,
 }
 
 impl Sign {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Resent,
         Self::ResentThere,
         Self::LockWait,
@@ -126,6 +138,9 @@ impl Sign {
         Self::Unread,
         Self::ReadDelay,
         Self::Answer,
+        Self::Arrivals,
+        Self::Asked,
+        Self::PoolFull,
     ];
     /// Those that say that requests suffer; told by requests first.
     pub(crate) const SUFFERING: &'static [Self] =
@@ -152,6 +167,9 @@ impl Sign {
             Self::Unread => ("tcp.unread_ratio", "ratio", Network),
             Self::ReadDelay => ("tcp.read_delay", "s", Network),
             Self::Answer => ("tcp.answer_time", "s", Network),
+            Self::Arrivals => ("tcp.arrivals", "requests/s", Network),
+            Self::Asked => ("requests.arrivals", "requests/s", Application),
+            Self::PoolFull => ("pool.full_ratio", "ratio", Application),
         }
     }
 
@@ -179,6 +197,8 @@ impl Sign {
             Self::Unread => bar(0.2, 3.0, 3.0, 5, 3),
             Self::ReadDelay => bar(0.05, 5.0, 0.5, 5, 3),
             Self::Answer => bar(config.answer_seconds, 4.0, 0.5, 5, 4),
+            Self::Arrivals | Self::Asked => bar(config.arrivals_per_second, 2.0, 20.0, 5, 4),
+            Self::PoolFull => Bar { is_share: false, ..bar(config.pool_full_ratio, 1.5, 3.0, 6, 4) },
         }
     }
 }

@@ -4,7 +4,9 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot make its own input has failed")]
 
+pub(crate) mod crowd;
 pub(crate) mod growth;
+pub(crate) mod random;
 pub(crate) mod shortage;
 
 use snowshed_engine::model::{

@@ -130,6 +130,7 @@ impl Connections {
         } else {
             (record.given.wrapping_sub(before.given), record.given_time.wrapping_sub(before.given_time))
         };
+        gain.active += u32::from(answers > 0);
         gain.answers += u64::from(answers);
         gain.answer_us += micros(time);
     }

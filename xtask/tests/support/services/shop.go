@@ -31,6 +31,7 @@ var (
 	report   [][]byte
 	themes   []*os.File
 	count    atomic.Int64
+	asks     atomic.Pointer[http.Client]
 	wrap     = func(inner http.Handler) http.Handler { return inner }
 )
 
@@ -44,6 +45,12 @@ func settings() {
 		panic(err)
 	}
 	current.Store(&read)
+	if pool := get("pool"); pool > 0 {
+		kept := &http.Transport{MaxConnsPerHost: pool, MaxIdleConnsPerHost: pool}
+		if before := asks.Swap(&http.Client{Transport: kept}); before != nil {
+			before.CloseIdleConnections()
+		}
+	}
 }
 
 func get(name string) int {
@@ -113,7 +120,11 @@ func watch() {
 
 // What it costs, from who knows.
 func ask() error {
-	answer, err := http.Get("http://" + upstream + "/price/1")
+	client := asks.Load()
+	if client == nil {
+		client = http.DefaultClient
+	}
+	answer, err := client.Get("http://" + upstream + "/price/1")
 	if err != nil {
 		return err
 	}

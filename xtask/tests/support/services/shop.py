@@ -27,11 +27,13 @@ SETTINGS = {}
 STOCK = threading.Lock()
 SESSIONS, THEMES, WATCHERS, REPORT = [], [], [], []
 IDLE = queue.LifoQueue()
+POOL, IN_USE = threading.Condition(), [0]
 COUNT = [0]
 
 
 def settings(*_):
-    """work_us, reserve_ms, answer_ms, pause_ms, pause_every, theme_kept, session_kb, watch, ask, journal_kb, report_kb."""
+    """work_us, reserve_ms, answer_ms, pause_ms, pause_every, theme_kept, session_kb, watch, ask, pool, journal_kb,
+    report_kb."""
     with open(os.path.join(FOLDER, "settings.json"), "rb") as file:
         SETTINGS.update(json.load(file))
 
@@ -77,7 +79,20 @@ def notify(news):
 
 
 def ask():
-    """What it costs, from who knows, over connections that are kept."""
+    """No more questions at a time than the pool has connections."""
+    with POOL:
+        POOL.wait_for(lambda: not get("pool") or IN_USE[0] < get("pool"))
+        IN_USE[0] += 1
+    try:
+        return ask_who_knows()
+    finally:
+        with POOL:
+            IN_USE[0] -= 1
+            POOL.notify()
+
+
+def ask_who_knows():
+    """What it costs, over connections that are kept."""
     host, _, port = UPSTREAM.rpartition(":")
     try:
         upstream = IDLE.get_nowait()

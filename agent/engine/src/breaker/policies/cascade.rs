@@ -28,7 +28,9 @@ fn reason(scene: &Scene<'_>, incident: &Incident) -> Option<String> {
         | CauseKind::DiskStall
         | CauseKind::OomKill
         | CauseKind::NicDrops
-        | CauseKind::DownstreamSlow => false,
+        | CauseKind::DownstreamSlow
+        | CauseKind::PoolExhausted
+        | CauseKind::TrafficSurge => false,
     };
     pressing.then(|| cause.title.clone())
 }

@@ -1,0 +1,183 @@
+//! The connections that a process keeps to those it asks: whether all of them are in use all the time.
+//!
+//! A connection that carries one question at a time is in use from the question until the answer comes, so the answers'
+//! times added up, over the time of the look and the connections that had answers, say for which share of the time the
+//! pool is in use. A pool that may grow has more connections in use before that share comes near the whole: requests do
+//! not come one exactly after the other. Near the whole it is used up. That is told only of a peer that answers as soon
+//! as ever: late answers fill every pool, and soon ones at this share are of connections that carry several questions at
+//! a time, which are no pool. What was so all along (a queue that is waited at, a worker's own connection) is usual.
+//! What cannot be told: a connection that is held while nothing is asked over it rests, as far as the kernel knows.
+//! Invariant: a peer of which few looks are known says nothing. Memory: [`PEERS`] peers.
+
+use super::requests::Quantile;
+use crate::{
+    model::{Nanos, Peer, TcpPeer},
+    window::{SECOND, seconds},
+};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Peers that are told apart.
+const PEERS: usize = 32;
+/// Looks that are taken together: an answer may take longer than one.
+const LOOKS: usize = 3;
+/// Looks with answers before it is known what is usual.
+const ENOUGH: u32 = 8;
+/// Used up: in use for this share of the time, where less than the other was usual.
+const FULL: (f64, f64) = (0.8, 0.6);
+/// Fewer answers in the looks together say nothing.
+const ANSWERS: u64 = 10;
+/// It answers as soon as ever: within these times of what is usual, and half a tick of the kernel's clock.
+const AS_EVER: (f64, f64, f64) = (0.5, 1.5, 0.002);
+/// A look in which it is used up moves what is usual only so long after another one did.
+const LEARN_EVERY: Nanos = 20 * SECOND;
+
+/// A look at one pool.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    answers: u64,
+    took: f64,
+    over: f64,
+    connections: u32,
+    active: u32,
+}
+
+/// A pool that is used up, as it is now and as is usual.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Full {
+    /// Open connections, and those that had answers.
+    pub(crate) connections: u32,
+    pub(crate) active: u32,
+    /// The share of the time in which those were in use.
+    pub(crate) busy: (f64, f64),
+    /// How long an answer takes, seconds.
+    pub(crate) answer: (f64, f64),
+    /// Answers a second.
+    pub(crate) rate: (f64, f64),
+    /// Connections that had answers, as is usual.
+    pub(crate) usually_active: f64,
+    at: Nanos,
+}
+
+#[derive(Debug)]
+struct Pool {
+    looks: VecDeque<Look>,
+    known: u32,
+    learnt: Nanos,
+    asked: Nanos,
+    busy: Quantile,
+    answer: Quantile,
+    rate: Quantile,
+    active: Quantile,
+    full: Option<Full>,
+}
+
+/// Pools by peer.
+#[derive(Debug, Default)]
+pub(crate) struct Pools(BTreeMap<Peer, Pool>);
+
+impl Pools {
+    /// Takes a look at a peer's connections: whether they are used up; `None`: not known.
+    pub(super) fn take(&mut self, peer: Peer, told: &TcpPeer, over: Nanos, at: Nanos) -> Option<bool> {
+        if over == 0 {
+            return None;
+        }
+        if self.0.len() >= PEERS && !self.0.contains_key(&peer) {
+            let oldest = self.0.iter().min_by_key(|(_, pool)| pool.asked).map(|(peer, _)| *peer);
+            oldest.and_then(|peer| self.0.remove(&peer));
+        }
+        self.0.entry(peer).or_insert_with(|| Pool::new(at)).take(told, over, at)
+    }
+
+    /// Of the pools that were used up at some time since a moment the one that has most answers a second.
+    pub(crate) fn full(&self, since: Nanos) -> Option<(Peer, Full)> {
+        let full = self.0.iter().filter_map(|(peer, pool)| Some((*peer, pool.full.filter(|full| full.at >= since)?)));
+        full.max_by(|one, other| one.1.rate.0.total_cmp(&other.1.rate.0))
+    }
+}
+
+impl Pool {
+    fn new(at: Nanos) -> Self {
+        let start = |value| Quantile::at(0.5, value);
+        Self {
+            looks: VecDeque::new(),
+            known: 0,
+            learnt: 0,
+            asked: at,
+            busy: start(0.0),
+            answer: start(0.0),
+            rate: start(0.0),
+            active: start(0.0),
+            full: None,
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts and microseconds, as shares and rates")]
+    fn take(&mut self, told: &TcpPeer, over: Nanos, at: Nanos) -> Option<bool> {
+        if self.looks.len() >= LOOKS {
+            self.looks.pop_front();
+        }
+        self.looks.push_back(Look {
+            answers: told.answers,
+            took: told.answer_us as f64 / 1e6,
+            over: seconds(over),
+            connections: told.connections,
+            active: told.active,
+        });
+        let sum = self.looks.iter().fold(Look::default(), |all, one| Look {
+            answers: all.answers.saturating_add(one.answers),
+            took: all.took + one.took,
+            over: all.over + one.over,
+            connections: one.connections,
+            active: all.active.max(one.active),
+        });
+        if sum.answers == 0 || sum.active == 0 {
+            return (self.known >= ENOUGH).then_some(false);
+        }
+        self.asked = at;
+        let now = [
+            (sum.took / (sum.over * f64::from(sum.active))).min(1.0),
+            sum.took / sum.answers as f64,
+            sum.answers as f64 / sum.over,
+            f64::from(sum.active),
+        ];
+        let usual = [self.busy.value(), self.answer.value(), self.rate.value(), self.active.value()];
+        let is_new = self.known < ENOUGH;
+        let as_ever = now[1] >= AS_EVER.0 * usual[1] - AS_EVER.2 && now[1] <= AS_EVER.1 * usual[1] + AS_EVER.2;
+        let may_grow = self.looks.iter().any(|look| look.active > sum.connections);
+        let is_full = !is_new
+            && now[0] >= FULL.0
+            && usual[0] < FULL.1
+            && as_ever
+            && sum.answers >= ANSWERS
+            // Those that are made for one question each come and go.
+            && !may_grow
+            && self.looks.len() == LOOKS;
+        if is_full {
+            self.full = Some(Full {
+                connections: sum.connections,
+                active: sum.active,
+                busy: (now[0], usual[0]),
+                answer: (now[1], usual[1]),
+                rate: (now[2], usual[2]),
+                usually_active: usual[3],
+                at,
+            });
+        }
+        if !is_full || at.saturating_sub(self.learnt) >= LEARN_EVERY {
+            self.learnt = if is_full { at } else { self.learnt };
+            for (quantile, value) in
+                [&mut self.busy, &mut self.answer, &mut self.rate, &mut self.active].into_iter().zip(now)
+            {
+                if self.known == 0 {
+                    *quantile = Quantile::at(0.5, value);
+                }
+                quantile.learn(value, is_new);
+            }
+            self.known = self.known.saturating_add(1);
+        }
+        (!is_new).then_some(is_full)
+    }
+}
+
+#[cfg(test)]
+mod tests;

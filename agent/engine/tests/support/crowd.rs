@@ -1,0 +1,116 @@
+//! Recordings of a service without spans that is asked more, or asks others over a pool: what its sockets tell.
+
+use super::{PID, SECOND, Service, ms};
+use snowshed_engine::model::{
+    CpuTime, HostItem, HostLook, HostScope, HostSignal, LockKind, LockWait, Nanos, Observation, Peer, SiteId, TcpLook,
+    TcpPeer,
+};
+
+type Lines = Vec<(Nanos, Observation)>;
+
+/// Two seconds of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Two {
+    /// Its own answers, and what one takes, milliseconds.
+    pub(crate) own: (u64, u64),
+    /// The same of the database.
+    pub(crate) others: (u64, u64),
+    /// Connections to the database that are open, and those that had an answer.
+    pub(crate) pool: (u32, u32),
+    /// Connects to it that are refused.
+    pub(crate) refused: u64,
+    /// Thread-seconds of waiting for a processor, milliseconds, and the machine's pressure, hundredths.
+    pub(crate) delay: (u64, u64),
+    /// Threads that wait for a lock, the whole time.
+    pub(crate) waiters: u32,
+}
+
+/// Nothing out of the ordinary: thirty requests a second, each with a question to the database.
+pub(crate) const CALM: Two =
+    Two { own: (60, 12), others: (60, 8), pool: (8, 4), refused: 0, delay: (20, 5), waiters: 0 };
+
+/// Tells what was seen of the two seconds that end now.
+pub(crate) fn see(service: &mut Service, two: Two) {
+    let (pid, at) = (PID, service.now());
+    let one = |address: &str, port, (answers, each): (u64, u64), connections, active| TcpPeer {
+        peer: Some(Peer { address: address.parse().unwrap(), port }),
+        connections,
+        segments: 4 * answers,
+        data_segments: 2 * answers,
+        rtt_us: Some(400),
+        reads: answers,
+        answers,
+        answer_us: answers * each * 1_000,
+        active,
+        ..TcpPeer::default()
+    };
+    let mut database = one("10.0.0.7", Some(5432), two.others, two.pool.0, two.pool.1);
+    database.failures = if two.refused > 0 { vec![(111, two.refused)] } else { Vec::new() };
+    let peers = vec![database, one("10.0.1.9", None, two.own, 12, 12)];
+    service.see(Observation::Tcp(TcpLook { pid, at, peers, ..TcpLook::default() }));
+    let (over_ns, used_ns, delay_ns) = (2 * SECOND, ms(700), ms(two.delay.0));
+    service.see(Observation::CpuTime(CpuTime { pid, at, over_ns, used_ns, delay_ns, throttled: None }));
+    let item = HostItem { signal: HostSignal::CpuSome, place: String::new(), amount: ms(two.delay.1 * 20) };
+    let (scope, since, until) = (HostScope::Machine, at - 2 * SECOND, at);
+    service.see(Observation::Host(HostLook { scope, pid: None, since, until, items: vec![item] }));
+    if two.waiters > 0 {
+        service.see(Observation::LockWait(LockWait {
+            pid,
+            word: 0x7f00,
+            kind: LockKind::Word,
+            waiters: two.waiters,
+            waits: two.waiters.into(),
+            wait_ns: u64::from(two.waiters) * 2 * SECOND,
+            longest_ns: ms(900),
+            hand_overs: 2,
+            site: SiteId(21),
+            thread: "worker".into(),
+            holder: None,
+            at,
+        }));
+    }
+}
+
+/// Two seconds after two seconds.
+pub(crate) fn live(until: u64, mut two: impl FnMut(u64) -> Two) -> Lines {
+    let mut service = Service::start();
+    for second in (4..until).step_by(2) {
+        service.at(second * SECOND);
+        see(&mut service, two(second));
+    }
+    service.lines()
+}
+
+/// A crowd comes: ten times as many requests, for which there is no processor.
+pub(crate) const CROWD: Two =
+    Two { own: (600, 240), others: (600, 8), pool: (24, 24), delay: (3_200, 80), waiters: 3, ..CALM };
+/// Of the pool one connection is left.
+pub(crate) const ONE_LEFT: Two = Two { own: (56, 420), others: (240, 8), pool: (8, 1), waiters: 6, ..CALM };
+
+/// Calm for a minute and a half, the other for half a minute, and calm again.
+fn ill(other: Two) -> Lines {
+    live(180, |second| if (90..120).contains(&second) { other } else { CALM })
+}
+
+/// From second 90 to 120 a crowd comes.
+pub(crate) fn traffic_surge() -> Lines {
+    ill(CROWD)
+}
+
+/// From second 90 to 120 the pool has one connection; each request asks four times.
+pub(crate) fn pool_exhausted() -> Lines {
+    live(180, |second| {
+        let each = Two { others: (240, 8), ..CALM };
+        if (90..120).contains(&second) { ONE_LEFT } else { each }
+    })
+}
+
+/// A crowd that is carried well, a batch that uses the whole pool and disturbs nobody, and callers that ask again
+/// whoever is slow: it was slow before they did.
+pub(crate) fn healthy_crowds() -> Lines {
+    live(300, |second| match second {
+        60..120 => Two { own: (600, 14), others: (600, 8), pool: (24, 20), ..CALM },
+        160..200 => Two { others: (240, 8), pool: (8, 1), ..CALM },
+        _ => CALM,
+    })
+}

@@ -1,0 +1,34 @@
+//! The pool of connections to the service that is asked for prices is given one connection instead of twenty.
+
+use super::super::{
+    callers::Plan,
+    score::Truth,
+    shop::{Kind, Options, Shop},
+    stage::{Ground, Scenario, Stage, shop_with},
+};
+use serde_json::json;
+
+const TRUTH: Option<Truth> = Some(Truth { kind: "pool_exhausted", place: None });
+
+const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
+    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
+}
+
+pub(super) const ALL: [Scenario; 2] = [
+    one("small-pool-python", Kind::Threads, |ground| stage(ground, Kind::Threads)),
+    one("small-pool-go", Kind::Go, |ground| stage(ground, Kind::Go)),
+];
+
+fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    let settings = json!({"work_us": 200, "answer_ms": 40});
+    let prices = Shop::start(ground.folder, "prices", Kind::Threads, &settings, Options::default())?;
+    let upstream = prices.address.to_string();
+    let options = Options { upstream: Some(&upstream), ..Options::default() };
+    let before = json!({"work_us": 500, "ask": 1, "pool": 20});
+    let plan = |plan| Plan { callers: 10, ..plan };
+    let mut stage = shop_with(ground, kind, &before, json!({"pool": 1}), options, plan)?;
+    if let Stage::Ready(set) = &mut stage {
+        set.kept.push(Box::new(prices));
+    }
+    Ok(stage)
+}
