@@ -77,8 +77,7 @@ impl Process {
     fn owner(&self, of: &Served) -> Owner {
         let exchange = self.exchanges[of.connection as usize].saturating_sub(1);
         let connection = Some((self.connection(of.connection), exchange));
-        let (trace, join) =
-            if self.publishes { (Some(of.trace), Join::ThreadContext) } else { (None, Join::Socket) };
+        let (trace, join) = if self.publishes { (Some(of.trace), Join::ThreadContext) } else { (None, Join::Socket) };
         Owner { trace, connection, join, peer: of.connection, ..Owner::default() }
     }
 
@@ -191,7 +190,14 @@ impl Process {
         told += self.pages.len() as u64;
         let sites = std::mem::take(&mut self.pages);
         let bytes = sites.iter().map(|site| site.bytes).sum();
-        out.push(Observation::Pages(Pages { pid, kind: PageKind::Anon, since: now - SECOND, until: now, bytes, sites }));
+        out.push(Observation::Pages(Pages {
+            pid,
+            kind: PageKind::Anon,
+            since: now - SECOND,
+            until: now,
+            bytes,
+            sites,
+        }));
         told += self.loops(random, now, out);
         let (over_ns, used_ns) = (SECOND, SECOND / 4);
         out.push(Observation::CpuTime(CpuTime { pid, at, over_ns, used_ns, delay_ns: SECOND / 100, throttled: None }));
@@ -246,7 +252,15 @@ impl Process {
         let (pid, at) = (self.pid, now);
         for number in 0..LOOPS {
             let (tid, waits, wait_ns) = (pid + number, 500, SECOND / 2);
-            out.push(Observation::LoopTime(LoopTime { pid, tid, instance: 5, waits, wait_ns, busy_ns: SECOND / 2, at }));
+            out.push(Observation::LoopTime(LoopTime {
+                pid,
+                tid,
+                instance: 5,
+                waits,
+                wait_ns,
+                busy_ns: SECOND / 2,
+                at,
+            }));
         }
         out.push(Observation::LoopInstance(LoopInstance {
             pid,
