@@ -2,7 +2,10 @@
 //!
 //! Invariant: bounded; a repetition that comes later than [`KEPT`] other spans is not recognised.
 
-use crate::model::{SpanId, TraceId};
+use crate::{
+    correlate::quick::Secret,
+    model::{SpanId, TraceId},
+};
 use std::collections::{HashSet, VecDeque};
 
 /// Spans remembered: some seconds at the highest rate that is meant to be taken.
@@ -11,7 +14,7 @@ const KEPT: usize = 32_768;
 /// The memory of spans.
 #[derive(Debug, Default)]
 pub(crate) struct Once {
-    seen: HashSet<(TraceId, SpanId)>,
+    seen: HashSet<(TraceId, SpanId), Secret>,
     order: VecDeque<(TraceId, SpanId)>,
 }
 

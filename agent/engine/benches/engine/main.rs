@@ -67,7 +67,6 @@ fn one_round(seed: u64, draw: &mut Random, figures: &mut Figures) {
     }
     let mut costs = [(1, Cost::default()), (4, Cost::default()), (16, Cost::default())];
     for times in order {
-        let before = heap::live();
         let mut scene = Scene::new(seed, SPANS / 16 * times);
         scene.run(WARM);
         let cost = scene.run(LENGTH);
@@ -80,7 +79,7 @@ fn one_round(seed: u64, draw: &mut Random, figures: &mut Figures) {
             figures.add("of that decisions and views, %", "", 100.0 * cost.deciding / LENGTH as f64);
             figures.add("a span", "ns", 1e9 * cost.on_spans / cost.spans as f64);
             figures.add("a kernel event", "ns", 1e9 * cost.on_events / cost.events as f64);
-            figures.add("what the engine keeps, at most", "MB", scene.peak.saturating_sub(before) as f64 / 1e6);
+            figures.add("what the engine keeps, at most", "MB", scene.peak as f64 / 1e6);
         }
     }
     let [slow, middle, fast] = costs.map(|(_, cost)| cost);

@@ -54,8 +54,9 @@ pub(crate) struct Scene {
     out: Vec<Output>,
     /// Leaks that were named.
     named: u64,
-    /// Bytes in use at most, so far.
-    pub(crate) peak: usize,
+    /// Bytes that the engine keeps, and the most so far; what it was told is not in it.
+    kept: isize,
+    pub(crate) peak: isize,
 }
 
 impl Scene {
@@ -70,6 +71,7 @@ impl Scene {
             processes: pids.clone().map(|pid| Process::new(pid, pid == FIRST)).collect(),
             out: Vec::new(),
             named: 0,
+            kept: 0,
             peak: 0,
         };
         for (number, pid) in pids.enumerate() {
@@ -104,24 +106,26 @@ impl Scene {
             cost.on_spans += self.take(&mut spans);
             cost.on_events += self.take(&mut events);
             cost.deciding += self.decide();
-            self.peak = self.peak.max(heap::live());
+            self.peak = self.peak.max(self.kept);
         }
         cost
     }
 
     /// Hands these over, and serves what falls due meanwhile; how long that took.
     fn take(&mut self, all: &mut Vec<Observation>) -> f64 {
-        let begun = cpu_seconds();
-        for observation in all.iter() {
-            self.engine.step(self.now, observation, &mut self.out);
+        let (begun, mut before) = (cpu_seconds(), heap::live());
+        for observation in all.drain(..) {
+            self.engine.step(self.now, &observation, &mut self.out);
+            let live = heap::live();
+            self.kept += live.wrapping_sub(before).cast_signed();
+            drop(observation);
+            before = heap::live();
         }
-        let took = cpu_seconds() - begun;
-        all.clear();
-        took
+        cpu_seconds() - begun
     }
 
     fn decide(&mut self) -> f64 {
-        let begun = cpu_seconds();
+        let (begun, before) = (cpu_seconds(), heap::live());
         if self.now >= self.engine.next_deadline() {
             self.engine.tick(self.now, &mut self.out);
         }
@@ -134,6 +138,7 @@ impl Scene {
                 self.named += u64::from(incident.pid == FIRST && leak.is_some());
             }
         }
+        self.kept += heap::live().wrapping_sub(before).cast_signed();
         cpu_seconds() - begun
     }
 

@@ -11,14 +11,14 @@ mod record;
 mod tests;
 
 use crate::{
-    correlate::is_kept_on_purpose,
+    correlate::{is_kept_on_purpose, quick::SecretMap},
     model::{
         Call, Holding, Holdings, Nanos, OpenRequests, Pages, Pid, Request, Retransmit, Stall, TraceCall, TraceId,
         TraceRequest, TraceView, TracesKept,
     },
 };
 use record::Record;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, hash_map::Entry};
 
 /// Records that are looked at for one that may go, oldest first.
 const SEARCHED: usize = 64;
@@ -38,7 +38,7 @@ pub(crate) struct Who<'a> {
 pub(crate) struct Traces {
     most: usize,
     most_bare: usize,
-    all: HashMap<TraceId, Record>,
+    all: SecretMap<TraceId, Record>,
     /// With kernel events, by when they began.
     order: BTreeSet<(Nanos, TraceId)>,
     /// With spans only, by when those began.
@@ -56,7 +56,7 @@ impl Traces {
         Self {
             most,
             most_bare,
-            all: HashMap::new(),
+            all: SecretMap::default(),
             order: BTreeSet::new(),
             bare: BTreeSet::new(),
             looks: BTreeMap::new(),
@@ -101,17 +101,20 @@ impl Traces {
 
     /// The record of a trace that a span tells of.
     fn spanned(&mut self, trace: TraceId, at: Nanos) -> Option<&mut Record> {
-        if !self.all.contains_key(&trace) {
-            if self.most_bare == 0 {
-                return None;
-            }
-            while self.bare.len() >= self.most_bare {
-                if let Some((_, oldest)) = self.bare.pop_first() {
+        if self.most_bare == 0 {
+            return self.all.get_mut(&trace);
+        }
+        // Room for one more, should it be new; who then has to go is not this one.
+        let full = self.bare.len() >= self.most_bare;
+        match self.all.entry(trace) {
+            Entry::Occupied(_) => {}
+            Entry::Vacant(free) => {
+                free.insert(Record::new(at));
+                if full && let Some((_, oldest)) = self.bare.pop_first() {
                     self.all.remove(&oldest);
                 }
+                self.bare.insert((at, trace));
             }
-            self.all.insert(trace, Record::new(at));
-            self.bare.insert((at, trace));
         }
         self.all.get_mut(&trace)
     }

@@ -90,7 +90,8 @@ async fn export(
     end: Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
     let connection = Connection::open(to).await?;
-    let mut random = StdRng::seed_from_u64(number);
+    // Not the same again: that would be repetitions.
+    let mut random = StdRng::from_os_rng();
     let size = rate.clamp(1, BATCH);
     let service = format!("mill-{number}");
     let mut due = Instant::now() + Duration::from_secs_f64(random.random_range(0.0..1.0));
