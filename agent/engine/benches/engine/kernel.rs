@@ -59,7 +59,7 @@ impl Process {
         Self {
             pid,
             leaks,
-            publishes: pid % 2 == 0,
+            publishes: pid.is_multiple_of(2),
             open: Vec::new(),
             keys: u64::from(pid) << 40,
             exchanges: vec![0; CONNECTIONS as usize + 1],
@@ -128,12 +128,12 @@ impl Process {
             sequence: (0, 1448),
             segments: 1,
         }));
-        if random.per_mille(700) {
+        if random.per_mille(990) {
             let trace = Some(of.trace).filter(|_| self.publishes);
             self.pages.push(PagesAt { site: SiteId(100 + random.below(40)), bytes: 262_144, trace, join: owner.join });
         }
         let mut told = 1;
-        if random.per_mille(300) {
+        if random.per_mille(500) {
             told += 1;
             out.push(Observation::LockWait(self.lock(random, of.ended)));
         }
@@ -281,7 +281,7 @@ impl Process {
         let peer = |number: u32| TcpPeer {
             peer: Some(Peer {
                 address: IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + number)),
-                port: (number % 2 == 0).then_some(5432),
+                port: number.is_multiple_of(2).then_some(5432),
             }),
             connections: 5,
             segments: 1_000,

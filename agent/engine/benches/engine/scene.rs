@@ -129,7 +129,7 @@ impl Scene {
         if self.now >= self.engine.next_deadline() {
             self.engine.tick(self.now, &mut self.out);
         }
-        if self.now % SECOND == 0 {
+        if self.now.is_multiple_of(SECOND) {
             std::hint::black_box(self.engine.view(self.now));
         }
         for output in self.out.drain(..) {

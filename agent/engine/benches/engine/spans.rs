@@ -91,11 +91,11 @@ impl Exporter {
             route: ROUTES[route].to_owned(),
             started,
             ended: now,
-            first_byte: (route % 2 == 0).then(|| started + took / 2),
+            first_byte: route.is_multiple_of(2).then(|| started + took / 2),
             status: Some(if failed { 503 } else { 200 }),
             failed,
             weight: 1.0,
-            peer: (self.pid % 2 == 0).then_some(Caller { number: connection, certain: true }),
+            peer: self.pid.is_multiple_of(2).then_some(Caller { number: connection, certain: true }),
             serial: true,
         };
         self.tell(random, now, Observation::Request(request));

@@ -54,6 +54,7 @@ fn measure(setting: &Setting) -> anyhow::Result<Vec<Row>> {
     mills.iter_mut().try_for_each(Mill::fill)?;
 
     // Spans alone at three rates, then both.
+    process::pause(SETTLE)?;
     let (mut told, mut costs) = (0, Vec::new());
     let quiet = shares(&agent, setting)?;
     for rate in [SPANS / 16, SPANS / 4, SPANS] {
