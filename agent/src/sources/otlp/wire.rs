@@ -88,7 +88,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// The messages of a repeated field.
-fn messages<'a>(of: &'a [u8], wanted: u64) -> impl Iterator<Item = Result<&'a [u8], Malformed>> {
+fn messages(of: &[u8], wanted: u64) -> impl Iterator<Item = Result<&[u8], Malformed>> {
     Fields(of).filter_map(move |field| match field {
         Ok((number, Field::Bytes(bytes))) if number == wanted => Some(Ok(bytes)),
         Ok((number, _)) if number == wanted => Some(Err(Malformed("a message that is none"))),
