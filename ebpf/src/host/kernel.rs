@@ -75,7 +75,8 @@ fn offsets(types: &Btf, casts: bool) -> Result<(Offsets, Offsets, Vec<String>), 
             found => (found?, if casts { types.structure(structure)?.into() } else { 0 }),
         });
     }
-    let (offsets, kinds) = (Offsets::from_values(|index| values[index].0), Offsets::from_values(|index| values[index].1));
+    let (offsets, kinds) =
+        (Offsets::from_values(|index| values[index].0), Offsets::from_values(|index| values[index].1));
     Ok((offsets, kinds, missing))
 }
 
@@ -172,7 +173,8 @@ impl Kernel {
         // Why a program is refused is told at this level too; at the usual one the kernel writes down every step, which
         // takes longer than verifying, and a refusal that is over at the next attempt (`EAGAIN`) is no rare thing.
         loader.verifier_log_level(VerifierLogLevel::STATS);
-        let mut ebpf = loader.override_global("OFFSETS", &offsets, true).override_global("KINDS", &kinds, true).load(&object)?;
+        let mut ebpf =
+            loader.override_global("OFFSETS", &offsets, true).override_global("KINDS", &kinds, true).load(&object)?;
         Ok(Self {
             targets: match ebpf.take_map("TARGETS") {
                 Some(aya::maps::Map::Array(map)) => {

@@ -46,8 +46,8 @@ macro_rules! offset {
     };
 }
 pub(crate) use offset;
-pub use read::{clear, file_of, load, member, peek};
 pub(crate) use read::field;
+pub use read::{clear, file_of, load, member, peek};
 
 /// `struct bpf_iter__task_file`.
 #[repr(C)]

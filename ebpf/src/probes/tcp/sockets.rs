@@ -6,9 +6,9 @@
 
 use crate::{
     kernel::{
-        TaskFile, clear, count,
+        TaskFile, clear, count, field,
         holder::{HOLDERS, Holder},
-        field, load, offset, peek, targets, watched,
+        load, offset, peek, targets, watched,
     },
     wire::{
         Counter, SOCKET_CLOSED, SOCKET_FAILED, SOCKET_MULTIPATH, SOCKET_OWN_ZERO, SOCKET_PEER_ZERO,
