@@ -111,9 +111,15 @@ impl Decider {
                         running.take(&observation);
                     }
                 }
-                Some(observation) = told.recv() => {
-                    if let Some(observation) = running.names.of_service(observation) {
-                        running.take(&observation);
+                Some(first) = told.recv() => {
+                    batch.push(first);
+                    while batch.len() < BATCH && let Ok(next) = told.try_recv() {
+                        batch.push(next);
+                    }
+                    for observation in batch.drain(..) {
+                        if let Some(observation) = running.names.of_service(observation) {
+                            running.take(&observation);
+                        }
                     }
                 }
                 Some(question) = asked.recv() => running.answer(question),

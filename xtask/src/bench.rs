@@ -1,11 +1,12 @@
 //! Measures the transcoder, against the `ffmpeg` command on the same files with the same settings and against its own
-//! targets; and the probes, against theirs.
+//! targets; and the probes and the engine, against theirs.
 //!
 //! Figures are medians of alternating runs, with the smallest and the largest beside them: on a machine that does
 //! other things too, single runs say nothing. A target that is missed is told, and is an error only with `--strict`.
 
 mod aborts;
 mod disconnect;
+mod engine;
 mod ffmpeg;
 mod first_byte;
 mod job;
@@ -48,6 +49,8 @@ enum What {
     Aborts(AbortsArgs),
     /// What the probes cost a watched process and all others, and how right they are
     Probes(probes::Args),
+    /// What spans and kernel events cost the engine and the whole agent, at the rates that it must carry
+    Engine(engine::Args),
     /// Healthy services whose pools, caches and workers look like leaks: the agent raises nothing
     Quiet(QuietArgs),
 }
@@ -152,6 +155,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             (&args.subject, aborts(&aborting)?.card())
         }
         What::Probes(args) => return probes::run(args),
+        What::Engine(args) => return engine::run(args),
         What::Quiet(args) => return keep_quiet(args),
     };
     card.print(subject.json)?;

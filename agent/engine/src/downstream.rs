@@ -7,9 +7,9 @@ use crate::{
     model::{Call, CallKind, DownstreamPeer, DownstreamView, Nanos, Pid},
     sketch::Sketch,
     slo::state::WINDOW,
+    text::cut,
     window::{Windows, seconds},
 };
-use std::collections::BTreeMap;
 
 /// Peers told apart.
 const PEERS: usize = 32;
@@ -22,6 +22,8 @@ const WEIGHT: f64 = 1e6;
 
 #[derive(Debug)]
 struct Peer {
+    kind: CallKind,
+    name: String,
     calls: f64,
     failed: f64,
     latency: Windows<Sketch>,
@@ -29,17 +31,12 @@ struct Peer {
 
 /// All whom one process calls.
 #[derive(Debug, Default)]
-pub(crate) struct Downstream(BTreeMap<(CallKind, String), Peer>);
+pub(crate) struct Downstream(Vec<Peer>);
 
 impl Downstream {
     /// Takes a call that ended.
     pub(crate) fn take(&mut self, told: &Call, ended: Nanos) {
-        let mut key = (told.kind, told.peer.chars().take(NAME).collect::<String>());
-        if self.0.len() >= PEERS && !self.0.contains_key(&key) {
-            key = (CallKind::Other, OTHERS.to_owned());
-        }
-        let new = || Peer { calls: 0.0, failed: 0.0, latency: Windows::new(WINDOW, 3) };
-        let peer = self.0.entry(key).or_insert_with(new);
+        let peer = self.peer(told.kind, cut(&told.peer, NAME));
         let weight = if told.weight.is_finite() { told.weight.clamp(1.0, WEIGHT) } else { 1.0 };
         peer.calls += weight;
         peer.failed += if told.failed { weight } else { 0.0 };
@@ -48,20 +45,34 @@ impl Downstream {
         }
     }
 
+    fn peer(&mut self, kind: CallKind, name: &str) -> &mut Peer {
+        let place = self.0.iter().position(|known| (known.kind, &*known.name) == (kind, name));
+        let (kind, name) = if self.0.len() < PEERS { (kind, name) } else { (CallKind::Other, OTHERS) };
+        let place = place.or_else(|| self.0.iter().position(|known| (known.kind, &*known.name) == (kind, name)));
+        let place = place.unwrap_or_else(|| {
+            let name = name.to_owned();
+            self.0.push(Peer { kind, name, calls: 0.0, failed: 0.0, latency: Windows::new(WINDOW, 3) });
+            self.0.len() - 1
+        });
+        &mut self.0[place]
+    }
+
     /// As it is now.
     pub(crate) fn view(&self, pid: Pid, now: Nanos) -> DownstreamView {
-        let peer = |((kind, name), peer): (&(CallKind, String), &Peer)| {
+        let peer = |peer: &Peer| {
             let present = peer.latency.number(now);
             let sketch = peer.latency.get(present.wrapping_sub(1)).or_else(|| peer.latency.get(present));
             DownstreamPeer {
-                kind: *kind,
-                peer: name.clone(),
+                kind: peer.kind,
+                peer: peer.name.clone(),
                 calls: peer.calls,
                 failed: peer.failed,
                 latency_seconds: sketch.and_then(|sketch| Some((sketch.quantile(0.5)?, sketch.quantile(0.99)?))),
             }
         };
-        DownstreamView { pid, peers: self.0.iter().map(peer).collect() }
+        let mut peers: Vec<&Peer> = self.0.iter().collect();
+        peers.sort_by_key(|peer| (peer.kind, &*peer.name));
+        DownstreamView { pid, peers: peers.into_iter().map(peer).collect() }
     }
 }
 

@@ -32,6 +32,7 @@ pub mod slo;
 mod target;
 mod tasks;
 mod tcp;
+mod text;
 mod traces;
 mod view;
 mod window;

@@ -2,16 +2,20 @@
 //!
 //! Invariant: bounded; a repetition that comes later than [`KEPT`] other spans is not recognised.
 
-use crate::model::{SpanId, TraceId};
+use crate::{
+    correlate::quick::Secret,
+    model::{SpanId, TraceId},
+};
 use std::collections::{HashSet, VecDeque};
 
-/// Spans remembered: some seconds at the highest rate that is meant to be taken.
-const KEPT: usize = 32_768;
+/// Spans remembered: more than a second at the highest rate that is meant to be taken. Just as many as leave half of a
+/// table's room free: with one more it would be twice as large.
+const KEPT: usize = 28_672;
 
 /// The memory of spans.
 #[derive(Debug, Default)]
 pub(crate) struct Once {
-    seen: HashSet<(TraceId, SpanId)>,
+    seen: HashSet<(TraceId, SpanId), Secret>,
     order: VecDeque<(TraceId, SpanId)>,
 }
 

@@ -26,6 +26,7 @@ const SCENARIOS: &[Scenario] = &[
     ("memory_growth", growth::memory_growth),
     ("task_leak", growth::task_leak),
     ("thread_leak", growth::thread_leak),
+    ("thread_leak_new_place", growth::thread_leak_new_place),
     ("healthy_growth", growth::healthy_growth),
     ("tcp_retransmits", shortage::tcp_retransmits),
     ("lock_contention", shortage::lock_contention),

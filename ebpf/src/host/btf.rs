@@ -26,6 +26,7 @@ const KIND_POINTER: u32 = 2;
 const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_FUNCTION: u32 = 12;
 
 /// The types of a kernel.
 pub(crate) struct Btf {
@@ -147,17 +148,29 @@ impl Btf {
         Err(first.unwrap_or(BtfError::Malformed))
     }
 
-    fn one(&self, structure: &str, path: &str) -> Result<u64, BtfError> {
-        let mut id = None;
+    /// The number of the first type of a kind that has this name.
+    fn named(&self, wanted: u32, name: &str) -> Result<Option<u32>, BtfError> {
         for index in 1..self.types.len() {
             let at = self.types[index];
-            let is_struct = (self.u32(at + 4)? >> 24) & 0x1f == KIND_STRUCT;
-            if is_struct && self.is_named(self.u32(at)?, structure) {
-                id = Some(index as u32);
-                break;
+            if (self.u32(at + 4)? >> 24) & 0x1f == wanted && self.is_named(self.u32(at)?, name) {
+                return Ok(Some(index as u32));
             }
         }
-        let mut id = id.ok_or_else(|| BtfError::NoStructure(structure.to_owned()))?;
+        Ok(None)
+    }
+
+    /// A structure's number.
+    pub(crate) fn structure(&self, name: &str) -> Result<u32, BtfError> {
+        self.named(KIND_STRUCT, name)?.ok_or_else(|| BtfError::NoStructure(name.to_owned()))
+    }
+
+    /// The number of a function that programs may call, if this kernel has it.
+    pub(crate) fn function(&self, name: &str) -> Result<Option<u32>, BtfError> {
+        self.named(KIND_FUNCTION, name)
+    }
+
+    fn one(&self, structure: &str, path: &str) -> Result<u64, BtfError> {
+        let mut id = self.structure(structure)?;
         let mut total = 0;
         for part in path.split('.') {
             let found = match part.parse() {

@@ -4,6 +4,7 @@
 
 use super::{
     btf::{Btf, BtfError},
+    cast,
     hooks::{self, Hook},
     iterator::{self, Links, Of},
     observer,
@@ -61,19 +62,22 @@ impl AttachError {
 /// programs that need it are missing, and a checked one reads nothing.
 const NOWHERE: u64 = 1 << 62;
 
-/// The offsets of this kernel, and what it lacks.
-fn offsets(types: &Btf) -> Result<(Offsets, Vec<String>), BtfError> {
+/// Where this kernel's members lie, in structures of which types, and what it lacks. Where programs may not say what
+/// an address is, there are no types.
+fn offsets(types: &Btf, casts: bool) -> Result<(Offsets, Offsets, Vec<String>), BtfError> {
     let (mut values, mut missing) = (Vec::with_capacity(Offsets::SOURCES.len()), Vec::new());
     for (structure, path) in Offsets::SOURCES {
         values.push(match types.offset(structure, path) {
             Err(error @ (BtfError::NoStructure(_) | BtfError::NoMember(..))) => {
                 missing.push(error.to_string());
-                NOWHERE
+                (NOWHERE, 0)
             }
-            found => found?,
+            found => (found?, if casts { types.structure(structure)?.into() } else { 0 }),
         });
     }
-    Ok((Offsets::from_values(|index| values[index]), missing))
+    let (offsets, kinds) =
+        (Offsets::from_values(|index| values[index].0), Offsets::from_values(|index| values[index].1));
+    Ok((offsets, kinds, missing))
 }
 
 /// Why a program was not accepted, with what the kernel lacks: it may need that.
@@ -158,14 +162,19 @@ impl Kernel {
         if !cfg!(target_arch = "x86_64") {
             return Err(KernelError::Architecture);
         }
-        let (offsets, missing) = offsets(&Btf::kernel()?)?;
+        let types = Btf::kernel()?;
+        let cast = types.function(cast::NAME)?;
+        let (offsets, kinds, missing) = offsets(&types, cast.is_some())?;
+        drop(types);
+        let object = cast::put(OBJECT, cast);
         let mut loader = EbpfLoader::new();
         // Task storage is unknown to the library, and is only used by the programs.
         loader.allow_unsupported_maps();
         // Why a program is refused is told at this level too; at the usual one the kernel writes down every step, which
         // takes longer than verifying, and a refusal that is over at the next attempt (`EAGAIN`) is no rare thing.
         loader.verifier_log_level(VerifierLogLevel::STATS);
-        let mut ebpf = loader.override_global("OFFSETS", &offsets, true).load(OBJECT)?;
+        let mut ebpf =
+            loader.override_global("OFFSETS", &offsets, true).override_global("KINDS", &kinds, true).load(&object)?;
         Ok(Self {
             targets: match ebpf.take_map("TARGETS") {
                 Some(aya::maps::Map::Array(map)) => {
@@ -384,6 +393,6 @@ mod tests {
 
     #[test]
     fn nothing_is_missing_here() {
-        assert_eq!(offsets(&Btf::kernel().unwrap()).unwrap().1, Vec::<String>::new());
+        assert_eq!(offsets(&Btf::kernel().unwrap(), true).unwrap().2, Vec::<String>::new());
     }
 }

@@ -26,7 +26,7 @@ fn document() -> String {
         .to_owned();
     table!(text, Place { offset, entry, generation, module, table, count });
     table!(text, Target { place, inherited, observer });
-    table!(text, Slot { target, tokens, _end });
+    table!(text, Slot { target, tokens, serves });
     table!(text, Bucket { keys, slots });
     table!(text, Context { trace, span });
     table!(text, FileOrigin { ino, made, context, connection, connection_made, join, via, maker, exchange, written });
@@ -100,6 +100,7 @@ fn document() -> String {
             full,
             runtime,
             delay,
+            origin,
         }
     );
     table!(text, UnreadRecord { file, waiting });

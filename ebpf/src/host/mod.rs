@@ -2,6 +2,7 @@
 
 pub(crate) mod btf;
 pub(crate) mod calibrate;
+pub(crate) mod cast;
 pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod cost;

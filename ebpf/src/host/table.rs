@@ -62,7 +62,7 @@ impl Table {
         for (way, key) in self.keys(host_tgid).iter().enumerate() {
             if key.compare_exchange(0, TAKEN, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 // SAFETY: the key says that the entry is ours.
-                unsafe { self.slot(host_tgid, way).write_volatile(Slot { target, tokens: 0, _end: 0 }) };
+                unsafe { self.slot(host_tgid, way).write_volatile(Slot { target, tokens: 0, serves: 0 }) };
                 key.store(host_tgid.into(), Ordering::Release);
                 return Ok(());
             }

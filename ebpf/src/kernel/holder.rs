@@ -6,10 +6,10 @@
 //! packets with; the host knows how long one is.
 //! An answer takes from the last that was asked (received or sent) until the first byte back, and what lay there unread
 //! is no part of the peer's. Where several requests are under way on one connection that is the time between any of them.
-//! Cost: one storage look-up per receive and per send of a target; on its TCP connections the clock, and for a receive a
-//! checked read besides.
+//! What was written to it and by whom lies there too (`stamps`).
+//! Cost: one storage look-up per receive and per send of a target, and on its TCP connections the clock.
 
-use super::{offset, peek, storage::InheritedStorage};
+use super::{field, stamps::Connection, storage::InheritedStorage};
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use core::ffi::c_void;
 
@@ -38,6 +38,28 @@ pub struct Holder {
     _end: u32,
     /// How long they took until they came, likewise.
     pub had_time: u64,
+    /// Who wrote what to it. All zeros in a listener, so in what inherits from it too.
+    pub connection: Connection,
+}
+
+impl Holder {
+    /// The process, initial namespace; 0: none that is watched. Whoever wrote last knows better than the listener.
+    #[inline(always)]
+    pub fn owner(&self) -> u32 {
+        if self.connection.host_tgid != 0 { self.connection.host_tgid } else { self.host_tgid }
+    }
+
+    /// A process gave bytes to the socket.
+    #[inline(always)]
+    pub fn gave(&mut self) {
+        // SAFETY: no arguments, always valid.
+        let now = unsafe { bpf_jiffies64() } as u32;
+        if self.turn == OWN {
+            self.given = self.given.wrapping_add(1);
+            self.given_time = self.given_time.wrapping_add(between(self.since, now) as u64);
+        }
+        (self.turn, self.since) = (PEER, now);
+    }
 }
 
 /// The process has received, and its answer is due.
@@ -49,16 +71,6 @@ const PEER: u32 = 2;
 #[unsafe(no_mangle)]
 pub static HOLDERS: InheritedStorage<Holder> = InheritedStorage::new();
 
-/// The process that has the socket, initial namespace; 0: not one that is watched.
-///
-/// # Safety
-/// `sk` must be a pointer that the verifier trusts.
-#[inline(always)]
-pub unsafe fn owner(sk: *mut c_void) -> u32 {
-    // SAFETY: the caller's promise.
-    unsafe { HOLDERS.get(sk, false).map_or(0, |holder| holder.host_tgid) }
-}
-
 /// A process took bytes from a socket.
 ///
 /// # Safety
@@ -68,7 +80,7 @@ pub unsafe fn took(sk: *mut c_void) {
     // SAFETY: the caller's promise. Only TCP sockets have a holder.
     unsafe {
         let Some(holder) = HOLDERS.get(sk, false) else { return };
-        let last: u32 = peek(sk as u64 + offset!(icsk_lrcvtime) as u64);
+        let last: u32 = field!(sk, icsk_lrcvtime);
         let now = bpf_jiffies64() as u32;
         // One that cannot be is of a connection whose data came before anything was stamped.
         let delay = between(last, now);
@@ -83,24 +95,6 @@ pub unsafe fn took(sk: *mut c_void) {
         if holder.slowest < delay {
             holder.slowest = delay;
         }
-    }
-}
-
-/// A process gave bytes to a socket.
-///
-/// # Safety
-/// `sk` must be a pointer that the verifier trusts.
-#[inline(always)]
-pub unsafe fn gave(sk: *mut c_void) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let Some(holder) = HOLDERS.get(sk, false) else { return };
-        let now = bpf_jiffies64() as u32;
-        if holder.turn == OWN {
-            holder.given = holder.given.wrapping_add(1);
-            holder.given_time = holder.given_time.wrapping_add(between(holder.since, now) as u64);
-        }
-        (holder.turn, holder.since) = (PEER, now);
     }
 }
 

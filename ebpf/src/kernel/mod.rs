@@ -6,25 +6,35 @@ pub mod context;
 pub mod holder;
 pub mod lifecycle;
 pub mod origin;
+mod read;
 pub mod stack;
+pub mod stamps;
 pub mod storage;
 pub mod targets;
 
-use crate::wire::{COUNTERS, Counter, Event, Offsets, SAMPLINGS, Slot, Target};
+use crate::wire::{COUNTERS, Counter, Event, Offsets, SAMPLINGS, Slot, Target, TaskState};
 use aya_ebpf::{
     bindings::task_struct,
     helpers::{
         bpf_get_current_pid_tgid,
-        generated::{bpf_get_current_task_btf, bpf_get_prandom_u32, bpf_probe_read_kernel},
+        generated::{bpf_get_current_task_btf, bpf_get_prandom_u32},
     },
     macros::map,
     maps::{Array, PerCpuArray, RingBuf},
 };
-use core::{ffi::c_void, mem::MaybeUninit, ptr::read_volatile};
+use core::{ffi::c_void, ptr::read_volatile};
 
 #[unsafe(no_mangle)]
 pub static OFFSETS: Offsets = {
     // Filled by the host when the object is loaded; these values are never used.
+    // SAFETY: all fields are integers.
+    unsafe { core::mem::zeroed() }
+};
+
+/// The kernel's number of the type that each of them is a member of; 0: it lets no program say so, or has no such member.
+#[unsafe(no_mangle)]
+pub static KINDS: Offsets = {
+    // Filled by the host, likewise.
     // SAFETY: all fields are integers.
     unsafe { core::mem::zeroed() }
 };
@@ -36,6 +46,8 @@ macro_rules! offset {
     };
 }
 pub(crate) use offset;
+pub(crate) use read::field;
+pub use read::{clear, file_of, load, member, peek};
 
 /// `struct bpf_iter__task_file`.
 #[repr(C)]
@@ -69,61 +81,6 @@ static SAMPLING: Array<u32> = Array::with_max_entries(SAMPLINGS, 0);
 /// Rare events.
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(128 << 10, 0);
-
-/// A direct load through a pointer that the verifier knows by its type: no helper call.
-///
-/// # Safety
-/// `base` must be such a pointer, or null is read as zero by the kernel's exception table.
-#[inline(always)]
-pub unsafe fn load<T: Copy>(base: *const c_void, offset: usize) -> T {
-    // SAFETY: the verifier checks the access; the caller's promise is about the type.
-    unsafe { read_volatile(base.cast::<u8>().add(offset).cast()) }
-}
-
-/// A checked load from any kernel address; zero if it cannot be read.
-#[inline(always)]
-pub fn peek<T: Copy + Default>(address: u64) -> T {
-    let mut value = MaybeUninit::<T>::uninit();
-    // The helper itself writes zeros where it fails. Its answer is not asked: each branch on it would double the ways that
-    // the verifier follows, and older ones follow them all.
-    // SAFETY: the helper checks the address and fails instead of faulting, and writes all of the value either way; zeros
-    // are a value of whatever is read (integers and arrays of them).
-    unsafe {
-        bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const c_void);
-        value.assume_init()
-    }
-}
-
-/// Zeros, word by word: a `memset` is a call of a loop, which the verifier walks byte by byte.
-///
-/// # Safety
-/// `at` must be writable, and zeros a value of its type.
-#[inline(always)]
-pub unsafe fn clear<T>(at: *mut T) {
-    const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
-    for word in 0..size_of::<T>() / 8 {
-        // SAFETY: within the value.
-        unsafe { at.cast::<u64>().add(word).write_volatile(0) }
-    }
-}
-
-/// The address of the `struct file` behind a descriptor of a task; 0 if there is none.
-///
-/// # Safety
-/// `task` must be trusted by the verifier.
-#[inline(always)]
-pub unsafe fn file_of(task: *const c_void, fd: u32) -> u64 {
-    // SAFETY: loads through typed pointers; the array itself is read with a check.
-    unsafe {
-        let files: *const c_void = load(task, offset!(task_files));
-        let table: *const c_void = load(files, offset!(files_fdt));
-        if fd >= load(table, offset!(fdt_max_fds)) {
-            return 0;
-        }
-        let array: u64 = load(table, offset!(fdt_fd));
-        peek(array + 8 * fd as u64)
-    }
-}
 
 #[inline(always)]
 pub fn count(counter: Counter) {
@@ -167,6 +124,25 @@ impl Watched {
     pub fn target(&self) -> &'static Target {
         // SAFETY: an entry of the table of targets, which says what may happen to it.
         unsafe { &(*self.slot).target }
+    }
+
+    /// What is kept of the thread, if anything that is kept may be of use for what it makes.
+    #[inline(always)]
+    pub fn state(&self) -> Option<&'static mut TaskState> {
+        // SAFETY: an entry of the table of targets, and the current task, which is trusted.
+        unsafe {
+            if (*self.slot).serves == 0 && !origin::publishes(&(*self.slot).target) {
+                return None;
+            }
+            storage::TASKS.get(self.task, false)
+        }
+    }
+
+    /// Its process serves connections.
+    #[inline(always)]
+    pub fn serves(&self) {
+        // SAFETY: as above.
+        unsafe { (*self.slot).serves = 1 }
     }
 
     /// Copies the thread's stack for a thing that came in, if a token is left.

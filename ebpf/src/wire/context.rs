@@ -47,8 +47,8 @@ pub struct Slot {
     pub target: Target,
     /// Stacks that may still be copied; the host fills it up.
     pub tokens: u32,
-    /// Always zero.
-    pub _end: u32,
+    /// Not 0: one of its threads has read from a connection that it serves. Programs set it.
+    pub serves: u32,
 }
 
 /// Entries of a bucket: with as many targets as may be watched, one that overflows is as good as never met.

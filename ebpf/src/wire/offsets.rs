@@ -1,5 +1,8 @@
 //! Where the running kernel keeps what the programs read.
 
+/// The number that stands for `bpf_rdonly_cast` in the object: the host puts the kernel's own in its place.
+pub const CAST: u32 = 0x534e_4f57;
+
 macro_rules! offsets {
     ($($(#[$doc:meta])* $field:ident = $structure:literal . $path:literal;)*) => {
         /// Byte offsets of kernel structures, read from the running kernel's BTF when the object is
@@ -84,6 +87,8 @@ offsets! {
     fdt_max_fds = "fdtable"."max_fds";
     /// Its array.
     fdt_fd = "fdtable"."fd";
+    /// A list's first word: a pointer.
+    list_next = "list_head"."next";
     /// Kind of file.
     file_f_op = "file"."f_op";
     /// How it was opened.

@@ -1,6 +1,6 @@
 //! Threads: what they do, and what they hold of the process.
 
-use super::{Context, LEVELS};
+use super::{Context, LEVELS, TaskOrigin};
 
 /// One thread, as `iter.s/task` tells it.
 #[repr(C)]
@@ -87,6 +87,8 @@ pub struct TaskState {
     pub runtime: u64,
     /// Time runnable without running when the last wait ended.
     pub delay: u64,
+    /// How the thread came about.
+    pub origin: TaskOrigin,
 }
 
 /// [`TaskState::epoll`]: a wait for descriptors that no instance stands for.

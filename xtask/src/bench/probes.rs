@@ -7,9 +7,10 @@
 pub(crate) mod figure;
 mod idle;
 mod kernel;
+pub(super) mod lines;
 mod load;
-mod mill;
-mod own;
+pub(super) mod mill;
+pub(super) mod own;
 pub(crate) mod row;
 mod services;
 
@@ -77,19 +78,29 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             changes: &["compiles into target/; namespaces and programs are gone at the end"],
         })?;
     }
-    let setting = Setting { rounds: args.rounds };
+    measured(ALL, &args.only, &Setting { rounds: args.rounds }, args.json, args.strict)
+}
+
+/// Measures the parts that are wanted (all, where none is named), and prints their figures.
+///
+/// # Errors
+/// Something could not be measured, or, if that was asked for, a target is missed.
+pub(super) fn measured(
+    parts: &[Part],
+    only: &[String],
+    setting: &Setting,
+    json: bool,
+    strict: bool,
+) -> anyhow::Result<()> {
     let mut table = Table::default();
-    for part in ALL {
-        if !args.only.is_empty() && !args.only.iter().any(|name| name == part.name) {
-            continue;
-        }
+    for part in parts.iter().filter(|part| only.is_empty() || only.iter().any(|name| name == part.name)) {
         eprintln!("{}: {} …", part.name, part.about);
-        let rows = (part.run)(&setting).with_context(|| format!("measure {}", part.name))?;
+        let rows = (part.run)(setting).with_context(|| format!("measure {}", part.name))?;
         table.add(part.name, rows);
     }
-    table.print(args.json)?;
+    table.print(json)?;
     let missed = table.missed();
-    if args.strict && missed > 0 {
+    if strict && missed > 0 {
         bail!("{missed} targets missed");
     }
     Ok(())

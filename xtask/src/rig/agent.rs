@@ -60,6 +60,8 @@ pub struct Agent {
     pub listen: SocketAddr,
     /// Where it takes spans over HTTP.
     pub otlp_http: SocketAddr,
+    /// Where it takes spans over gRPC, if that port was free.
+    pub otlp_grpc: Option<SocketAddr>,
 }
 
 impl Agent {
@@ -107,7 +109,8 @@ impl Agent {
             let address = bound[field].as_str().and_then(|address| address.parse().ok());
             address.with_context(|| format!("no {field} in the agent's first line {line:?}"))
         };
-        Ok(Self { listen: address("listen")?, otlp_http: address("otlp_http")?, child })
+        let (listen, otlp_http, otlp_grpc) = (address("listen")?, address("otlp_http")?, address("otlp_grpc").ok());
+        Ok(Self { listen, otlp_http, otlp_grpc, child })
     }
 
     /// Its pid.

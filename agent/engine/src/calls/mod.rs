@@ -10,10 +10,12 @@
 //! calls anybody.
 
 use crate::{
+    correlate::quick::SecretMap,
     model::{Call, Nanos, Request, TraceId},
+    text::{cut, is_told_as, plain},
     window::{SECOND, Windows, seconds},
 };
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{VecDeque, hash_map::Entry};
 
 /// Peers told apart, the last of which is all others.
 const PEERS: usize = 16;
@@ -45,7 +47,8 @@ type ByPeer = [f64; PEERS];
 /// A request that ended.
 #[derive(Debug)]
 struct Done {
-    route: String,
+    /// Its place among the routes; `None`: one too many.
+    route: Option<u8>,
     started: Nanos,
     until: Nanos,
     slow: Option<bool>,
@@ -111,13 +114,13 @@ pub(crate) struct Behind {
 #[derive(Debug)]
 pub(crate) struct Calls {
     peers: Vec<String>,
-    open: HashMap<TraceId, Open>,
+    open: SecretMap<TraceId, Open>,
     /// In the order in which they were opened.
     order: VecDeque<(TraceId, u64)>,
     /// Requests that ended, and when their calls are complete.
     due: VecDeque<(TraceId, u64, Nanos)>,
     number: u64,
-    routes: BTreeMap<String, Usual>,
+    routes: Vec<(String, Usual)>,
     sums: Windows<Sum>,
     last: VecDeque<(Nanos, TraceId)>,
 }
@@ -127,11 +130,11 @@ impl Calls {
     pub(crate) fn new() -> Self {
         Self {
             peers: Vec::new(),
-            open: HashMap::new(),
+            open: SecretMap::default(),
             order: VecDeque::new(),
             due: VecDeque::new(),
             number: 0,
-            routes: BTreeMap::new(),
+            routes: Vec::new(),
             sums: Windows::new(2 * SECOND, 90),
             last: VecDeque::new(),
         }
@@ -149,7 +152,7 @@ impl Calls {
     /// Takes a request that ended, and what was found of it. `now` is when it was told.
     pub(crate) fn request(&mut self, told: &Request, ended: Nanos, (slow, failed): (Option<bool>, bool), now: Nanos) {
         let until = told.first_byte.unwrap_or(ended).min(ended);
-        let route: String = told.route.chars().take(NAME).collect();
+        let route = self.route(cut(&told.route, NAME));
         let done = Done { route, started: told.started.min(until), until, slow, failed };
         // A second request of one trace: the calls are told apart by their time.
         let entry = self.entry(told.trace);
@@ -227,15 +230,25 @@ impl Calls {
     }
 
     fn peer(&mut self, name: &str) -> usize {
-        let plain = || name.chars().take(NAME).map(|letter| if letter.is_control() { '?' } else { letter });
-        if let Some(place) = self.peers.iter().position(|known| known.chars().eq(plain())) {
+        if let Some(place) = self.peers.iter().position(|known| is_told_as(name, NAME, known)) {
             return place;
         }
         if self.peers.len() < PEERS {
-            let name = if self.peers.len() == PEERS - 1 { "others".to_owned() } else { plain().collect() };
+            let name = if self.peers.len() == PEERS - 1 { "others".to_owned() } else { plain(name, NAME).collect() };
             self.peers.push(name);
         }
         self.peers.len() - 1
+    }
+
+    fn route(&mut self, name: &str) -> Option<u8> {
+        let known = self.routes.iter().position(|(known, _)| known == name);
+        let place = known.or_else(|| {
+            (self.routes.len() < ROUTES).then(|| {
+                self.routes.push((name.to_owned(), Usual::default()));
+                self.routes.len() - 1
+            })
+        });
+        place.and_then(|place| u8::try_from(place).ok())
     }
 
     fn entry(&mut self, trace: TraceId) -> &mut Open {
@@ -249,7 +262,10 @@ impl Calls {
             }
         }
         let number = self.number;
-        self.open.entry(trace).or_insert_with(|| Open { number, calls: Vec::new(), request: None })
+        match self.open.entry(trace) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => free.insert(Open { number, calls: Vec::new(), request: None }),
+        }
     }
 
     /// A trace's spans are complete, or there is no more room for it.
@@ -272,10 +288,7 @@ impl Calls {
         for (peer, ..) in calls.iter().filter(|(_, begin, _, failed)| *failed && *begin <= done.until) {
             failing[*peer] = 1.0;
         }
-        if self.routes.len() >= ROUTES && !self.routes.contains_key(&done.route) {
-            return;
-        }
-        let usual = self.routes.entry(done.route.clone()).or_default();
+        let Some((_, usual)) = done.route.and_then(|place| self.routes.get_mut(usize::from(place))) else { return };
         if done.slow != Some(true) && !done.failed {
             let step = STEP.max(1.0 / f64::from(usual.seen + 1));
             usual.seen = usual.seen.saturating_add(1);

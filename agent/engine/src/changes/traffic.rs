@@ -5,6 +5,7 @@
 
 use crate::{
     model::{Nanos, Request},
+    text::{is_told_as, plain},
     window::{SECOND, Windows, seconds},
 };
 
@@ -34,11 +35,6 @@ pub(crate) struct Traffic {
     first: Option<Nanos>,
 }
 
-/// A route as it is told: a client may choose its text.
-fn plain(route: &str) -> impl Iterator<Item = char> + '_ {
-    route.chars().take(NAME).map(|letter| if letter.is_control() { '?' } else { letter })
-}
-
 /// Counts of a time.
 struct Sum {
     routes: [u32; ROUTES],
@@ -54,10 +50,10 @@ impl Traffic {
 
     /// Takes a request that ended. What was refused at the door is traffic too.
     pub(crate) fn request(&mut self, told: &Request, ended: Nanos) {
-        let known = self.names.iter().position(|name| name.chars().eq(plain(&told.route)));
+        let known = self.names.iter().position(|name| is_told_as(&told.route, NAME, name));
         let place = known.unwrap_or_else(|| {
             if self.names.len() < ROUTES - 1 {
-                self.names.push(plain(&told.route).collect());
+                self.names.push(plain(&told.route, NAME).collect());
                 self.names.len() - 1
             } else {
                 ROUTES - 1

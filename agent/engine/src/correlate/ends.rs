@@ -5,10 +5,11 @@
 //! traces (the oldest make room, counted) and the traces of the last report.
 
 use crate::{
+    correlate::quick::{Secret, SecretMap},
     model::{Nanos, OpenRequests, TraceId},
     window::SECOND,
 };
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 /// A report older than this no longer speaks for the present.
 const REPORT_FRESH: Nanos = 3 * SECOND;
@@ -46,14 +47,14 @@ pub(crate) enum Claim {
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
     /// Start and end; of several requests of one trace those of the last.
-    ended: HashMap<TraceId, (Nanos, Nanos)>,
+    ended: SecretMap<TraceId, (Nanos, Nanos)>,
     order: VecDeque<TraceId>,
     /// Ended traces that made room for newer ones.
     pub(crate) evicted: u64,
     spans: bool,
     report_at: Option<Nanos>,
     report_complete: bool,
-    open: HashSet<TraceId>,
+    open: HashSet<TraceId, Secret>,
 }
 
 impl Ends {

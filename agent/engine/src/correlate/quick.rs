@@ -1,16 +1,38 @@
 //! A quick hash for keys that are numbers: tables of things held are looked through whole at every snapshot.
 //!
-//! Not for keys that a peer chooses: it does not withstand somebody who looks for collisions. Identities of open files
-//! are made of kernel addresses and times, sites of code addresses.
+//! Not for keys that a peer chooses, unless it begins with a [`Secret`]: it does not withstand somebody who looks for
+//! collisions. Identities of open files are made of kernel addresses and times, sites of code addresses.
 //! Cost: a multiplication for each word.
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
+    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
 };
 
 /// A table with this hash.
 pub(crate) type QuickMap<K, V> = HashMap<K, V, BuildHasherDefault<Quick>>;
+
+/// A table for keys that a peer chooses, such as trace ids.
+pub(crate) type SecretMap<K, V> = HashMap<K, V, Secret>;
+
+/// The same hash from a start that nobody outside knows: it is drawn anew for each table, and without it no two keys can
+/// be made that meet.
+#[derive(Clone, Debug)]
+pub(crate) struct Secret(u64);
+
+impl Default for Secret {
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(0))
+    }
+}
+
+impl BuildHasher for Secret {
+    type Hasher = Quick;
+
+    fn build_hasher(&self) -> Quick {
+        Quick(self.0)
+    }
+}
 
 /// The hash.
 #[derive(Debug, Default)]

@@ -7,6 +7,7 @@
 
 use crate::{
     model::{Nanos, OpenRequests, Request},
+    text::cut,
     window::{SECOND, seconds},
 };
 use std::collections::BTreeMap;
@@ -91,18 +92,17 @@ impl Routes {
             return None;
         }
         let failed = told.failed || told.status.is_some_and(|status| status >= 500);
-        let name: String = told.route.chars().take(NAME).collect();
-        if self.0.len() >= ROUTES && !self.0.contains_key(&name) {
-            return Some(Judged { slow: None, failed });
-        }
+        let name = cut(&told.route, NAME);
         let first_byte = seconds(told.first_byte.unwrap_or(told.ended).saturating_sub(told.started));
         let whole = seconds(told.ended.saturating_sub(told.started));
-        let route = self.0.entry(name).or_insert(Route {
-            seen: 0,
-            learnt: 0,
-            first_byte: Quantile::at(0.5, first_byte),
-            whole: Quantile::at(0.95, whole),
-        });
+        if !self.0.contains_key(name) {
+            if self.0.len() >= ROUTES {
+                return Some(Judged { slow: None, failed });
+            }
+            let (first_byte, whole) = (Quantile::at(0.5, first_byte), Quantile::at(0.95, whole));
+            self.0.insert(name.to_owned(), Route { seen: 0, learnt: 0, first_byte, whole });
+        }
+        let route = self.0.get_mut(name)?;
         let usual = route.first_byte.value;
         let is_slow = first_byte > (SLOW.0 * usual).max(usual + SLOW.1);
         let slow = (route.seen >= ENOUGH).then_some(is_slow);
@@ -122,7 +122,7 @@ impl Routes {
     pub(super) fn open(&self, told: &OpenRequests, at: Nanos) -> (u32, u32) {
         let mut count = (0_u32, 0_u32);
         for item in &told.items {
-            let known = self.0.get(&item.route.chars().take(NAME).collect::<String>());
+            let known = self.0.get(cut(&item.route, NAME));
             let Some(route) = known.filter(|route| route.seen >= ENOUGH) else { continue };
             let hangs = seconds(at.saturating_sub(item.since)) > (HUNG.0 * route.whole.value).max(HUNG.1);
             count = (count.0 + u32::from(hangs), count.1 + 1);

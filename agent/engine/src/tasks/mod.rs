@@ -74,7 +74,7 @@ impl Default for Tasks {
 impl Tasks {
     /// Takes the present groups.
     pub(crate) fn threads(&mut self, told: &Threads, at: Nanos) {
-        self.piles.threads(&told.groups, at);
+        self.piles.threads(&told.groups, told.left_out > 0, at);
         self.groups.clear();
         self.groups.extend(told.groups.iter().take(GROUPS).cloned());
         let rest = told.groups.iter().skip(GROUPS).fold(0_u32, |sum, group| sum.saturating_add(group.live));
@@ -85,7 +85,7 @@ impl Tasks {
     pub(crate) fn tasks(&mut self, told: &TaskGroups, at: Nanos) {
         self.tasks.clear();
         self.tasks.extend(told.groups.iter().take(GROUPS).cloned());
-        self.piles.tasks(&self.tasks, at);
+        self.piles.tasks(&self.tasks, told.left_out > 0 || told.groups.len() > GROUPS, at);
     }
 
     /// Takes how many tasks there are.

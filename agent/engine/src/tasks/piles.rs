@@ -1,8 +1,10 @@
 //! Threads and tasks that only become more, by origin.
 //!
 //! A pool grows to its size and a server has a thread or two for each connection; neither is a pile. So an origin
-//! counts only while it rises steadily, and by more than twice what the load rose meanwhile. Invariant: threads
-//! are counted by the kernel, tasks by the process itself, and the two are never added up. Bounded: 96 origins.
+//! counts only while it rises steadily, and by more than twice what the load rose meanwhile. An origin that comes
+//! up while others are told had nothing alive until then; as a pool is made just so, a thread with each of its
+//! first tasks, it must at first rise above what pools have. Invariant: threads are counted by the kernel, tasks
+//! by the process itself, and the two are never added up. Bounded: 96 origins.
 
 use crate::{
     model::{Nanos, SiteId, TaskGroup, ThreadGroup, TraceId},
@@ -18,6 +20,9 @@ const MOST: usize = 96;
 const FORGET: Nanos = 60 * SECOND;
 /// The rise of a connection or request explains so many threads or tasks.
 const EACH: f64 = 2.0;
+/// Pools are seldom larger: up to here a new origin is believed to pile up only once it has risen for as long as
+/// whatever rises from the start on.
+const POOL: f64 = 64.0;
 
 /// Who counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +58,8 @@ impl Pile {
 struct Origin {
     floor: Series,
     alive: Nanos,
+    /// It had nothing alive before.
+    new: bool,
     name: String,
     traces: Vec<TraceId>,
 }
@@ -61,11 +68,15 @@ type Key = (Counted, SiteId, String);
 
 /// All origins of a target.
 #[derive(Debug, Default)]
-pub(super) struct Piles(BTreeMap<Key, Origin>);
+pub(super) struct Piles {
+    origins: BTreeMap<Key, Origin>,
+    /// Of threads and of tasks by origin: the first and last of the looks that told of all of them.
+    whole: [Option<(Nanos, Nanos)>; 2],
+}
 
 impl Piles {
-    /// Takes the threads of a moment.
-    pub(super) fn threads(&mut self, groups: &[ThreadGroup], at: Nanos) {
+    /// Takes the threads of a moment; `left_out`: there are more.
+    pub(super) fn threads(&mut self, groups: &[ThreadGroup], left_out: bool, at: Nanos) {
         self.absent(Counted::Threads, at, |key| groups.iter().any(|group| is_of(key, group)));
         for group in groups {
             let name = if group.site.0 == 0 { group.name.clone() } else { String::new() };
@@ -73,14 +84,16 @@ impl Piles {
             let newest_last = group.traces.iter().rev();
             self.live(key, group.live.into(), &group.name, newest_last, at);
         }
+        self.looked(Counted::Threads, left_out, at);
     }
 
-    /// Takes the tasks of a moment.
-    pub(super) fn tasks(&mut self, groups: &[TaskGroup], at: Nanos) {
+    /// Takes the tasks of a moment; `left_out`: there are more.
+    pub(super) fn tasks(&mut self, groups: &[TaskGroup], left_out: bool, at: Nanos) {
         self.absent(Counted::Tasks, at, |key| key.1.0 == 0 || groups.iter().any(|group| group.site == key.1));
         for group in groups.iter().filter(|group| group.site.0 != 0) {
             self.live((Counted::Tasks, group.site, String::new()), group.live, &group.state, [].iter(), at);
         }
+        self.looked(Counted::Tasks, left_out, at);
     }
 
     /// Takes how many tasks there are in all.
@@ -89,14 +102,17 @@ impl Piles {
     }
 
     fn live<'a>(&mut self, key: Key, live: u64, name: &str, traces: impl Iterator<Item = &'a TraceId>, at: Nanos) {
-        if self.0.len() >= MOST && !self.0.contains_key(&key) {
-            self.0.retain(|_, origin| at.saturating_sub(origin.alive) < FORGET);
-            if self.0.len() >= MOST {
+        if self.origins.len() >= MOST && !self.origins.contains_key(&key) {
+            self.origins.retain(|_, origin| at.saturating_sub(origin.alive) < FORGET);
+            if self.origins.len() >= MOST {
+                self.whole[usize::from(key.0 == Counted::Tasks)] = None;
                 return;
             }
         }
-        let new = || Origin { floor: Series::new(), alive: at, name: String::new(), traces: Vec::new() };
-        let origin = self.0.entry(key).or_insert_with(new);
+        // The sum of all tasks is told apart from the groups: when it is new, nothing is known of what was before.
+        let whole = self.whole[usize::from(key.0 == Counted::Tasks)];
+        let whole = whole.filter(|_| key.0 == Counted::Threads || key.1.0 != 0);
+        let origin = self.origins.entry(key).or_insert_with(|| Origin::new(whole, at));
         origin.floor.record(at, live);
         origin.alive = at;
         name.clone_into(&mut origin.name);
@@ -108,12 +124,17 @@ impl Piles {
         }
     }
 
+    fn looked(&mut self, counted: Counted, left_out: bool, at: Nanos) {
+        let whole = &mut self.whole[usize::from(counted == Counted::Tasks)];
+        *whole = (!left_out).then_some((whole.map_or(at, |(first, _)| first), at));
+    }
+
     /// Origins that are not told of any more have nothing alive.
     fn absent(&mut self, counted: Counted, at: Nanos, is_told: impl Fn(&Key) -> bool) {
-        for (_, origin) in self.0.iter_mut().filter(|(key, _)| key.0 == counted && !is_told(key)) {
+        for (_, origin) in self.origins.iter_mut().filter(|(key, _)| key.0 == counted && !is_told(key)) {
             origin.floor.record(at, 0);
         }
-        self.0.retain(|_, origin| at.saturating_sub(origin.alive) < FORGET);
+        self.origins.retain(|_, origin| at.saturating_sub(origin.alive) < FORGET);
     }
 
     /// Those that pile up, largest first; `load` tells how many requests and connections came to it since a time.
@@ -126,17 +147,39 @@ impl Piles {
         let pile = |(key, origin): (&Key, &Origin)| {
             let rise = rise(&origin.floor, config.least_tasks, config, work)?;
             let explained = rise.amount() <= EACH * load(rise.since).max(0.0);
+            let lasted = origin.alive.saturating_sub(rise.since) >= config.from_start_seconds.saturating_mul(SECOND);
+            if origin.new && !lasted && rise.amount() < POOL {
+                return None;
+            }
             let live = origin.floor.level().unwrap_or(0);
             let (name, traces) = (origin.name.clone(), origin.traces.clone());
             (!explained).then_some(Pile { counted: key.0, site: key.1, name, live, rise, traces })
         };
-        let mut piles: Vec<Pile> = self.0.iter().filter_map(pile).collect();
+        let mut piles: Vec<Pile> = self.origins.iter().filter_map(pile).collect();
         // Who tells of tasks by origin need not be told that there are more in all.
         if piles.iter().any(|pile| pile.counted == Counted::Tasks && pile.site.0 != 0) {
             piles.retain(|pile| pile.counted != Counted::Tasks || pile.site.0 != 0);
         }
         piles.sort_by(|a, b| b.rise.amount().total_cmp(&a.rise.amount()));
         piles
+    }
+}
+
+impl Origin {
+    /// One that is told of for the first time, and was not among all those that were told of meanwhile.
+    fn new(whole: Option<(Nanos, Nanos)>, at: Nanos) -> Self {
+        let mut floor = Series::new();
+        let Some((first, last)) = whole else {
+            return Self { floor, alive: at, new: false, name: String::new(), traces: Vec::new() };
+        };
+        // For so long it was not there, else it would not have been forgotten.
+        let mut empty = first.max(at.saturating_sub(FORGET));
+        while empty < last {
+            floor.record(empty, 0);
+            empty = empty.saturating_add(2 * SECOND);
+        }
+        floor.record(last, 0);
+        Self { floor, alive: at, new: true, name: String::new(), traces: Vec::new() }
     }
 }
 
@@ -169,7 +212,7 @@ mod tests {
         let mut piles = Piles::default();
         for second in 1..=120_u32 {
             let groups = [threads(7, "w", live(second)), threads(0, "main", 1)];
-            piles.threads(&groups, u64::from(second) * SECOND);
+            piles.threads(&groups, false, u64::from(second) * SECOND);
         }
         piles.growing(&GrowthConfig::default(), |_, _| Some(1.0), |_| load)
     }
@@ -184,6 +227,46 @@ mod tests {
         assert_eq!(piles(|second| 4 + (second.saturating_sub(40) * 4).min(64), 0.0), [], "a pool");
     }
 
+    /// An origin that comes up in the second minute, with so many alive so many seconds after; looked at once a second.
+    fn comes_up(left_out: bool, until: u64, live: impl Fn(u64) -> u64) -> Vec<Pile> {
+        let mut piles = Piles::default();
+        for second in 1..=until {
+            let (mut groups, mut tasks) = (vec![threads(0, "main", 3)], Vec::new());
+            let live = live(second.saturating_sub(60));
+            if live > 0 {
+                groups.push(threads(7, "main", u32::try_from(live).unwrap()));
+                tasks.push(TaskGroup { site: SiteId(9), live, state: "chan receive".into() });
+            }
+            piles.threads(&groups, left_out, second * SECOND);
+            piles.tasks(&tasks, left_out, second * SECOND);
+        }
+        piles.growing(&GrowthConfig::default(), |_, _| Some(1.0), |_| 0.0)
+    }
+
+    #[test]
+    fn an_origin_that_comes_up_had_nothing_before() {
+        let found = comes_up(false, 112, |second| second * 2);
+        let told: Vec<_> = found.iter().map(|pile| (pile.counted, pile.site.0)).collect();
+        assert_eq!(told, [(Counted::Threads, 7), (Counted::Tasks, 9)]);
+        assert!(
+            found.iter().all(|pile| (58..=66).contains(&(pile.rise.since / SECOND)) && pile.rise.from < 12.0),
+            "{found:?}"
+        );
+        assert_eq!(comes_up(true, 112, |second| second * 2), [], "it may have been among those left out");
+        assert_eq!(comes_up(true, 280, |second| second * 2).len(), 2);
+    }
+
+    #[test]
+    fn a_pool_that_is_made_with_its_first_tasks_is_none() {
+        for until in 61..250 {
+            for pool in [16, 32, 50] {
+                assert_eq!(comes_up(false, until, |second| (second * 2 / 3).min(pool)), [], "{pool} {until}");
+                assert_eq!(comes_up(false, until, |second| (second * 4).min(pool)), [], "{pool} {until}");
+            }
+        }
+        assert_eq!(comes_up(false, 260, |second| second / 3).len(), 2, "it never stops");
+    }
+
     #[test]
     fn tasks_by_origin_are_told_instead_of_their_sum() {
         let mut all = Piles::default();
@@ -192,7 +275,7 @@ mod tests {
                 let live = 5 + second.saturating_sub(40);
                 all.all_tasks(live + 10, second * SECOND);
                 let group = TaskGroup { site: SiteId(9), live, state: "chan receive".into() };
-                all.tasks(&[group][..usize::from(by_origin)], second * SECOND);
+                all.tasks(&[group][..usize::from(by_origin)], false, second * SECOND);
             }
             all.growing(&GrowthConfig::default(), |_, _| Some(1.0), |_| 0.0)
         };
@@ -210,10 +293,10 @@ mod tests {
         let mut piles = Piles::default();
         for second in 1..500_u64 {
             let groups: Vec<_> = (0..5).map(|more| threads(second * 5 + more, "x", 1)).collect();
-            piles.threads(&groups, second * SECOND);
-            assert!(piles.0.len() <= MOST);
+            piles.threads(&groups, false, second * SECOND);
+            assert!(piles.origins.len() <= MOST);
         }
-        piles.threads(&[], 900 * SECOND);
-        assert!(piles.0.is_empty());
+        piles.threads(&[], false, 900 * SECOND);
+        assert!(piles.origins.is_empty());
     }
 }

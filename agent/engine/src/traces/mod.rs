@@ -11,14 +11,17 @@ mod record;
 mod tests;
 
 use crate::{
-    correlate::is_kept_on_purpose,
+    correlate::{is_kept_on_purpose, quick::SecretMap},
     model::{
         Call, Holding, Holdings, Nanos, OpenRequests, Pages, Pid, Request, Retransmit, Stall, TraceCall, TraceId,
         TraceRequest, TraceView, TracesKept,
     },
 };
 use record::Record;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, hash_map::Entry},
+    ops::Bound,
+};
 
 /// Records that are looked at for one that may go, oldest first.
 const SEARCHED: usize = 64;
@@ -38,7 +41,8 @@ pub(crate) struct Who<'a> {
 pub(crate) struct Traces {
     most: usize,
     most_bare: usize,
-    all: HashMap<TraceId, Record>,
+    /// Boxed: the table has many times as many places as records.
+    all: SecretMap<TraceId, Box<Record>>,
     /// With kernel events, by when they began.
     order: BTreeSet<(Nanos, TraceId)>,
     /// With spans only, by when those began.
@@ -48,6 +52,8 @@ pub(crate) struct Traces {
     /// What began before this has been forgotten.
     horizon: Nanos,
     evicted: u64,
+    /// The last of the oldest that may not go first, and how many these are: nothing but a look or an end changes that.
+    kept: Option<((Nanos, TraceId), usize)>,
 }
 
 impl Traces {
@@ -56,12 +62,13 @@ impl Traces {
         Self {
             most,
             most_bare,
-            all: HashMap::new(),
+            all: SecretMap::default(),
             order: BTreeSet::new(),
             bare: BTreeSet::new(),
             looks: BTreeMap::new(),
             horizon: 0,
             evicted: 0,
+            kept: None,
         }
     }
 
@@ -70,7 +77,7 @@ impl Traces {
         if let Some(record) = self.all.get(&trace)
             && record.has_events
         {
-            return self.all.get_mut(&trace);
+            return self.all.get_mut(&trace).map(AsMut::as_mut);
         }
         if self.most == 0 || at <= self.horizon {
             return None;
@@ -78,7 +85,7 @@ impl Traces {
         while self.order.len() >= self.most {
             self.evict();
         }
-        let record = self.all.entry(trace).or_insert_with(|| Record::new(at));
+        let record = self.all.entry(trace).or_insert_with(|| Box::new(Record::new(at)));
         self.bare.remove(&(record.born, trace));
         record.has_events = true;
         record.born = record.born.min(at);
@@ -87,12 +94,20 @@ impl Traces {
     }
 
     fn evict(&mut self) {
-        let quiet =
-            |(_, trace): &&(Nanos, TraceId)| self.all.get(trace).is_none_or(|record| record.is_quiet(&self.looks));
-        let quiet = self.order.iter().take(SEARCHED).find(quiet).copied();
+        let mut quiet = None;
+        let (from, mut passed) = self.kept.map_or((Bound::Unbounded, 0), |(last, many)| (Bound::Excluded(last), many));
+        for one in self.order.range((from, Bound::Unbounded)).take(SEARCHED.saturating_sub(passed)) {
+            if self.all.get(&one.1).is_none_or(|record| record.is_quiet(&self.looks)) {
+                quiet = Some(*one);
+                break;
+            }
+            passed += 1;
+            self.kept = Some((*one, passed));
+        }
         let Some(oldest) = quiet.or_else(|| self.order.first().copied()) else { return };
         if quiet.is_none() {
             self.horizon = self.horizon.max(oldest.0);
+            self.kept = self.kept.map(|(last, many)| (last, many.saturating_sub(1)));
         }
         self.order.remove(&oldest);
         self.all.remove(&oldest.1);
@@ -101,19 +116,22 @@ impl Traces {
 
     /// The record of a trace that a span tells of.
     fn spanned(&mut self, trace: TraceId, at: Nanos) -> Option<&mut Record> {
-        if !self.all.contains_key(&trace) {
-            if self.most_bare == 0 {
-                return None;
-            }
-            while self.bare.len() >= self.most_bare {
-                if let Some((_, oldest)) = self.bare.pop_first() {
+        if self.most_bare == 0 {
+            return self.all.get_mut(&trace).map(AsMut::as_mut);
+        }
+        // Room for one more, should it be new; who then has to go is not this one.
+        let full = self.bare.len() >= self.most_bare;
+        match self.all.entry(trace) {
+            Entry::Occupied(_) => {}
+            Entry::Vacant(free) => {
+                free.insert(Box::new(Record::new(at)));
+                if full && let Some((_, oldest)) = self.bare.pop_first() {
                     self.all.remove(&oldest);
                 }
+                self.bare.insert((at, trace));
             }
-            self.all.insert(trace, Record::new(at));
-            self.bare.insert((at, trace));
         }
-        self.all.get_mut(&trace)
+        self.all.get_mut(&trace).map(AsMut::as_mut)
     }
 
     /// Takes a snapshot of what a process holds.
@@ -135,6 +153,7 @@ impl Traces {
             }
         }
         self.looks.insert(who.pid, at);
+        self.kept = None;
         for (trace, item) in new {
             if let Some(record) = self.touched(trace, made(item)) {
                 record.holding(item, made(item), at, before, who);
@@ -145,6 +164,7 @@ impl Traces {
     /// A process has ended: it holds nothing any more.
     pub(crate) fn exit(&mut self, pid: Pid, at: Nanos) {
         self.looks.remove(&pid);
+        self.kept = None;
         self.all.values_mut().for_each(|record| record.exit(pid, at));
     }
 

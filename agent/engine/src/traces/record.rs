@@ -7,6 +7,7 @@ use crate::model::{
     Holding, Nanos, PageKind, PagesAt, Pid, Retransmit, Stall, TraceCall, TraceDescriptors, TraceGrowth, TraceId,
     TraceProcess, TraceRequest, TraceRetransmits, TraceStall, TraceView,
 };
+use crate::text::cut;
 use std::collections::BTreeMap;
 
 const PROCESSES: usize = 8;
@@ -22,7 +23,7 @@ const TEXT: usize = 64;
 
 /// A text as it is kept.
 pub(super) fn short(text: &str) -> String {
-    text.chars().take(TEXT).collect()
+    cut(text, TEXT).to_owned()
 }
 
 /// One trace.
@@ -76,6 +77,10 @@ impl Record {
         if list.len() >= most {
             *left_out += 1;
             return None;
+        }
+        if list.is_empty() {
+            // Most lists stay at one.
+            list.reserve_exact(1);
         }
         list.push(new());
         list.last_mut()

@@ -192,3 +192,19 @@ fn pages_of(pid: Pid) -> Pages {
     let sites = vec![PagesAt { site: SiteId(u64::from(pid)), bytes: 1, trace: Some(trace(1)), join: Join::Window }];
     Pages { pid, kind: PageKind::Anon, since: 0, until: 50, bytes: 1, sites }
 }
+
+#[test]
+fn what_may_not_go_is_looked_at_once_and_what_comes_to_hold_nothing_is_found_at_the_next_look() {
+    let mut traces = Traces::new(4, 4);
+    (1..=4).for_each(|n| look(&mut traces, n as Pid, 10, vec![held(n, 3, n, Join::ThreadContext)]));
+    // All of them hold something: the oldest go.
+    look(&mut traces, 5, 11, vec![held(5, 3, 5, Join::ThreadContext)]);
+    look(&mut traces, 6, 12, vec![held(6, 3, 6, Join::ThreadContext)]);
+    assert!(traces.view(&trace(1)).is_none() && traces.view(&trace(2)).is_none());
+    assert_eq!(traces.kept().evicted, 2);
+    // The youngest of them gives back what it held, and goes before those that are older.
+    look(&mut traces, 6, 13, Vec::new());
+    look(&mut traces, 7, 14, vec![held(7, 3, 7, Join::ThreadContext)]);
+    assert!(traces.view(&trace(6)).is_none() && traces.view(&trace(3)).is_some());
+    assert!([4, 5, 7].iter().all(|n| traces.view(&trace(*n)).is_some()));
+}

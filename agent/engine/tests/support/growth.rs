@@ -40,11 +40,16 @@ impl Service {
     }
 
     fn threads(&mut self, pid: u32, site: u64, live: u32) {
-        let group = ThreadGroup {
+        self.thread_groups(pid, &[(site, live)]);
+    }
+
+    /// Threads by place; a place without any is not told of.
+    fn thread_groups(&mut self, pid: u32, places: &[(u64, u32)]) {
+        let group = |(site, live): &(u64, u32)| ThreadGroup {
             name: "worker-#".into(),
-            site: SiteId(site),
-            live,
-            sampled: live,
+            site: SiteId(*site),
+            live: *live,
+            sampled: *live,
             running: 0,
             oldest: SECOND,
             newest: self.now,
@@ -52,7 +57,8 @@ impl Service {
             traces: Vec::new(),
             join: Join::None,
         };
-        self.see(Observation::Threads(Threads { pid, at: self.now, groups: vec![group], left_out: 0 }));
+        let groups = places.iter().filter(|(_, live)| *live > 0).map(group).collect();
+        self.see(Observation::Threads(Threads { pid, at: self.now, groups, left_out: 0 }));
     }
 }
 
@@ -102,16 +108,28 @@ pub(crate) fn thread_leak() -> Lines {
     service.lines()
 }
 
-/// Eight processes that grow and are well.
+/// From second 60 on threads are left behind at a place that made none before, two each second.
+pub(crate) fn thread_leak_new_place() -> Lines {
+    let mut service = Service::start();
+    for second in (4..140_u64).step_by(2) {
+        service.at(second * SECOND);
+        service.work(PID, 200);
+        service.thread_groups(PID, &[(0, 4), (13, 2 * u32::try_from(second.max(60) - 60).unwrap())]);
+    }
+    service.lines()
+}
+
+/// Nine processes that grow and are well.
 pub(crate) fn healthy_growth() -> Lines {
     let mut service = Service::start();
-    let [warm, cache, collected, pool, kept, busy, served, stepped] = [1, 2, 3, 4, 5, 6, 7, 8].map(|n| 700 + n);
+    let [warm, cache, collected, pool, kept, busy, served, stepped, lazy] =
+        [1, 2, 3, 4, 5, 6, 7, 8, 9].map(|n| 700 + n);
     let mut connections = 0;
     for second in (4..200_u64).step_by(2) {
         service.at(second * SECOND);
         let (at, even) = (f64::from(u32::try_from(second).unwrap()), second % 4 == 0);
         if even {
-            for pid in [cache, collected, pool, kept, served, stepped] {
+            for pid in [cache, collected, pool, kept, served, stepped, lazy] {
                 service.work(pid, 200);
             }
             // A service that was idle, and is used for the first time.
@@ -129,6 +147,8 @@ pub(crate) fn healthy_growth() -> Lines {
         service.level(collected, Resource::RssAnon, (200 + if second < 30 { tooth } else { 180 }) * MIB, None);
         // A pool of threads that is made when it is needed.
         service.threads(pool, 3, 8 + u32::try_from(second.clamp(90, 120) - 90).unwrap() * 2);
+        // One that is made with its first tasks, a thread with each.
+        service.thread_groups(lazy, &[(0, 4), (5, u32::try_from(second.clamp(70, 120) - 70).unwrap())]);
         // An allocator that does not give back: what is in use stays.
         service.level(kept, Resource::RssAnon, (100 + second) * MIB, None);
         if even {

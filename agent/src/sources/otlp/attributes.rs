@@ -2,25 +2,50 @@
 //!
 //! Source: OpenTelemetry's semantic conventions 1.20 (old HTTP, network, database and RPC names) to 1.37.
 
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use snowshed_engine::model::CallKind;
 
 /// The longest name, characters.
 const NAME: usize = 256;
 
+/// The value of an attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    Text(&'a str),
+    Int(i64),
+    /// Of no use here.
+    Other,
+}
+
+/// An attribute.
+pub(super) type Pair<'a> = (&'a str, Value<'a>);
+
+/// Attributes as the generated types hold them.
+pub(super) fn pairs<'a>(all: &'a [KeyValue]) -> Vec<Pair<'a>> {
+    let pair = |pair: &'a KeyValue| {
+        let value = match pair.value.as_ref().and_then(|value| value.value.as_ref()) {
+            Some(any_value::Value::StringValue(text)) => Value::Text(text),
+            Some(any_value::Value::IntValue(number)) => Value::Int(*number),
+            _ => Value::Other,
+        };
+        (pair.key.as_str(), value)
+    };
+    all.iter().map(pair).collect()
+}
+
 /// The attributes of one span or resource.
-#[derive(Clone, Copy)]
-pub(super) struct Attributes<'a>(pub(super) &'a [KeyValue]);
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Attributes<'a>(pub(super) &'a [Pair<'a>]);
 
 impl<'a> Attributes<'a> {
-    fn value(self, key: &str) -> Option<&'a Value> {
-        self.0.iter().find(|pair| pair.key == key)?.value.as_ref()?.value.as_ref()
+    fn value(self, key: &str) -> Option<Value<'a>> {
+        self.0.iter().find(|(known, _)| *known == key).map(|(_, value)| *value)
     }
 
     /// The first of these that is a text with something in it.
     pub(super) fn text(self, keys: &[&str]) -> Option<&'a str> {
         keys.iter().find_map(|key| match self.value(key)? {
-            Value::StringValue(text) if !text.is_empty() => Some(text.as_str()),
+            Value::Text(text) if !text.is_empty() => Some(text),
             _ => None,
         })
     }
@@ -28,9 +53,9 @@ impl<'a> Attributes<'a> {
     /// The first of these that is a whole number, also where it is written as a text.
     pub(super) fn int(self, keys: &[&str]) -> Option<i64> {
         keys.iter().find_map(|key| match self.value(key)? {
-            Value::IntValue(number) => Some(*number),
-            Value::StringValue(text) => text.parse().ok(),
-            _ => None,
+            Value::Int(number) => Some(number),
+            Value::Text(text) => text.parse().ok(),
+            Value::Other => None,
         })
     }
 
@@ -131,22 +156,19 @@ fn authority(url: &str) -> Option<String> {
 
 /// A text as it is kept.
 pub(super) fn short(text: &str) -> String {
-    text.chars().take(NAME).collect()
+    let end = if text.len() <= NAME { None } else { text.char_indices().nth(NAME) };
+    end.map_or(text, |(end, _)| &text[..end]).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opentelemetry_proto::tonic::common::v1::AnyValue;
 
     /// Names and values.
     type Told<'a> = &'a [(&'a str, &'a str)];
 
-    fn pairs(all: Told<'_>) -> Vec<KeyValue> {
-        let value = |text: &str| Some(AnyValue { value: Some(Value::StringValue(text.to_owned())) });
-        all.iter()
-            .map(|(key, text)| KeyValue { key: (*key).into(), value: value(text), ..KeyValue::default() })
-            .collect()
+    fn pairs<'a>(all: &[(&'a str, &'a str)]) -> Vec<Pair<'a>> {
+        all.iter().map(|(key, text)| (*key, Value::Text(text))).collect()
     }
 
     #[test]

@@ -7,7 +7,6 @@ use super::{Desk, MESSAGE, forward::Signal};
 use axum::body::Bytes;
 use bytes::{Buf as _, BufMut as _};
 use futures_util::{Stream, future::BoxFuture};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use prost::Message as _;
 use std::{
     convert::Infallible,
@@ -67,11 +66,11 @@ impl Desk {
     /// Takes a message, passes it on, and gives the answer's bytes.
     fn message(&self, signal: Signal, message: &Bytes) -> Result<Bytes, Status> {
         if signal == Signal::Traces {
-            let call = ExportTraceServiceRequest::decode(message.clone())
+            let answer = self
+                .take_message(message)
                 .inspect_err(|_| self.refused("malformed"))
                 .map_err(|error| Status::internal(error.to_string()))?;
             self.forward.pass_message(signal, message);
-            let answer: ExportTraceServiceResponse = self.take(call);
             return Ok(answer.encode_to_vec().into());
         }
         if !self.forward.is_on() {
@@ -171,7 +170,7 @@ mod tests {
     use super::*;
     use crate::sources::otlp::tests::desk;
     use opentelemetry_proto::tonic::{
-        collector::trace::v1::trace_service_client::TraceServiceClient,
+        collector::trace::v1::{ExportTraceServiceRequest, trace_service_client::TraceServiceClient},
         trace::v1::{ResourceSpans, ScopeSpans, Span},
     };
     use snowshed_engine::model::Observation;

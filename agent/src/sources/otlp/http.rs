@@ -12,7 +12,7 @@ use axum::{
     routing::post,
 };
 use flate2::read::MultiGzDecoder;
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
 use std::io::Read as _;
 
@@ -53,12 +53,12 @@ async fn traces(State(desk): State<Desk>, headers: HeaderMap, body: Result<Bytes
         Err(refusal) => return refuse(&desk, Format::Json, refusal),
     };
     let taken = whole(body).and_then(|body| {
-        let call = read(format, &unpacked(&headers, &body)?)?;
+        let response = take(&desk, format, &unpacked(&headers, &body)?)?;
         desk.forward.pass(Signal::Traces, &headers, &body);
-        Ok(call)
+        Ok(response)
     });
     match taken {
-        Ok(call) => answer(format, &desk.take(call)),
+        Ok(response) => answer(format, &response),
         Err(refusal) => refuse(&desk, format, refusal),
     }
 }
@@ -130,10 +130,10 @@ fn unpacked(headers: &HeaderMap, body: &Bytes) -> Result<Bytes, Refusal> {
     }
 }
 
-fn read(format: Format, body: &Bytes) -> Result<ExportTraceServiceRequest, Refusal> {
+fn take(desk: &Desk, format: Format, body: &[u8]) -> Result<ExportTraceServiceResponse, Refusal> {
     match format {
-        Format::Protobuf => ExportTraceServiceRequest::decode(body.clone()).map_err(malformed),
-        Format::Json => serde_json::from_slice(body).map_err(malformed),
+        Format::Protobuf => desk.take_message(body).map_err(malformed),
+        Format::Json => Ok(desk.take(&serde_json::from_slice(body).map_err(malformed)?)),
     }
 }
 
@@ -172,7 +172,10 @@ mod tests {
     use crate::sources::otlp::tests::desk;
     use axum::{body::Body, http::Request};
     use http_body_util::BodyExt as _;
-    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+    use opentelemetry_proto::tonic::{
+        collector::trace::v1::ExportTraceServiceRequest,
+        trace::v1::{ResourceSpans, ScopeSpans, Span},
+    };
     use snowshed_engine::model::Observation;
     use tower::ServiceExt as _;
 

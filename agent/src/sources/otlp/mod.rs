@@ -11,6 +11,7 @@ pub(crate) mod http;
 #[cfg(test)]
 mod sdk;
 mod span;
+mod wire;
 
 use super::Intake;
 use crate::{clock::Clock, metrics::Tally, render::Picture};
@@ -19,7 +20,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use snowshed_engine::model::{Observation, Pid, ProcessSeen};
-use span::Mapped;
+use span::{Mapped, Seen};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -45,41 +46,61 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// Takes a call's spans. Partial success, as the specification has it: what was rejected, and why.
-    fn take(&self, call: ExportTraceServiceRequest) -> ExportTraceServiceResponse {
-        let (mut rejected, mut why) = (0_i64, "");
-        for group in call.resource_spans {
-            let resource = span::Resource::read(group.resource.as_ref());
-            let pid = self.pid_of(&resource);
-            if let (Some(pid), true) = (pid, resource.pid == pid) {
-                self.introduce(pid, &resource);
-            }
-            for one in group.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-                let outcome = match span::map(&one, &resource, pid, &self.clock) {
-                    Mapped::Request(request) => self.offer("request", Observation::Request(request)),
-                    Mapped::Call(call) => self.offer("call", Observation::Call(call)),
-                    Mapped::Ignored => "ignored",
-                    Mapped::Invalid(reason) => {
-                        why = reason;
-                        "invalid"
-                    }
-                };
-                if matches!(outcome, "dropped" | "invalid") {
-                    rejected += 1;
-                }
-                if outcome == "dropped" {
-                    why = "the agent's queue is full";
-                }
-                self.tally.otlp_spans.with_label_values(&[outcome]).inc();
+    fn take(&self, call: &ExportTraceServiceRequest) -> ExportTraceServiceResponse {
+        let mut taken = Taken::default();
+        for group in &call.resource_spans {
+            let from = self.sender(span::Resource::of(group.resource.as_ref()));
+            for one in group.scope_spans.iter().flat_map(|scope| &scope.spans) {
+                let pairs = attributes::pairs(&one.attributes);
+                taken.add(self.map(&Seen::of(one, &pairs), &from));
             }
         }
+        self.hand_over(taken)
+    }
+
+    /// The same for a call as it came, which is read before any of it is taken.
+    fn take_message(&self, call: &[u8]) -> Result<ExportTraceServiceResponse, wire::Malformed> {
+        let mut taken = Taken::default();
+        wire::read(call, |resource| self.sender(resource), |from, one| taken.add(self.map(one, from)))?;
+        Ok(self.hand_over(taken))
+    }
+
+    /// Whose spans these are; tells the engine what the sender calls itself.
+    fn sender(&self, resource: span::Resource) -> (span::Resource, Option<Pid>) {
+        let pid = self.pid_of(&resource);
+        if let (Some(pid), true) = (pid, resource.pid == pid) {
+            self.introduce(pid, &resource);
+        }
+        (resource, pid)
+    }
+
+    fn map(&self, one: &Seen<'_>, (resource, pid): &(span::Resource, Option<Pid>)) -> Mapped {
+        span::map(one, resource, *pid, &self.clock)
+    }
+
+    fn hand_over(&self, taken: Taken) -> ExportTraceServiceResponse {
+        let Taken { all, ignored, invalid, mut why } = taken;
+        let (mut requests, mut calls, mut dropped) = (0, 0, 0);
+        for observation in all {
+            let count = if matches!(observation, Observation::Request(_)) { &mut requests } else { &mut calls };
+            if self.intake.offer(observation) {
+                *count += 1;
+            } else {
+                dropped += 1;
+                why = "the agent's queue is full";
+            }
+        }
+        let outcomes = ["request", "call", "ignored", "invalid", "dropped"];
+        for (outcome, count) in outcomes.into_iter().zip([requests, calls, ignored, invalid, dropped]) {
+            if count > 0 {
+                self.tally.otlp_spans.with_label_values(&[outcome]).inc_by(count);
+            }
+        }
+        let rejected = i64::try_from(invalid + dropped).unwrap_or(i64::MAX);
         ExportTraceServiceResponse {
             partial_success: (rejected > 0)
                 .then(|| ExportTracePartialSuccess { rejected_spans: rejected, error_message: why.to_owned() }),
         }
-    }
-
-    fn offer(&self, outcome: &'static str, observation: Observation) -> &'static str {
-        if self.intake.offer(observation) { outcome } else { "dropped" }
     }
 
     /// The target that these spans come from: the one with their pid, else the only one with their name.
@@ -111,6 +132,30 @@ impl Desk {
 
     fn refused(&self, reason: &'static str) {
         self.tally.otlp_refused.with_label_values(&[reason]).inc();
+    }
+}
+
+/// The spans of a call that can be taken, and how many cannot.
+#[derive(Debug, Default)]
+struct Taken {
+    all: Vec<Observation>,
+    ignored: u64,
+    invalid: u64,
+    /// What is wrong with the last of these.
+    why: &'static str,
+}
+
+impl Taken {
+    fn add(&mut self, mapped: Mapped) {
+        match mapped {
+            Mapped::Request(request) => self.all.push(Observation::Request(request)),
+            Mapped::Call(call) => self.all.push(Observation::Call(call)),
+            Mapped::Ignored => self.ignored += 1,
+            Mapped::Invalid(reason) => {
+                self.invalid += 1;
+                self.why = reason;
+            }
+        }
     }
 }
 

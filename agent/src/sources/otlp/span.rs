@@ -3,7 +3,7 @@
 //! Invariant: total. Any span gives one of the two, or says that it is neither, or what is wrong with it;
 //! names are cut at 256 characters, times from the future or before the start do no harm.
 
-use super::attributes::{Attributes, short};
+use super::attributes::{Attributes, Pair, pairs, short};
 use crate::clock::Clock;
 use opentelemetry_proto::tonic::{
     resource::v1,
@@ -28,13 +28,59 @@ pub(super) struct Resource {
 }
 
 impl Resource {
+    /// As the generated types hold it.
+    pub(super) fn of(resource: Option<&v1::Resource>) -> Self {
+        let attributes = resource.map(|resource| resource.attributes.as_slice()).unwrap_or_default();
+        Self::read(Attributes(&pairs(attributes)))
+    }
+
     /// Reads the attributes that matter here.
-    pub(super) fn read(resource: Option<&v1::Resource>) -> Self {
-        let attributes = Attributes(resource.map(|resource| resource.attributes.as_slice()).unwrap_or_default());
+    pub(super) fn read(attributes: Attributes<'_>) -> Self {
         Self {
             pid: attributes.int(&["process.pid"]).and_then(|pid| Pid::try_from(pid).ok()),
             service: attributes.text(&["service.name"]).map(short).unwrap_or_default(),
             instance: attributes.text(&["service.instance.id"]).map(short),
+        }
+    }
+}
+
+/// The name of the event that tells when the first byte of an answer left.
+pub(super) const FIRST_BYTE: &str = "first_byte";
+/// The code of a status that says that the span failed.
+pub(super) const ERROR: u64 = StatusCode::Error as u64;
+
+/// What is read of a span, however it was written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen<'a> {
+    pub(super) trace: &'a [u8],
+    pub(super) span: &'a [u8],
+    pub(super) is_root: bool,
+    pub(super) trace_state: &'a str,
+    pub(super) kind: i32,
+    pub(super) name: &'a str,
+    /// Wall clock, nanoseconds, as all times here.
+    pub(super) started: u64,
+    pub(super) ended: u64,
+    pub(super) first_byte: Option<u64>,
+    pub(super) failed: bool,
+    pub(super) attributes: Attributes<'a>,
+}
+
+impl<'a> Seen<'a> {
+    /// As the generated types hold it, with its attributes.
+    pub(super) fn of(span: &'a Span, attributes: &'a [Pair<'a>]) -> Self {
+        Self {
+            trace: &span.trace_id,
+            span: &span.span_id,
+            is_root: span.parent_span_id.is_empty(),
+            trace_state: &span.trace_state,
+            kind: span.kind,
+            name: &span.name,
+            started: span.start_time_unix_nano,
+            ended: span.end_time_unix_nano,
+            first_byte: span.events.iter().find(|event| event.name == FIRST_BYTE).map(|event| event.time_unix_nano),
+            failed: span.status.as_ref().is_some_and(|status| status.code == StatusCode::Error as i32),
+            attributes: Attributes(attributes),
         }
     }
 }
@@ -53,48 +99,46 @@ pub(super) enum Mapped {
 }
 
 /// The request or the call that a span tells of.
-pub(super) fn map(span: &Span, from: &Resource, pid: Option<Pid>, clock: &Clock) -> Mapped {
+pub(super) fn map(span: &Seen<'_>, from: &Resource, pid: Option<Pid>, clock: &Clock) -> Mapped {
     let is_call = span.kind == SpanKind::Client as i32 || span.kind == SpanKind::Producer as i32;
-    if !is_call && span.kind != SpanKind::Server as i32 && !span.parent_span_id.is_empty() {
+    if !is_call && span.kind != SpanKind::Server as i32 && !span.is_root {
         return Mapped::Ignored;
     }
-    let Some(trace) = TraceId::from_bytes(&span.trace_id) else {
+    let Some(trace) = TraceId::from_bytes(span.trace) else {
         return Mapped::Invalid("trace_id: not 16 bytes, or all zero");
     };
-    if span.end_time_unix_nano == 0 || span.end_time_unix_nano < span.start_time_unix_nano {
+    if span.ended == 0 || span.ended < span.started {
         return Mapped::Invalid("end_time_unix_nano: missing, or before the start");
     }
-    let started = clock.monotonic(span.start_time_unix_nano);
-    let ended = clock.monotonic(span.end_time_unix_nano);
-    let attributes = Attributes(&span.attributes);
+    let started = clock.monotonic(span.started);
+    let ended = clock.monotonic(span.ended);
+    let attributes = span.attributes;
     let status = attributes.status();
-    let failed = span.status.as_ref().is_some_and(|status| status.code == StatusCode::Error as i32);
-    let (id, weight) = (SpanId::from_bytes(&span.span_id), weight(&span.trace_state));
+    let (id, weight) = (SpanId::from_bytes(span.span), weight(span.trace_state));
     if is_call {
         return Mapped::Call(Call {
             pid,
             trace,
             span: id,
             kind: attributes.kind(),
-            peer: attributes.peer(&span.name),
+            peer: attributes.peer(span.name),
             started,
             ended,
-            failed: failed || status.is_some_and(|code| code >= 500),
+            failed: span.failed || status.is_some_and(|code| code >= 500),
             weight,
         });
     }
-    let first_byte = span.events.iter().find(|event| event.name == "first_byte");
     Mapped::Request(Request {
         pid,
         service: from.service.clone(),
         trace,
         span: id,
-        route: attributes.route(&span.name),
+        route: attributes.route(span.name),
         started,
         ended,
-        first_byte: first_byte.map(|event| clock.monotonic(event.time_unix_nano).clamp(started, ended)),
+        first_byte: span.first_byte.map(|time| clock.monotonic(time).clamp(started, ended)),
         status,
-        failed,
+        failed: span.failed,
         weight,
         // Of a client's span the peer is whom it called.
         peer: if span.kind == SpanKind::Server as i32 { connection::peer(attributes) } else { None },
@@ -152,7 +196,14 @@ mod tests {
     }
 
     fn mapped(span: &Span) -> Mapped {
-        map(span, &Resource { service: "transcoder".into(), ..Resource::default() }, Some(42), &Clock::with_offset(500))
+        let pairs = pairs(&span.attributes);
+        let span = Seen::of(span, &pairs);
+        map(
+            &span,
+            &Resource { service: "transcoder".into(), ..Resource::default() },
+            Some(42),
+            &Clock::with_offset(500),
+        )
     }
 
     #[test]

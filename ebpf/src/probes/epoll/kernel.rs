@@ -4,7 +4,7 @@
 //! never waited as a target does not have.
 
 use crate::{
-    kernel::{TaskFile, Watched, count, is_there, load, offset, peek, stack, storage::TASKS, watched},
+    kernel::{TaskFile, Watched, count, field, is_there, load, offset, stack, storage::TASKS, watched},
     wire::{Counter, NO_INSTANCE, UnreadRecord},
 };
 use aya_ebpf::{
@@ -187,9 +187,9 @@ pub extern "C" fn unread_list(ctx: *const TaskFile) -> i32 {
             return 0;
         }
         let socket: u64 = load(file, offset!(file_private_data));
-        let sk: u64 = peek(socket + offset!(socket_sk) as u64);
-        let packets: u32 = peek(sk + offset!(sk_unread) as u64);
-        let backlog: u32 = peek(sk + offset!(sk_backlog) as u64);
+        let sk: u64 = field!(socket, socket_sk);
+        let packets: u32 = field!(sk, sk_unread);
+        let backlog: u32 = field!(sk, sk_backlog);
         let record = UnreadRecord { file: file as u64, waiting: packets as u64 + backlog as u64 };
         if record.waiting != 0 {
             let seq: *mut c_void = load(read_volatile(&raw const (*ctx).meta), 0);

@@ -3,7 +3,7 @@
 
 use crate::{
     kernel::{
-        TaskFile, Watched, count, divisor, file_of, holder, load, offset, origin as origins, peek, sampled, stack,
+        TaskFile, Watched, count, divisor, field, file_of, holder, load, offset, origin as origins, sampled, stack,
         storage::TASKS, targets, watched,
     },
     wire::{
@@ -104,11 +104,10 @@ fn origin(thread: Watched, via: u16) -> (FileOrigin, bool) {
     let is_whole = via == VIA_OPEN && sampled(SAMPLE_FD);
     if is_whole {
         // A connection belongs to whom it will serve, not to the thread that happened to accept it.
-        // SAFETY: the thread is the current one, and its task is trusted.
-        let (context, join) = unsafe { origins::of_current(thread.task, thread.target()) };
+        let mut state = thread.state();
+        let (context, join) = origins::of_current(state.as_deref_mut(), thread.target());
         (origin.context, origin.join) = (context, join as u16);
-        // SAFETY: as above.
-        if let Some(task) = unsafe { TASKS.get(thread.task, false) } {
+        if let Some(task) = state {
             origin.connection = task.connection;
             origin.connection_made = task.connection_made;
             (origin.exchange, origin.written) = (task.exchange as u32, (task.exchange >> 32) as u32);
@@ -119,8 +118,8 @@ fn origin(thread: Watched, via: u16) -> (FileOrigin, bool) {
 
 #[inline(always)]
 fn note(thread: Watched, file: u64, mut origin: FileOrigin, is_whole: bool) {
-    let inode: u64 = peek(file + offset!(file_f_inode) as u64);
-    origin.ino = peek(inode + offset!(inode_i_ino) as u64);
+    let inode: u64 = field!(file, file_f_inode);
+    origin.ino = field!(inode, inode_i_ino);
     count(if keep(file, origin) { Counter::Files } else { Counter::FilesLost });
     if is_whole {
         thread.copy_stack(file, origin.made);
@@ -196,7 +195,7 @@ pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
             return 0;
         }
         let file: u64 = load(socket, offset!(socket_file));
-        let written: u32 = peek(sk as u64 + offset!(tcp_write_seq) as u64);
+        let written: u32 = field!(sk, tcp_write_seq);
         let known = FILES.get_ptr_mut(file).filter(|known| (**known).of == file);
         let (made, exchange) = match known.map(|known| &raw mut (*known).origin) {
             Some(origin) if (*origin).via == VIA_OPEN => return 0,
@@ -213,8 +212,8 @@ pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
                 if PORTS.get(port as u32).is_none() {
                     return 0;
                 }
-                let inode: u64 = peek(file + offset!(file_f_inode) as u64);
-                let ino = peek(inode + offset!(inode_i_ino) as u64);
+                let inode: u64 = field!(file, file_f_inode);
+                let ino = field!(inode, inode_i_ino);
                 let made = bpf_ktime_get_ns();
                 let origin = FileOrigin { ino, made, via: VIA_EXISTING, exchange: 1, written, ..FileOrigin::default() };
                 if !keep(file, origin) {
@@ -229,7 +228,8 @@ pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
                 task.exchange = task.exchange & (!0 << 32 | ALONE as u64) | exchange as u64;
                 return 0;
             }
-            let alone = if task.connection == 0 && origins::made(thread.task) > made { ALONE } else { 0 };
+            let alone = if task.connection == 0 && task.origin.made > made { ALONE } else { 0 };
+            thread.serves();
             let family: u16 = load(sk, offset!(sk_family));
             let peer = short_peer(sockets::peer(sk as u64, family));
             task.connection = file;
@@ -298,22 +298,22 @@ pub extern "C" fn fd_list(ctx: *const TaskFile) -> i32 {
         let private: u64 = load(file, offset!(file_private_data));
         let mut internet = 0;
         if record.mode & S_IFMT == S_IFIFO {
-            let written: u32 = peek(private + offset!(pipe_head) as u64);
-            let read: u32 = peek(private + offset!(pipe_tail) as u64);
+            let written: u32 = field!(private, pipe_head);
+            let read: u32 = field!(private, pipe_tail);
             record.mark = (written as u64) << 32 | read as u64;
         } else if record.mode & S_IFMT != S_IFSOCK {
             // The host knows which are eventfds; of others this is any word or none, and is not used.
-            record.mark = peek(private + offset!(eventfd_count) as u64);
+            record.mark = field!(private, eventfd_count);
         } else {
             let socket = private;
-            let sk: u64 = peek(socket + offset!(socket_sk) as u64);
-            let protocol: u16 = peek(sk + offset!(sk_protocol) as u64);
-            let state: u8 = peek(sk + offset!(sk_state) as u64);
-            let family: u16 = peek(sk + offset!(sk_family) as u64);
-            record.socket = [family, protocol, state as u16, peek(sk + offset!(sk_num) as u64)];
+            let sk: u64 = field!(socket, socket_sk);
+            let protocol: u16 = field!(sk, sk_protocol);
+            let state: u8 = field!(sk, sk_state);
+            let family: u16 = field!(sk, sk_family);
+            record.socket = [family, protocol, state as u16, field!(sk, sk_num)];
             if protocol == IPPROTO_TCP {
-                let received: u64 = peek(sk + offset!(tcp_bytes_received) as u64);
-                let sent: u64 = peek(sk + offset!(tcp_bytes_sent) as u64);
+                let received: u64 = field!(sk, tcp_bytes_received);
+                let sent: u64 = field!(sk, tcp_bytes_sent);
                 record.bytes = received.wrapping_add(sent);
             }
             record.peer = sockets::peer(sk, family);

@@ -1,12 +1,13 @@
 //! What is read of sockets: a connection's addresses, queues and times with every look, the names of Unix sockets
 //! when somebody asks.
 //!
-//! Invariant: only checked loads. A socket changes while it is read: each figure was true at some moment of the look.
-//! Cost: some fourteen checked loads for each internet socket of a target and look, nothing per packet.
+//! Invariant: only loads that may fail. A socket changes while it is read: each figure was true at some moment of the
+//! look.
+//! Cost: some fourteen such loads for each internet socket of a target and look, nothing per packet.
 
 use super::{S_IFMT, S_IFSOCK};
 use crate::{
-    kernel::{TaskFile, is_there, load, offset, peek, targets},
+    kernel::{TaskFile, field, is_there, load, offset, peek, targets},
     wire::{ConnectionRecord, UNIX_NAME, UnixRecord, peer_v4, peer_v6},
 };
 use aya_ebpf::helpers::{
@@ -31,9 +32,9 @@ fn read<const N: usize>(into: &mut [u8; N], from: u64) {
 pub fn peer(sk: u64, family: u16) -> u64 {
     match family {
         AF_INET | AF_INET6 => {
-            let port: u16 = peek(sk + offset!(sk_dport) as u64);
+            let port: u16 = field!(sk, sk_dport);
             if family == AF_INET {
-                peer_v4(peek(sk + offset!(sk_daddr) as u64), port)
+                peer_v4(field!(sk, sk_daddr), port)
             } else {
                 let address = sk + offset!(sk_v6_daddr) as u64;
                 peer_v6([peek(address), peek(address + 8)], port)
@@ -41,7 +42,8 @@ pub fn peer(sk: u64, family: u16) -> u64 {
         }
         // The name's place: whoever listens shares it with the connections made to it.
         AF_UNIX => {
-            let other: u64 = peek(sk + offset!(unix_peer) as u64);
+            let other: u64 = field!(sk, unix_peer);
+            // As a number: what a typed load brings is a pointer, which cannot be reckoned with.
             if other == 0 { 0 } else { peek(other + offset!(unix_addr) as u64) }
         }
         _ => 0,
@@ -55,14 +57,14 @@ pub fn peer(sk: u64, family: u16) -> u64 {
 /// `seq` must be the iterator's own.
 #[inline(never)]
 pub unsafe fn write_connection(seq: *mut c_void, sk: u64, family: u16, is_tcp: bool) -> i32 {
-    let port: u16 = peek(sk + offset!(sk_dport) as u64);
+    let port: u16 = field!(sk, sk_dport);
     let mut record = ConnectionRecord { peer_port: u16::from_be(port), ..ConnectionRecord::default() };
     if family == AF_INET6 {
         read(&mut record.local, sk + offset!(sk_v6_rcv_saddr) as u64);
         read(&mut record.peer, sk + offset!(sk_v6_daddr) as u64);
     } else {
         // Only the first four are read: what follows is something else.
-        let words: [u32; 2] = [peek(sk + offset!(sk_rcv_saddr) as u64), peek(sk + offset!(sk_daddr) as u64)];
+        let words: [u32; 2] = [field!(sk, sk_rcv_saddr), field!(sk, sk_daddr)];
         // SAFETY: both are sixteen bytes of plain data, aligned as the record is.
         unsafe {
             record.local.as_mut_ptr().cast::<u32>().write(words[0]);
@@ -73,22 +75,23 @@ pub unsafe fn write_connection(seq: *mut c_void, sk: u64, family: u16, is_tcp: b
     let times = [offset!(tcp_lsndtime), offset!(icsk_lrcvtime), offset!(tcp_rcv_tstamp)];
     let numbers = [offset!(tcp_snd_una), offset!(tcp_write_seq), offset!(tcp_copied_seq), offset!(tcp_rcv_nxt)];
     if is_tcp && times.iter().chain(&numbers).all(|offset| is_there(*offset)) {
-        let number = |offset: usize| -> u32 { peek(sk + offset as u64) };
         // SAFETY: no arguments, always valid.
         let jiffies = unsafe {
             record.now = bpf_ktime_get_ns();
             bpf_jiffies64() as u32
         };
-        record.since_sent = jiffies.wrapping_sub(number(offset!(tcp_lsndtime)));
-        record.since_received = jiffies.wrapping_sub(number(offset!(icsk_lrcvtime)));
-        record.since_heard = jiffies.wrapping_sub(number(offset!(tcp_rcv_tstamp)));
-        record.acknowledged = number(offset!(tcp_snd_una));
-        record.unsent = number(offset!(tcp_write_seq)).wrapping_sub(record.acknowledged);
-        record.copied = number(offset!(tcp_copied_seq));
-        record.unread = number(offset!(tcp_rcv_nxt)).wrapping_sub(record.copied);
-        record.window = number(offset!(tcp_snd_wnd));
-        record.resent = peek(sk + offset!(icsk_retransmits) as u64);
-        record.probed = peek(sk + offset!(icsk_probes_out) as u64);
+        record.since_sent = jiffies.wrapping_sub(field!(sk, tcp_lsndtime));
+        record.since_received = jiffies.wrapping_sub(field!(sk, icsk_lrcvtime));
+        record.since_heard = jiffies.wrapping_sub(field!(sk, tcp_rcv_tstamp));
+        record.acknowledged = field!(sk, tcp_snd_una);
+        let written: u32 = field!(sk, tcp_write_seq);
+        record.unsent = written.wrapping_sub(record.acknowledged);
+        record.copied = field!(sk, tcp_copied_seq);
+        let received: u32 = field!(sk, tcp_rcv_nxt);
+        record.unread = received.wrapping_sub(record.copied);
+        record.window = field!(sk, tcp_snd_wnd);
+        record.resent = field!(sk, icsk_retransmits);
+        record.probed = field!(sk, icsk_probes_out);
     }
     // SAFETY: the caller's promise; the record lies on this stack.
     unsafe { bpf_seq_write(seq.cast(), (&raw const record).cast(), size_of::<ConnectionRecord>() as u32) as i32 }
@@ -97,11 +100,11 @@ pub unsafe fn write_connection(seq: *mut c_void, sk: u64, family: u16, is_tcp: b
 /// A name with its length, without the family in front of it.
 #[inline(always)]
 fn name(sk: u64, into: &mut [u8; UNIX_NAME]) -> u16 {
-    let address: u64 = peek(sk + offset!(unix_addr) as u64);
+    let address: u64 = field!(sk, unix_addr);
     if address == 0 {
         return 0;
     }
-    let length: u32 = peek(address + offset!(unix_name_len) as u64);
+    let length: u32 = field!(address, unix_name_len);
     let length = length.saturating_sub(2);
     if length == 0 || length >= UNIX_NAME as u32 {
         return 0;
@@ -138,8 +141,9 @@ pub extern "C" fn unix_list(ctx: *const TaskFile) -> i32 {
             return 0;
         }
         let socket: u64 = load(file, offset!(file_private_data));
-        let sk: u64 = peek(socket + offset!(socket_sk) as u64);
-        if peek::<u16>(sk + offset!(sk_family) as u64) != AF_UNIX {
+        let sk: u64 = field!(socket, socket_sk);
+        let family: u16 = field!(sk, sk_family);
+        if family != AF_UNIX {
             return 0;
         }
         let mut record = UnixRecord {
@@ -151,13 +155,13 @@ pub extern "C" fn unix_list(ctx: *const TaskFile) -> i32 {
             peer: [0; UNIX_NAME],
         };
         record.own_length = name(sk, &mut record.own);
-        let peer: u64 = peek(sk + offset!(unix_peer) as u64);
+        let peer: u64 = field!(sk, unix_peer);
         if peer != 0 {
             record.peer_length = name(peer, &mut record.peer);
-            let socket: u64 = peek(peer + offset!(sk_socket) as u64);
-            let file: u64 = peek(socket + offset!(socket_file) as u64);
-            let inode: u64 = peek(file + offset!(file_f_inode) as u64);
-            record.peer_ino = peek(inode + offset!(inode_i_ino) as u64);
+            let socket: u64 = field!(peer, sk_socket);
+            let file: u64 = field!(socket, socket_file);
+            let inode: u64 = field!(file, file_f_inode);
+            record.peer_ino = field!(inode, inode_i_ino);
         }
         let seq: *mut c_void = load(read_volatile(&raw const (*ctx).meta), 0);
         bpf_seq_write(seq.cast(), (&raw const record).cast(), size_of::<UnixRecord>() as u32);

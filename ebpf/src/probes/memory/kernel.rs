@@ -2,7 +2,7 @@
 //! in memory. No hook, so nothing is paid between looks.
 
 use crate::{
-    kernel::{context, file_of, is_there, lifecycle, load, offset, peek, storage::TASKS, targets},
+    kernel::{context, field, file_of, is_there, lifecycle, load, offset, peek, storage::TASKS, targets},
     wire::{NO_INSTANCE, PAGE, Registers, STACK_PAGES, StackRecord, TaskState, ThreadRecord},
 };
 use aya_ebpf::{
@@ -49,21 +49,20 @@ unsafe fn waiting(task: *const c_void, state: &TaskState) -> (u64, u64) {
     }
     // SAFETY: the caller's promise.
     let file = unsafe { file_of(task, state.epoll as u32) };
-    let instance: u64 = peek(file + offset!(file_private_data) as u64);
+    let instance: u64 = field!(file, file_private_data);
     if instance == 0 {
         return (0, 0);
     }
     if state.call == IO_URING_ENTER {
-        let (rings, head) = (offset!(ring_rings), offset!(rings_cq_head));
-        if !(is_there(rings) && is_there(head)) {
+        if !(is_there(offset!(ring_rings)) && is_there(offset!(rings_cq_head))) {
             return (0, instance);
         }
-        let rings: u64 = peek(instance + rings as u64);
-        let (fetched, added): (u32, u32) = (peek(rings + head as u64), peek(rings + offset!(rings_cq_tail) as u64));
+        let rings: u64 = field!(instance, ring_rings);
+        let (fetched, added): (u32, u32) = (field!(rings, rings_cq_head), field!(rings, rings_cq_tail));
         return ((fetched != added) as u64, instance);
     }
     let list = instance + offset!(ep_rdllist) as u64;
-    let first: u64 = peek(list);
+    let first: u64 = field!(list, list_next);
     ((first != 0 && first != list) as u64, instance)
 }
 

@@ -2,7 +2,7 @@
 //! No hook, so nothing is paid between looks.
 
 use crate::{
-    kernel::{lifecycle, load, offset, origin::TASK_ORIGINS},
+    kernel::{lifecycle, load, offset, storage::TASKS},
     wire::TaskRecord,
 };
 use aya_ebpf::{
@@ -61,8 +61,8 @@ pub extern "C" fn task_look(ctx: *const Task) -> i32 {
         ];
         record.place = [load(regs, offset!(regs_ip)), load(regs, offset!(regs_sp))];
         record.origin = Default::default();
-        if let Some(origin) = TASK_ORIGINS.get(task, false) {
-            record.origin = *origin;
+        if let Some(state) = TASKS.get(task, false) {
+            record.origin = state.origin;
         }
         (record.word, record.word_known) = (0, 0);
         if record.syscall == FUTEX && record.state != 0 {

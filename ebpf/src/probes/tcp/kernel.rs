@@ -2,22 +2,28 @@
 //! stamped when bytes are written and the stamps are looked up here; the current thread says nothing.
 
 mod sockets;
-mod stamps;
 
 use crate::{
-    kernel::{clear, context, count, holder, is_there, load, offset, peek, watched},
+    kernel::{
+        clear, context, count, field,
+        holder::{HOLDERS, Holder},
+        is_there, load, offset, peek,
+        stamps::{Connection, OLD, OLDER, RECENT, STAMPS, Stamp, before, overlapping},
+        watched,
+    },
     wire::{Counter, RetransmitRecord, WRITER_FORGOTTEN, WRITER_LATE, WRITER_OPEN, WRITER_UNSURE, WRITERS_NAMED},
 };
 use aya_ebpf::{
-    helpers::{bpf_ktime_get_ns, generated::bpf_skc_to_tcp_sock},
+    helpers::bpf_ktime_get_ns,
     macros::{btf_tracepoint, map},
     maps::RingBuf,
     programs::BtfTracePointContext,
 };
 use core::{ffi::c_void, ptr::read_volatile};
-use stamps::{CONNECTIONS, Connection, OLD, OLDER, RECENT, STAMPS, Stamp, before, overlapping};
 
+const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
 const FLAG_FIN: u8 = 1;
 const FLAG_SYN: u8 = 2;
 
@@ -36,23 +42,24 @@ pub fn tcp_sent(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the socket is a trusted argument; loads go through its types.
     unsafe {
         let sk: *mut c_void = ctx.arg::<*const c_void>(0).cast_mut();
-        let tcp: *const c_void = bpf_skc_to_tcp_sock(sk).cast();
-        if tcp.is_null() {
+        let family: u16 = load(sk, offset!(sk_family));
+        if load::<u16>(sk, offset!(sk_protocol)) != IPPROTO_TCP || family != AF_INET && family != AF_INET6 {
             return 0;
         }
-        holder::gave(sk);
-        let (context, _) = context::of_current(thread.target());
-        let Some(connection) = CONNECTIONS.get(sk, true) else {
+        let Some(holder) = HOLDERS.get(sk, true) else {
             count(Counter::StampsLost);
             return 0;
         };
+        holder.gave();
+        let (context, _) = context::of_current(thread.target());
+        let connection = &mut holder.connection;
         if !connection.take() {
             count(Counter::StampsLost);
             return 0;
         }
         connection.host_tgid = thread.tgid;
-        let end: u32 = load(tcp, offset!(tcp_write_seq));
-        let acked: u32 = load(tcp, offset!(tcp_snd_una));
+        let end: u32 = field!(sk, tcp_write_seq);
+        let acked: u32 = field!(sk, tcp_snd_una);
         match connection.stamp(sk, length as u32, end, acked, context.trace) {
             Some(stamp) => {
                 if connection.is_awaited() {
@@ -95,9 +102,8 @@ pub fn tcp_retransmitted(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: socket and packet are trusted arguments.
     unsafe {
         let sk: *mut c_void = ctx.arg::<*const c_void>(0).cast_mut();
-        let connection = CONNECTIONS.get(sk, false);
-        let host_tgid = holder::owner(sk);
-        if connection.is_none() && host_tgid == 0 {
+        let Some(holder) = HOLDERS.get(sk, false) else { return 0 };
+        if holder.owner() == 0 {
             return 0;
         }
         // Nothing was sent again, and the kernel will try once more. Older kernels tell only of success.
@@ -105,13 +111,13 @@ pub fn tcp_retransmitted(ctx: BtfTracePointContext) -> i32 {
             count(Counter::RetransmitsFailed);
             return 0;
         }
-        tell(connection, host_tgid, sk, ctx.arg(1));
+        tell(holder, sk, ctx.arg(1));
     }
     0
 }
 
 #[inline(always)]
-unsafe fn tell(connection: Option<&mut Connection>, host_tgid: u32, sk: *mut c_void, skb: *const c_void) {
+unsafe fn tell(holder: &mut Holder, sk: *mut c_void, skb: *const c_void) {
     count(Counter::Retransmits);
     let Some(mut entry) = RETRANSMITS.reserve::<RetransmitRecord>(0) else {
         count(Counter::RetransmitsLost);
@@ -123,7 +129,7 @@ unsafe fn tell(connection: Option<&mut Connection>, host_tgid: u32, sk: *mut c_v
         let record = &mut *entry.as_mut_ptr();
         record.at = bpf_ktime_get_ns();
         record.socket = sk as u64;
-        record.host_tgid = host_tgid;
+        record.host_tgid = holder.owner();
         let flags: u8 = load(skb, offset!(skb_cb) + offset!(cb_tcp_flags));
         // SYN and FIN take a sequence number each, and nobody wrote them.
         let seq = load::<u32>(skb, offset!(skb_cb) + offset!(cb_seq)).wrapping_add((flags & FLAG_SYN != 0) as u32);
@@ -132,18 +138,15 @@ unsafe fn tell(connection: Option<&mut Connection>, host_tgid: u32, sk: *mut c_v
         let segments: u16 = load(skb, offset!(skb_cb) + offset!(cb_gso_segs));
         record.segments = segments.max(1) as u32;
         address(record, sk);
-        match connection {
-            Some(connection) => {
-                record.host_tgid = connection.host_tgid;
-                if connection.take() {
-                    writers(record, connection, sk);
-                    connection.release();
-                } else {
-                    record.flags = WRITER_UNSURE;
-                }
-            }
+        let connection = &mut holder.connection;
+        if connection.host_tgid == 0 {
             // No send of this socket was stamped.
-            None => record.flags = WRITER_FORGOTTEN,
+            record.flags = WRITER_FORGOTTEN;
+        } else if connection.take() {
+            writers(record, connection, sk);
+            connection.release();
+        } else {
+            record.flags = WRITER_UNSURE;
         }
     }
     entry.submit(0);
@@ -235,8 +238,8 @@ unsafe fn address(record: &mut RetransmitRecord, sk: *const c_void) {
         record.local = peek(base + offset!(sk_v6_rcv_saddr) as u64);
         record.peer = peek(base + offset!(sk_v6_daddr) as u64);
     } else {
-        let local: [u8; 4] = peek(base + offset!(sk_rcv_saddr) as u64);
-        let peer: [u8; 4] = peek(base + offset!(sk_daddr) as u64);
+        let local: [u8; 4] = field!(base, sk_rcv_saddr);
+        let peer: [u8; 4] = field!(base, sk_daddr);
         record.local[..4].copy_from_slice(&local);
         record.peer[..4].copy_from_slice(&peer);
     }

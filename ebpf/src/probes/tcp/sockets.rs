@@ -4,10 +4,9 @@
 //! which a connection inherits from its listener: so one that lives between two looks has its owner too.
 //! Cost: a look-up per change of state of any TCP socket of the machine; nothing per segment.
 
-use super::stamps::CONNECTIONS;
 use crate::{
     kernel::{
-        TaskFile, clear, count,
+        TaskFile, clear, count, field,
         holder::{HOLDERS, Holder},
         load, offset, peek, targets, watched,
     },
@@ -48,6 +47,12 @@ static SOCKETS: RingBuf = RingBuf::with_byte_size(512 << 10, 0);
 #[map]
 static RECORD: PerCpuArray<SocketRecord> = PerCpuArray::with_max_entries(1, 0);
 
+/// A byte as a number.
+#[inline(always)]
+fn number(byte: u8) -> u32 {
+    byte as u32
+}
+
 /// How soon it is read and answered; the longest time begins anew.
 #[inline(always)]
 fn fill_reads(record: &mut SocketRecord, holder: &mut Holder) {
@@ -60,34 +65,34 @@ fn fill_reads(record: &mut SocketRecord, holder: &mut Holder) {
 /// What its socket says.
 #[inline(always)]
 fn fill(record: &mut SocketRecord, sk: u64) {
-    record.family = peek(sk + offset!(sk_family) as u64);
-    let own: u16 = peek(sk + offset!(inet_sport) as u64);
-    let peer: u16 = peek(sk + offset!(sk_dport) as u64);
+    record.family = field!(sk, sk_family);
+    let own: u16 = field!(sk, inet_sport);
+    let peer: u16 = field!(sk, sk_dport);
     record.ports = [u16::from_be(own), u16::from_be(peer)];
     if record.family == AF_INET6 {
         record.local = peek(sk + offset!(sk_v6_rcv_saddr) as u64);
         record.peer = peek(sk + offset!(sk_v6_daddr) as u64);
     } else {
-        let local: [u8; 4] = peek(sk + offset!(sk_rcv_saddr) as u64);
-        let peer: [u8; 4] = peek(sk + offset!(sk_daddr) as u64);
+        let local: [u8; 4] = field!(sk, sk_rcv_saddr);
+        let peer: [u8; 4] = field!(sk, sk_daddr);
         record.local[..4].copy_from_slice(&local);
         record.peer[..4].copy_from_slice(&peer);
     }
     if record.state == LISTEN {
-        record.queue = peek(sk + offset!(sk_backlog) as u64);
-        record.limit = peek(sk + offset!(sk_max_backlog) as u64);
-        record.drops = peek(sk + offset!(sk_drops) as u64);
+        record.queue = field!(sk, sk_backlog);
+        record.limit = field!(sk, sk_max_backlog);
+        record.drops = field!(sk, sk_drops);
         return;
     }
-    record.segments = peek(sk + offset!(tcp_segs_out) as u64);
-    record.data_segments = peek(sk + offset!(tcp_data_segs_out) as u64);
-    record.resent = peek(sk + offset!(tcp_total_retrans) as u64);
-    record.srtt = peek(sk + offset!(tcp_srtt) as u64);
-    record.least_rtt = peek(sk + offset!(tcp_rtt_min) as u64);
+    record.segments = field!(sk, tcp_segs_out);
+    record.data_segments = field!(sk, tcp_data_segs_out);
+    record.resent = field!(sk, tcp_total_retrans);
+    record.srtt = field!(sk, tcp_srtt);
+    record.least_rtt = field!(sk, tcp_rtt_min);
     if record.state == ESTABLISHED || record.state == CLOSE_WAIT {
-        let theirs: u32 = peek(sk + offset!(tcp_snd_wnd) as u64);
-        let own: u32 = peek(sk + offset!(tcp_rcv_wnd) as u64);
-        record.probes = peek::<u8>(sk + offset!(csk_probes_out) as u64) as u32;
+        let theirs: u32 = field!(sk, tcp_snd_wnd);
+        let own: u32 = field!(sk, tcp_rcv_wnd);
+        record.probes = number(field!(sk, csk_probes_out));
         record.flags |= if theirs == 0 { SOCKET_PEER_ZERO } else { 0 };
         record.flags |= if own == 0 { SOCKET_OWN_ZERO } else { 0 };
     }
@@ -127,7 +132,7 @@ pub extern "C" fn tcp_list(ctx: *const TaskFile) -> i32 {
         let record = &mut *record;
         record.host_tgid = host_tgid;
         if protocol == IPPROTO_MPTCP {
-            address = peek(address + offset!(mptcp_first) as u64);
+            address = field!(address, mptcp_first);
             record.flags = SOCKET_MULTIPATH;
         } else if let Some(holder) = HOLDERS.get(sk, true) {
             if holder.host_tgid == 0 {
@@ -137,7 +142,7 @@ pub extern "C" fn tcp_list(ctx: *const TaskFile) -> i32 {
         }
         record.at = bpf_ktime_get_ns();
         record.socket = address;
-        record.state = peek::<u8>(address + offset!(sk_state) as u64) as u32;
+        record.state = number(field!(address, sk_state));
         if record.state == 0 || record.state == CLOSED {
             return 0;
         }
@@ -202,12 +207,8 @@ pub fn tcp_reset_received(ctx: BtfTracePointContext) -> i32 {
 unsafe fn tell(sk: *mut c_void, kind: u32, state: u32) {
     // SAFETY: the socket is trusted, which also are those that have no storage.
     unsafe {
-        let holder = HOLDERS.get(sk, false);
-        let mut host_tgid = holder.as_ref().map_or(0, |holder| holder.host_tgid);
-        // Whoever wrote last knows better than the listener.
-        if let Some(connection) = CONNECTIONS.get(sk, false) {
-            host_tgid = connection.host_tgid;
-        }
+        let Some(holder) = HOLDERS.get(sk, false) else { return };
+        let host_tgid = holder.owner();
         if host_tgid == 0 {
             return;
         }
@@ -222,11 +223,9 @@ unsafe fn tell(sk: *mut c_void, kind: u32, state: u32) {
         (record.kind, record.host_tgid, record.state) = (kind, host_tgid, state);
         record.at = bpf_ktime_get_ns();
         record.socket = sk as u64;
-        record.error = peek(sk as u64 + offset!(sk_err) as u64);
+        record.error = field!(sk, sk_err);
         fill(record, sk as u64);
-        if let Some(holder) = holder {
-            fill_reads(record, holder);
-        }
+        fill_reads(record, holder);
         entry.submit(0);
     }
 }

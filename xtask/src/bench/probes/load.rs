@@ -147,15 +147,9 @@ fn live(agent: &Agent) -> anyhow::Result<u64> {
     Ok(agent.items("/api/v1/fds")?.iter().filter_map(|one| one["live"].as_u64()).sum())
 }
 
-/// All that the agent knows to have lost: in the kernel, in its queues, and for want of room.
+/// All that the agent knows to have lost, also for want of room.
 fn lost(agent: &Agent) -> anyhow::Result<f64> {
-    let status = agent.get("/api/v1/status")?;
-    let probes = status["probes"].as_array().context("no probes in the status")?;
-    let mut sum: f64 = probes.iter().filter_map(|probe| probe["lost"].as_f64()).sum();
-    for name in ["snowshed_engine_queue_dropped_total", "snowshed_engine_lost_total"] {
-        sum += agent.metric(name, "")?.unwrap_or(0.0);
-    }
-    Ok(sum)
+    Ok(own::lost(agent)? + agent.metric("snowshed_engine_lost_total", "")?.unwrap_or(0.0))
 }
 
 /// Stops a process at random moments and compares; how often the agent told exactly what is open.

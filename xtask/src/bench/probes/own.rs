@@ -17,12 +17,12 @@ use std::{
 };
 
 /// Starts an agent that watches these processes, as anybody would.
-pub(super) fn watch(folder: &Path, pids: &[u32]) -> anyhow::Result<Agent> {
+pub(in crate::bench) fn watch(folder: &Path, pids: &[u32]) -> anyhow::Result<Agent> {
     start(folder, pids, &[])
 }
 
 /// The same without a budget, so that nothing is left out.
-pub(super) fn watch_all(folder: &Path, pids: &[u32]) -> anyhow::Result<Agent> {
+pub(in crate::bench) fn watch_all(folder: &Path, pids: &[u32]) -> anyhow::Result<Agent> {
     let settings = folder.join("snowshed.toml");
     let text = "[overhead]\ntargets_core_share = 1024.0\ntargets_cpu_ratio = 1024.0\nagent_core_share = 1024.0\n";
     fs::write(&settings, text).with_context(|| format!("write {}", settings.display()))?;
@@ -37,7 +37,7 @@ fn start(folder: &Path, pids: &[u32], more: &[String]) -> anyhow::Result<Agent> 
 }
 
 /// Its share of one core, in percent, of so many stretches of this length.
-pub(super) fn shares(agent: &Agent, stretches: u32, length: Duration) -> anyhow::Result<Vec<f64>> {
+pub(in crate::bench) fn shares(agent: &Agent, stretches: u32, length: Duration) -> anyhow::Result<Vec<f64>> {
     let clock = process::cpu_clock(agent.pid())?;
     let mut shares = Vec::new();
     for _ in 0..stretches {
@@ -48,23 +48,31 @@ pub(super) fn shares(agent: &Agent, stretches: u32, length: Duration) -> anyhow:
     Ok(shares)
 }
 
+/// Events that the agent knows to have lost: in the kernel and in its queues.
+pub(in crate::bench) fn lost(agent: &Agent) -> anyhow::Result<f64> {
+    let status = agent.get("/api/v1/status")?;
+    let probes = status["probes"].as_array().context("no probes in the status")?;
+    let in_kernel: f64 = probes.iter().filter_map(|probe| probe["lost"].as_f64()).sum();
+    Ok(in_kernel + agent.metric("snowshed_engine_queue_dropped_total", "")?.unwrap_or(0.0))
+}
+
 /// Its memory, bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Memory {
+pub(in crate::bench) struct Memory {
     /// Resident, without the rings.
-    pub(super) resident: u64,
+    pub(in crate::bench) resident: u64,
     /// Kernel memory of maps and programs.
-    pub(super) kernel: u64,
+    pub(in crate::bench) kernel: u64,
 }
 
 impl Memory {
-    pub(super) fn now(agent: &Agent) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn now(agent: &Agent) -> anyhow::Result<Self> {
         let pid = agent.pid();
         let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).context("the agent's mappings")?;
         Ok(Self { resident: resident(&smaps), kernel: kernel(pid)? })
     }
 
-    pub(super) fn sum(self) -> u64 {
+    pub(in crate::bench) fn sum(self) -> u64 {
         self.resident + self.kernel
     }
 }

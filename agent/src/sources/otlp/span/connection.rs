@@ -41,14 +41,10 @@ pub(super) fn is_serial(attributes: Attributes<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+    use crate::sources::otlp::attributes::{Pair, Value};
 
-    fn attributes(pairs: &[(&str, &str)]) -> Vec<KeyValue> {
-        let value = |text: &str| Some(AnyValue { value: Some(Value::StringValue(text.into())) });
-        pairs
-            .iter()
-            .map(|(key, text)| KeyValue { key: (*key).into(), value: value(text), ..KeyValue::default() })
-            .collect()
+    fn attributes<'a>(pairs: &[(&'a str, &'a str)]) -> Vec<Pair<'a>> {
+        pairs.iter().map(|(key, text)| (*key, Value::Text(text))).collect()
     }
 
     #[test]

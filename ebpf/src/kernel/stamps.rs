@@ -3,10 +3,10 @@
 //! A send is stamped when it returns, outside of the socket's lock: its bytes end at `write_seq`, unless
 //! other threads were sending too. Then lengths and sequence numbers do not add up, and every writer whose
 //! bytes may lie there becomes a candidate: bytes are never given to a wrong writer as the only one.
-//! Cost: one storage look-up for a connection with one writer at a time; 1.6 KiB for one that serves many,
+//! Cost: none but the socket's own storage for a connection with one writer at a time; 1.6 KiB for one that serves many,
 //! and 4.6 KiB more only for one with more than 64 writes in flight.
 
-use crate::kernel::storage::SocketStorage;
+use super::storage::SocketStorage;
 use core::{
     ffi::c_void,
     intrinsics::{AtomicOrdering, atomic_xchg},
@@ -30,11 +30,12 @@ pub struct Ring<const N: usize> {
     pub at: [Stamp; N],
 }
 
-/// Kept of every connection that a target has sent on.
+/// Kept of every connection in its [`Holder`](super::holder::Holder).
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct Connection {
     lock: u64,
-    /// Who sent last.
+    /// Who sent last; 0: nobody yet.
     pub host_tgid: u32,
     /// 0: nothing is stamped; 1: only `first`; 2: see [`STAMPS`].
     pub stamped: u32,
@@ -61,10 +62,6 @@ pub struct Connection {
 const TOLD: u32 = 32;
 pub const RECENT: usize = 64;
 pub const OLD: usize = 192;
-
-#[unsafe(link_section = ".maps")]
-#[unsafe(no_mangle)]
-pub static CONNECTIONS: SocketStorage<Connection> = SocketStorage::new();
 
 #[unsafe(link_section = ".maps")]
 #[unsafe(no_mangle)]
