@@ -150,23 +150,23 @@ fn what_comes_first_is_named() {
     for (name, kind, disease) in DISEASES {
         let (mut named, mut sure, mut delays) = (0_u32, 0.0, Vec::new());
         for seed in 100..124 {
-            // An hour's moods must not leave their mark on the minute before: then nobody could tell.
-            let told = run(&service(seed, 480, |second, two, random| match second {
-                240..300 => healthy(random, Mood::Calm),
-                300..400 => {
+            // Moods must not leave their mark on the five minutes before, or eight times as much is nothing new.
+            let told = run(&service(seed, 780, |second, two, random| match second {
+                300..600 => healthy(random, Mood::Calm),
+                600..700 => {
                     let two = healthy(random, Mood::Calm);
-                    disease(second - 300, two, random)
+                    disease(second - 600, two, random)
                 }
                 _ => two,
             }));
             runs += 1;
-            let during = told.iter().find(|incident| (300..400).contains(&(incident.opened / SECOND)));
+            let during = told.iter().find(|incident| (600..700).contains(&(incident.opened / SECOND)));
             let Some(incident) = during.filter(|incident| incident.verdict == Verdict::Named) else { continue };
             let first = &incident.causes[0];
             if first.kind == *kind {
                 named += 1;
                 sure += first.confidence;
-                delays.push(incident.times.named.unwrap() / SECOND - 300);
+                delays.push(incident.times.named.unwrap() / SECOND - 600);
             } else {
                 wrong += 1;
                 println!("{name}, seed {seed}: {} ({:.2})", first.title, first.confidence);

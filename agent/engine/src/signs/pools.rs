@@ -7,9 +7,9 @@
 //! as ever: late answers fill every pool, and soon ones at this share are of connections that carry several questions at
 //! a time, which are no pool. What was so all along (a queue that is waited at, a worker's own connection) is usual.
 //! What cannot be told: a connection that is held while nothing is asked over it rests, as far as the kernel knows.
-//! Invariant: a peer of which few looks are known says nothing. Memory: [`PEERS`] peers.
+//! Invariant: a peer of which few looks are known says nothing. Memory: [`PEERS`] peers, each with [`USUAL`] looks.
+//! Cost: four medians of those a look and peer.
 
-use super::requests::Quantile;
 use crate::{
     model::{Nanos, Peer, TcpPeer},
     window::{SECOND, seconds},
@@ -20,8 +20,9 @@ use std::collections::{BTreeMap, VecDeque};
 const PEERS: usize = 32;
 /// Looks that are taken together: an answer may take longer than one.
 const LOOKS: usize = 3;
-/// Looks with answers before it is known what is usual.
-const ENOUGH: u32 = 8;
+/// Looks with answers before it is known what is usual, and the latest ones that say so.
+const ENOUGH: usize = 8;
+const USUAL: usize = 48;
 /// Used up: in use for this share of the time, where less than the other was usual.
 const FULL: (f64, f64) = (0.8, 0.6);
 /// Fewer answers in the looks together say nothing.
@@ -58,16 +59,17 @@ pub(crate) struct Full {
     at: Nanos,
 }
 
-#[derive(Debug)]
+/// What is told of a few looks together: the share of the time in use, seconds until an answer, answers a second,
+/// connections that had some.
+type Figures = [f64; 4];
+
+#[derive(Debug, Default)]
 struct Pool {
     looks: VecDeque<Look>,
-    known: u32,
+    /// The latest that are taken for usual.
+    past: VecDeque<Figures>,
     learnt: Nanos,
     asked: Nanos,
-    busy: Quantile,
-    answer: Quantile,
-    rate: Quantile,
-    active: Quantile,
     full: Option<Full>,
 }
 
@@ -85,7 +87,7 @@ impl Pools {
             let oldest = self.0.iter().min_by_key(|(_, pool)| pool.asked).map(|(peer, _)| *peer);
             oldest.and_then(|peer| self.0.remove(&peer));
         }
-        self.0.entry(peer).or_insert_with(|| Pool::new(at)).take(told, over, at)
+        self.0.entry(peer).or_default().take(told, over, at)
     }
 
     /// Of the pools that were used up at some time since a moment the one that has most answers a second.
@@ -96,19 +98,13 @@ impl Pools {
 }
 
 impl Pool {
-    fn new(at: Nanos) -> Self {
-        let start = |value| Quantile::at(0.5, value);
-        Self {
-            looks: VecDeque::new(),
-            known: 0,
-            learnt: 0,
-            asked: at,
-            busy: start(0.0),
-            answer: start(0.0),
-            rate: start(0.0),
-            active: start(0.0),
-            full: None,
-        }
+    /// What is usual: of each figure the median.
+    fn usual(&self) -> Figures {
+        std::array::from_fn(|n| {
+            let mut values: Vec<f64> = self.past.iter().map(|figures| figures[n]).collect();
+            let middle = values.len() / 2;
+            if values.is_empty() { 0.0 } else { *values.select_nth_unstable_by(middle, f64::total_cmp).1 }
+        })
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts and microseconds, as shares and rates")]
@@ -131,7 +127,7 @@ impl Pool {
             active: all.active.max(one.active),
         });
         if sum.answers == 0 || sum.active == 0 {
-            return (self.known >= ENOUGH).then_some(false);
+            return (self.past.len() >= ENOUGH).then_some(false);
         }
         self.asked = at;
         let now = [
@@ -140,8 +136,7 @@ impl Pool {
             sum.answers as f64 / sum.over,
             f64::from(sum.active),
         ];
-        let usual = [self.busy.value(), self.answer.value(), self.rate.value(), self.active.value()];
-        let is_new = self.known < ENOUGH;
+        let (usual, is_new) = (self.usual(), self.past.len() < ENOUGH);
         let as_ever = now[1] >= AS_EVER.0 * usual[1] - AS_EVER.2 && now[1] <= AS_EVER.1 * usual[1] + AS_EVER.2;
         let may_grow = self.looks.iter().any(|look| look.active > sum.connections);
         let is_full = !is_new
@@ -165,15 +160,10 @@ impl Pool {
         }
         if !is_full || at.saturating_sub(self.learnt) >= LEARN_EVERY {
             self.learnt = if is_full { at } else { self.learnt };
-            for (quantile, value) in
-                [&mut self.busy, &mut self.answer, &mut self.rate, &mut self.active].into_iter().zip(now)
-            {
-                if self.known == 0 {
-                    *quantile = Quantile::at(0.5, value);
-                }
-                quantile.learn(value, is_new);
+            if self.past.len() >= USUAL {
+                self.past.pop_front();
             }
-            self.known = self.known.saturating_add(1);
+            self.past.push_back(now);
         }
         (!is_new).then_some(is_full)
     }

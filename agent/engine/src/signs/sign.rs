@@ -176,7 +176,9 @@ impl Sign {
     /// From when on it counts. Rare events need fewer high windows; what goes up with every burst needs nearly all.
     pub(crate) fn bar(self, config: &SignConfig) -> Bar {
         let is_share = self.words().1 == "ratio";
-        let bar = |least, times, events, hold, needed| Bar { least, times, is_share, events, hold, needed };
+        // More than usual cannot be told without a usual.
+        let needs_past = matches!(self, Self::Arrivals | Self::Asked);
+        let bar = |least, times, events, hold, needed| Bar { least, times, is_share, needs_past, events, hold, needed };
         match self {
             Self::Resent | Self::ResentThere => bar(config.resent_ratio, 5.0, 10.0, 5, 3),
             // A burst of work and a lock that is held for ten seconds are nobody's business.

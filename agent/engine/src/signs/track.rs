@@ -36,6 +36,8 @@ pub(crate) struct Bar {
     /// It is a share of 1: then being so many times closer to the whole is enough, or what is usually half could never
     /// be out of its ordinary.
     pub(crate) is_share: bool,
+    /// It means nothing by itself, however large: only its own past tells whether it is much.
+    pub(crate) needs_past: bool,
     /// The least that it must add up to over the windows of `hold`.
     pub(crate) events: f64,
     /// Of the last so many windows ...
@@ -167,6 +169,9 @@ impl Track {
             .collect();
         before.sort_by(f64::total_cmp);
         let has_past = before.len() as u64 >= (past.seconds / (WINDOW / SECOND)).max(1);
+        if bar.needs_past && !has_past {
+            return None;
+        }
         let (level, longer) =
             if has_past { (bar.level(rank(&before, 0.9)), 1) } else { (bar.least * WITHOUT_PAST.0, WITHOUT_PAST.1) };
         let recent = self.last(end, bar.hold.saturating_mul(longer));
@@ -224,7 +229,8 @@ fn rank(sorted: &[f64], share: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const BAR: Bar = Bar { least: 0.1, times: 4.0, is_share: false, events: 3.0, hold: 5, needed: 3 };
+    const BAR: Bar =
+        Bar { least: 0.1, times: 4.0, is_share: false, needs_past: false, events: 3.0, hold: 5, needed: 3 };
     const PAST: Past = Past { seconds: 40 };
 
     #[test]
@@ -284,6 +290,18 @@ mod tests {
     fn without_a_past_it_takes_more_and_longer() {
         assert_eq!(spans(60, |_| 0.45), [(26, None)]);
         assert_eq!(spans(60, |_| 0.35), []);
+    }
+
+    #[test]
+    fn what_needs_a_past_is_nothing_without_and_is_found_once_it_has_one() {
+        let (mut track, bar) = (Track::new(), Bar { needs_past: true, ..BAR });
+        let mut found = Vec::new();
+        for second in 1..=120 {
+            track.add(second * SECOND, if second < 80 { 0.6 } else { 6.0 }, 1.0);
+            track.judge(second * SECOND, &bar, PAST);
+            found.extend(track.found().map(|found| (second, found.has_past)));
+        }
+        assert!(matches!(found.first(), Some((84..90, true))), "{:?}", found.first());
     }
 
     #[test]
