@@ -274,6 +274,9 @@ const CAUSES: &[&str] = &[
     "accept_queue_overflow",
     "pool_exhausted",
     "traffic_surge",
+    "dns_failure",
+    "blocked_writer",
+    "deadline_overrun",
     "oom_kill",
 ];
 

@@ -13,6 +13,8 @@ mod kernel;
 mod wire;
 
 mod probes {
+    #[path = "dns/kernel.rs"]
+    pub mod dns;
     #[path = "epoll/kernel.rs"]
     mod epoll;
     #[path = "fd/kernel.rs"]

@@ -211,6 +211,10 @@ impl Engine {
                     }
                 }
             }
+            Observation::Dns(told) => {
+                let at = self.past(told.until);
+                self.watched(told.pid, |target, _| target.signs.dns(told, at));
+            }
             Observation::LoopTime(told) => {
                 let at = self.past(told.at);
                 self.watched(told.pid, |target, _| target.loops.time(told, at));
@@ -236,6 +240,10 @@ impl Engine {
                     target.tasks.cpu(told, at);
                     target.signs.cpu(told, at);
                 });
+            }
+            Observation::BlockedWrite(told) => {
+                let at = self.past(told.at);
+                self.watched(told.pid, |target, _| target.signs.blocked_write(told, at));
             }
             Observation::Blocked(told) => {
                 let at = self.past(told.at);

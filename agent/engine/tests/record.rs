@@ -8,7 +8,7 @@ mod support;
 
 use snowshed_engine::model::{HoldingKind, Join, Nanos, Observation, Owner, SiteId};
 use std::{collections::VecDeque, fmt::Write as _, fs, path::PathBuf};
-use support::{SECOND, Service, crowd, growth, ms, shortage};
+use support::{SECOND, Service, crowd, growth, ms, resolver, shortage};
 
 type Lines = Vec<(Nanos, Observation)>;
 type Scenario = (&'static str, fn() -> Lines);
@@ -43,6 +43,12 @@ const SCENARIOS: &[Scenario] = &[
     ("traffic_surge", crowd::traffic_surge),
     ("pool_exhausted", crowd::pool_exhausted),
     ("healthy_crowds", crowd::healthy_crowds),
+    ("deadline_overrun", crowd::deadline_overrun),
+    ("healthy_uploads", crowd::healthy_uploads),
+    ("blocked_writer", crowd::blocked_writer),
+    ("healthy_writers", crowd::healthy_writers),
+    ("dns_failure", resolver::dns_failure),
+    ("healthy_names", resolver::healthy_names),
 ];
 
 #[test]

@@ -150,6 +150,9 @@ fn labels(record: &Record) -> BTreeMap<&'static str, String> {
         Some(CauseKind::DownstreamSlow) => "SnowshedDownstreamSlow",
         Some(CauseKind::PoolExhausted) => "SnowshedPoolExhausted",
         Some(CauseKind::TrafficSurge) => "SnowshedTrafficSurge",
+        Some(CauseKind::DnsFailure) => "SnowshedDnsFailure",
+        Some(CauseKind::BlockedWriter) => "SnowshedBlockedWriter",
+        Some(CauseKind::DeadlineOverrun) => "SnowshedDeadlineOverrun",
         None => "SnowshedIncident",
     };
     BTreeMap::from([

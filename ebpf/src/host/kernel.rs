@@ -11,7 +11,7 @@ use super::{
     table::Table,
     tracefs,
 };
-use crate::wire::{COUNTERS, Counter, Offsets, PageAllowance, PageCount, Target};
+use crate::wire::{COUNTERS, Counter, Offsets, PageAllowance, PageCount, ResolverCount, ResolverKey, Target};
 use aya::{
     Ebpf, EbpfLoader, Pod, VerifierLogLevel,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
@@ -28,6 +28,11 @@ unsafe impl Pod for Offsets {}
 unsafe impl Pod for PageCount {}
 // SAFETY: integers only, without padding.
 unsafe impl Pod for PageAllowance {}
+
+// SAFETY: integers only, without padding.
+unsafe impl Pod for ResolverKey {}
+// SAFETY: integers only, without padding.
+unsafe impl Pod for ResolverCount {}
 
 /// Why the kernel side is not there at all.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +146,7 @@ pub(crate) struct Kernel {
     pub(super) growths: RingBuf<MapData>,
     pub(super) page_counts: PerCpuHashMap<MapData, u32, PageCount>,
     pub(super) page_allowances: HashMap<MapData, u32, PageAllowance>,
+    pub(super) resolvers: PerCpuHashMap<MapData, ResolverKey, ResolverCount>,
     pub(super) retransmits: RingBuf<MapData>,
     pub(super) sockets: RingBuf<MapData>,
     pub(super) ebpf: Ebpf,
@@ -194,6 +200,7 @@ impl Kernel {
             growths: take(&mut ebpf, "GROWTHS")?,
             page_counts: take(&mut ebpf, "PAGE_COUNTS")?,
             page_allowances: take(&mut ebpf, "PAGE_ALLOWANCES")?,
+            resolvers: take(&mut ebpf, "RESOLVERS")?,
             retransmits: take(&mut ebpf, "RETRANSMITS")?,
             sockets: take(&mut ebpf, "SOCKETS")?,
             btf: Some(aya::Btf::from_sys_fs()?),
@@ -251,6 +258,12 @@ impl Kernel {
             program.load(over, btf).map_err(|error| failed(refusal(&error, &self.missing)))?;
         }
         Ok(())
+    }
+
+    /// Why somebody who needs this program cannot be: it is not attached.
+    #[expect(clippy::unused_self, reason = "of this kernel")]
+    pub(crate) fn needs(&self, program: &str) -> AttachError {
+        AttachError { what: program.to_owned(), reason: "it is not attached".to_owned() }
     }
 
     /// What this kernel lacks of a structure.

@@ -20,6 +20,7 @@ pub(crate) mod pclntab;
 pub(crate) mod privilege;
 pub(crate) mod proc_file;
 pub(crate) mod publish;
+pub(crate) mod resolvers;
 mod rings;
 pub(crate) mod sampler;
 pub(crate) mod setup;

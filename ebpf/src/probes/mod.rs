@@ -1,6 +1,7 @@
 //! The probes. Adding one is a folder (what it is, its kernel part, its host part), its line in [`all`],
 //! and its line in `bpf.rs`.
 
+mod dns;
 mod epoll;
 pub(crate) mod fd;
 mod host;
@@ -29,6 +30,10 @@ pub(crate) trait Probe: Send {
     fn name(&self) -> &'static str;
     /// Its kernel programs, whose cost is its cost.
     fn programs(&self) -> &'static [&'static str];
+    /// It sees nothing, or less, where no kernel program runs.
+    fn needs_kernel(&self) -> bool {
+        !self.programs().is_empty()
+    }
     /// What it counts as delivered, and as lost.
     fn counters(&self) -> (&'static [Counter], &'static [Counter]);
     /// What it counts besides: seen, and not told as events.
@@ -98,6 +103,7 @@ pub(crate) fn all() -> Vec<Box<dyn Probe>> {
         Box::<memory::Memory>::default(),
         Box::new(tasks::Tasks::default()),
         Box::<host::Host>::default(),
+        Box::<dns::Dns>::default(),
     ]
 }
 

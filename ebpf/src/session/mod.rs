@@ -165,8 +165,7 @@ impl Session {
                 Some(kernel)
             }
             Err(reason) => {
-                // One that has no kernel programs lacks nothing.
-                for unit in units.iter_mut().filter(|unit| !unit.probe.programs().is_empty()) {
+                for unit in units.iter_mut().filter(|unit| unit.probe.needs_kernel()) {
                     unit.trouble = Some(reason.clone());
                 }
                 None

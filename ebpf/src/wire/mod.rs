@@ -5,6 +5,7 @@
 
 mod connection;
 mod context;
+mod dns;
 mod event;
 mod fd;
 mod growth;
@@ -18,6 +19,7 @@ mod thread;
 
 pub use connection::*;
 pub use context::*;
+pub use dns::*;
 pub use event::*;
 pub use fd::*;
 pub use growth::*;

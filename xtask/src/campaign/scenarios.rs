@@ -1,9 +1,12 @@
 //! All scenarios. Adding one is a file and its line here.
 
 mod accept_queue_overflow;
+mod blocked_writer;
 mod cpu_saturation;
 mod cpu_throttled;
+mod deadline_overrun;
 mod disk_stall;
+mod dns_failure;
 mod downstream_slow;
 mod event_loop_stall;
 mod fd_leak;
@@ -34,5 +37,8 @@ pub(super) const ALL: &[&[Scenario]] = &[
     &oom_kill::ALL,
     &traffic_surge::ALL,
     &pool_exhausted::ALL,
+    &dns_failure::ALL,
+    &blocked_writer::ALL,
+    &deadline_overrun::ALL,
     &healthy::ALL,
 ];

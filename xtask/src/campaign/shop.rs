@@ -5,7 +5,7 @@
 
 use crate::{
     process::{self, Child, Spawn, loopback},
-    rig::{Hosts, NODE_NAMES, compile, interpreter, script},
+    rig::{Hosts, NODE_NAMES, compile, interpreter, names, script},
     setup,
 };
 use anyhow::{Context as _, ensure};
@@ -55,6 +55,8 @@ pub(super) struct Options<'a> {
     pub(super) otlp: Option<&'a str>,
     /// On the first of these hosts.
     pub(super) hosts: Option<(&'a Hosts, usize)>,
+    /// It asks the resolver at this address, where it is on a host.
+    pub(super) resolver: Option<&'a str>,
     /// On this device.
     pub(super) folder: Option<&'a Path>,
 }
@@ -106,7 +108,14 @@ impl Shop {
             }
         };
         let mut spawn = match options.hosts {
-            Some((hosts, at)) => hosts.spawn(at, "shop").args([program.into_os_string()]),
+            Some((hosts, at)) => {
+                let spawn = hosts.spawn(at, "shop");
+                let spawn = match options.resolver {
+                    Some(resolver) => names::asking(spawn, resolver, &folder)?,
+                    None => spawn,
+                };
+                spawn.args([program.into_os_string()])
+            }
             None => Spawn::new("shop", program),
         };
         if let Some(otlp) = options.otlp {

@@ -110,6 +110,9 @@ const PLAYER: &[Need] =
 /// To make hosts of network namespaces, and to lose their packets.
 const NETWORK: &[Need] = &[program("ip", "iproute2"), program("iptables", "iptables")];
 
+/// A real resolver, and what has a program ask it.
+const NAMES: &[Need] = &[program("dnsmasq", "dnsmasq-base"), program("unshare", "util-linux")];
+
 /// The tool that the probes are measured beside.
 const RIVAL: &[Need] = &[program("bpftrace", "bpftrace")];
 
@@ -171,6 +174,7 @@ pub const PROBES: &[&[Need]] = &[BUILD, NETWORK, RIVAL, SERVICES];
 pub const CAMPAIGN: &[&[Need]] = &[
     BUILD,
     NETWORK,
+    NAMES,
     &[program("node", "nodejs"), program("python3", "python3"), program("mkfs.ext4", "e2fsprogs"), GO],
 ];
 

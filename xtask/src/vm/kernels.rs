@@ -31,13 +31,16 @@ const fn lack(probe: &'static str, names: &'static str, means: &'static str, tes
 }
 
 /// The suites of the probes that run in a guest: what they need beyond themselves is Python.
-pub(super) const SUITES: &[&str] = &["live", "cgroup"];
+pub(super) const SUITES: &[&str] = &["live", "cgroup", "dns"];
 
 /// Without task storage the object's maps cannot be made, so nothing of it runs.
 const NO_STORAGE: &str = "no kernel program runs (task storage: 5.11), /proc serves";
 
 /// How the maps begin that are task storage: whichever is made first is named.
 const TASK_STORAGE: &str = "`TASK";
+
+/// The test of questions to resolvers.
+const DNS: &str = "questions_and_what_comes_of_them_are_counted_by_resolver";
 
 /// All of them, oldest first.
 pub const ALL: &[Kernel] = &[
@@ -67,6 +70,7 @@ pub const ALL: &[Kernel] = &[
             ),
             lack("memory", TASK_STORAGE, NO_STORAGE, &["a_kill_for_lack_of_memory_in_a_cgroup_is_seen_with_its_limit"]),
             lack("tasks", TASK_STORAGE, NO_STORAGE, &[]),
+            lack("dns", TASK_STORAGE, NO_STORAGE, &[DNS]),
         ],
     },
     Kernel {
@@ -81,6 +85,7 @@ pub const ALL: &[Kernel] = &[
                 &["a_file_belongs_to_the_connection_that_asked_for_it"],
             ),
             lack("tcp", "sock_send_length", "retransmits are told without who wrote their bytes (6.3)", &[]),
+            lack("dns", "tcp_sent", "questions to resolvers are not seen (6.3)", &[DNS]),
         ],
     },
     Kernel { name: "6.12", version: "6.12.", suite: "trixie", lacks: &[] },

@@ -5,9 +5,12 @@
 //! Invariant: a proposal's confidence is a finite number from 0 to 1 and rests on evidence that it carries.
 
 mod accept_queue_overflow;
+mod blocked_writer;
 mod cpu_saturation;
 mod cpu_throttled;
+mod deadline_overrun;
 mod disk_stall;
+mod dns_failure;
 mod downstream_slow;
 mod event_loop_stall;
 mod fd_leak;
@@ -87,6 +90,9 @@ pub(crate) const ALL: &[&CauseUnit] = &[
     &cpu_saturation::UNIT,
     &nic_drops::UNIT,
     &tcp_retransmits::UNIT,
+    &dns_failure::UNIT,
+    &blocked_writer::UNIT,
+    &deadline_overrun::UNIT,
     &downstream_slow::UNIT,
     &accept_queue_overflow::UNIT,
     &pool_exhausted::UNIT,
@@ -140,6 +146,6 @@ mod tests {
             let produced = unit.needs.iter().all(|needed| unit.produces.contains(needed));
             assert!(produced && !unit.needs.is_empty(), "{:?} needs a trigger that it does not produce", unit.kind);
         }
-        assert_eq!(ALL.len(), 15, "a new kind needs its replay folder");
+        assert_eq!(ALL.len(), 18, "a new kind needs its replay folder");
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What may be short before it and be the reason why callers ask again.
-const REASONS: [Sign; 8] = [
+const REASONS: [Sign; 12] = [
     Sign::Refused,
     Sign::LateAnswers,
     Sign::LockWait,
@@ -26,6 +26,10 @@ const REASONS: [Sign; 8] = [
     Sign::Blocked,
     Sign::NicDrops,
     Sign::PoolFull,
+    Sign::DnsFailed,
+    Sign::DnsTime,
+    Sign::BlockedWrites,
+    Sign::Unfinished,
 ];
 /// What is left of the confidence if something was short, or suffered, before.
 const BEFORE: f64 = 0.7;

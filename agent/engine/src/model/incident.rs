@@ -140,6 +140,12 @@ pub enum CauseKind {
     PoolExhausted,
     /// More requests arrive than it was used to, and it does not carry them.
     TrafficSurge,
+    /// Names are not resolved, or late.
+    DnsFailure,
+    /// Threads stand in writes because nobody reads what they write.
+    BlockedWriter,
+    /// Requests arrive for longer than anybody should wait for one, and no deadline ends them.
+    DeadlineOverrun,
 }
 
 impl CauseKind {
@@ -161,7 +167,10 @@ impl CauseKind {
             | Self::NicDrops
             | Self::DownstreamSlow
             | Self::PoolExhausted
-            | Self::TrafficSurge => false,
+            | Self::TrafficSurge
+            | Self::DnsFailure
+            | Self::BlockedWriter
+            | Self::DeadlineOverrun => false,
         }
     }
 }

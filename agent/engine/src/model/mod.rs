@@ -5,6 +5,7 @@
 //! names are looked up at the API and never decide anything.
 
 mod connections;
+mod dns;
 mod host;
 mod ids;
 mod incident;
@@ -19,6 +20,7 @@ mod trace;
 mod view;
 
 pub use connections::{ConnectionCounts, ConnectionSeen, Connections, IDLE, TROUBLE, TcpState};
+pub use dns::{DnsLook, Resolver};
 pub use host::{HostItem, HostLook, HostScope, HostSignal, HostView};
 pub use ids::{Caller, Join, Nanos, Owner, Pid, SiteId, SpanId, TraceId};
 pub use incident::{
@@ -34,8 +36,8 @@ pub use observation::{
 pub use output::{Act, ActuatorKind, Ask, Change, Output};
 pub use setup::{Limit, Setup};
 pub use tasks::{
-    Blocked, BlockedView, CpuTime, Holder, LockKind, LockView, LockWait, TaskGroup, TaskGroups, TasksView, ThreadGroup,
-    Threads, Throttled,
+    Blocked, BlockedView, BlockedWrite, CpuTime, Holder, LockKind, LockView, LockWait, TaskGroup, TaskGroups,
+    TasksView, ThreadGroup, Threads, Throttled, WriteEnd,
 };
 pub use tcp::{Peer, TcpListener, TcpLook, TcpPeer, TcpView};
 pub use trace::{

@@ -1,8 +1,9 @@
 //! What the agent learns. Variants are shapes, not probes: a new probe returns one of these.
 
 use super::{
-    ActuatorKind, Blocked, Call, Caller, Connections, CpuTime, HostLook, Join, LockWait, LoopInstance, LoopTime, Nanos,
-    OomKill, Owner, Pages, Pid, Setup, SiteId, SpanId, Stall, TaskGroups, TcpLook, Threads, TraceId,
+    ActuatorKind, Blocked, BlockedWrite, Call, Caller, Connections, CpuTime, DnsLook, HostLook, Join, LockWait,
+    LoopInstance, LoopTime, Nanos, OomKill, Owner, Pages, Pid, Setup, SiteId, SpanId, Stall, TaskGroups, TcpLook,
+    Threads, TraceId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -50,10 +51,14 @@ pub enum Observation {
     CpuTime(CpuTime),
     /// Threads were blocked uninterruptibly.
     Blocked(Blocked),
+    /// Threads stood in writes that nobody reads.
+    BlockedWrite(BlockedWrite),
     /// TCP segments sent again.
     Retransmit(Retransmit),
     /// How a process gets on with those it talks to over TCP.
     Tcp(TcpLook),
+    /// What a process asked resolvers for, and what came of it.
+    Dns(DnsLook),
     /// Evidence that did not reach the agent.
     Lost(Lost),
     /// What an actuator made of a command.

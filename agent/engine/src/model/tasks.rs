@@ -2,6 +2,7 @@
 
 use super::{Join, Nanos, Pid, SiteId, TraceId};
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 
 /// All threads of a process at a moment, in groups of one origin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -171,6 +172,50 @@ pub struct Blocked {
     /// Where it stood; 0: not known.
     #[serde(default)]
     pub site: SiteId,
+}
+
+/// Threads stood in writes that wait for somebody to read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BlockedWrite {
+    /// The process.
+    pub pid: Pid,
+    /// When.
+    pub at: Nanos,
+    /// Time in such writes since the last such record, all threads added up: estimated from the looks.
+    pub wait_ns: Nanos,
+    /// The longest single wait seen; it lasted at least so long.
+    pub longest_ns: Nanos,
+    /// The thread of that wait.
+    pub tid: Pid,
+    /// Its name.
+    pub thread: String,
+    /// The system call that it was in.
+    pub syscall: String,
+    /// Who is at the other end.
+    pub to: WriteEnd,
+    /// Where it stood; 0: not known.
+    #[serde(default)]
+    pub site: SiteId,
+}
+
+/// Who ought to read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteEnd {
+    /// Of a pipe: the process that holds its other end, and that one's name.
+    Pipe {
+        /// `None`: nobody was found.
+        reader: Option<Pid>,
+        /// Its `comm`.
+        name: Option<String>,
+    },
+    /// Of a socket: the peer's address where it is one of TCP.
+    Socket {
+        /// `None`: not TCP, or not found.
+        peer: Option<SocketAddr>,
+    },
+    /// Neither, or not known.
+    Unknown,
 }
 
 /// What is known of a process's threads, for the API.

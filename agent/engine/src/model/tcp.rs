@@ -84,6 +84,12 @@ pub struct TcpPeer {
     /// Connections on which an answer came since the look before, those closed since among them.
     #[serde(default, skip_serializing_if = "is_none")]
     pub active: u32,
+    /// Of accepted connections those whose request has been arriving for more than twenty seconds, and still does.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unfinished: u32,
+    /// The longest of them has for so long, microseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unfinished_us: u64,
     /// Resets sent.
     pub resets_sent: u64,
     /// Resets received.
@@ -95,6 +101,12 @@ pub struct TcpPeer {
 /// Recordings leave out what is not told.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_none(number: &u32) -> bool {
+    *number == 0
+}
+
+/// Likewise.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 

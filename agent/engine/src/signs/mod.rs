@@ -5,6 +5,7 @@
 //! is said in [`Signs::judge`]. Memory per target is fixed by [`track`] and [`who`].
 
 mod answers;
+pub(crate) mod names;
 pub(crate) mod pools;
 mod requests;
 mod sign;
@@ -16,15 +17,19 @@ pub use sign::SignConfig;
 
 use crate::{
     model::{
-        Blocked, Connections, CpuTime, HostLook, HostScope, HostSignal, LockKind, LockWait, Nanos, OpenRequests, Peer,
-        Request, Retransmit, TcpListener, TcpLook,
+        Blocked, BlockedWrite, Connections, CpuTime, DnsLook, HostLook, HostScope, HostSignal, LockKind, LockWait,
+        Nanos, OpenRequests, Peer, Request, Retransmit, TcpListener, TcpLook, WriteEnd,
     },
     window::{SECOND, seconds},
 };
 use answers::Answers;
+use names::Names;
 use pools::Pools;
 use requests::Routes;
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 use track::{Deviation, Past, Track};
 use who::{Places, Resends};
 
@@ -53,8 +58,14 @@ pub(crate) struct Signs {
     pub(crate) late: Places<Peer, f64>,
     /// The connections that it keeps to those that it asks.
     pub(crate) pools: Pools,
+    /// Those that it asks for names.
+    pub(crate) names: Names,
     /// When the latest request began of which a span was told.
     asked: Option<Nanos>,
+    /// Requests that arrive for too long, by who sends them, and for how many microseconds the longest does.
+    pub(crate) slow_senders: Places<IpAddr, u64>,
+    /// Thread-seconds in writes, by who does not read.
+    pub(crate) writes: Places<WriteEnd, BlockedWrite>,
     /// Thread-seconds of waiting.
     pub(crate) locks: Places<LockPlace, LockWait>,
     /// Segments sent again.
@@ -88,7 +99,10 @@ impl Signs {
             answers: Answers::default(),
             late: Places::default(),
             pools: Pools::default(),
+            names: Names::default(),
             asked: None,
+            slow_senders: Places::default(),
+            writes: Places::default(),
             locks: Places::default(),
             peers: Places::default(),
             resends: Resends::default(),
@@ -191,6 +205,7 @@ impl Signs {
         let over = seconds(told.over_ns);
         self.add(Sign::LockWait, at, 0.0, over);
         self.add(Sign::Blocked, at, 0.0, over);
+        self.add(Sign::BlockedWrites, at, 0.0, over);
         self.add(Sign::CpuDelay, at, seconds(told.delay_ns), seconds(told.delay_ns.saturating_add(told.used_ns)));
         if let Some(throttled) = told.throttled {
             let periods = over / PERIOD;
@@ -214,10 +229,22 @@ impl Signs {
     /// Takes uninterruptible waits.
     pub(crate) fn blocked(&mut self, told: &Blocked, at: Nanos) {
         self.add(Sign::Blocked, at, seconds(told.wait_ns), 0.0);
-        let device: String = told.device.as_deref().unwrap_or_default().chars().take(64).collect();
+        let device = short(told.device.as_deref().unwrap_or_default());
         let longest = self.blocked.get(&device).filter(|known| known.longest_ns > told.longest_ns);
         let told = longest.cloned().unwrap_or_else(|| told.clone());
         self.blocked.add(device, at, seconds(told.wait_ns), told);
+    }
+
+    /// Takes writes that wait for a reader.
+    pub(crate) fn blocked_write(&mut self, told: &BlockedWrite, at: Nanos) {
+        self.add(Sign::BlockedWrites, at, seconds(told.wait_ns), 0.0);
+        let mut told = told.clone();
+        (told.thread, told.syscall) = (short(&told.thread), short(&told.syscall));
+        if let WriteEnd::Pipe { name: Some(name), .. } = &mut told.to {
+            *name = short(name);
+        }
+        let longest = self.writes.get(&told.to).filter(|known| known.longest_ns > told.longest_ns).cloned();
+        self.writes.add(told.to.clone(), at, seconds(told.wait_ns), longest.unwrap_or(told));
     }
 
     /// Takes a segment that was sent again.
@@ -230,7 +257,7 @@ impl Signs {
     pub(crate) fn tcp(&mut self, told: &TcpLook, at: Nanos) {
         let over = self.looked.replace(at).map_or(0, |last| at.saturating_sub(last)).min(LONGEST_LOOK);
         let (mut failed, mut slowest, mut arrived) = (0.0, None::<f64>, 0.0);
-        let mut full = None::<bool>;
+        let (mut full, mut unfinished) = (None::<bool>, 0.0);
         for one in &told.peers {
             let (resent, sent) = (one.resent as f64, one.data_segments.max(one.resent) as f64);
             self.add(Sign::Resent, at, resent, sent);
@@ -240,6 +267,10 @@ impl Signs {
             }
             if peer.port.is_none() {
                 arrived += one.answers as f64;
+                if one.unfinished > 0 {
+                    unfinished += f64::from(one.unfinished);
+                    self.slow_senders.add(peer.address, at, one.unfinished.into(), one.unfinished_us);
+                }
                 self.heard = self.heard.max((one.reads > 0).then_some(at));
                 self.add(Sign::ReadDelay, at, one.read_delay_us as f64 / 1e6, one.reads as f64);
                 self.add(Sign::Answer, at, one.answer_us as f64 / 1e6, one.answers as f64);
@@ -264,6 +295,11 @@ impl Signs {
         }
         self.add(Sign::Refused, at, failed, seconds(over));
         self.add(Sign::Arrivals, at, arrived, seconds(over));
+        self.add(Sign::Unfinished, at, unfinished, 1.0);
+        if !told.listeners.is_empty() {
+            let waiting = told.listeners.iter().take(LISTENERS).map(|one| f64::from(one.queue)).sum();
+            self.add(Sign::Unaccepted, at, waiting, 1.0);
+        }
         if let Some(full) = full {
             self.add(Sign::PoolFull, at, if full { 1.0 } else { 0.0 }, 1.0);
         }
@@ -307,6 +343,14 @@ impl Signs {
         self.add(Sign::AcceptDrops, at, all, seconds(over));
     }
 
+    /// Takes what it asked resolvers for.
+    pub(crate) fn dns(&mut self, told: &DnsLook, at: Nanos) {
+        let sums = self.names.take(told, at);
+        self.add(Sign::DnsFailed, at, sums.failed, sums.asked);
+        self.add(Sign::DnsUnknown, at, sums.unknown, sums.asked);
+        self.add(Sign::DnsTime, at, sums.took, sums.answered);
+    }
+
     /// Takes what its network namespace, its cgroup or the machine went short of.
     #[expect(clippy::cast_precision_loss, reason = "counts, as a rate")]
     pub(crate) fn host(&mut self, told: &HostLook, at: Nanos) {
@@ -347,4 +391,9 @@ impl Signs {
             HostScope::Cgroup => {}
         }
     }
+}
+
+/// A name, cut where it is too long for one.
+fn short(name: &str) -> String {
+    name.chars().take(64).collect()
 }

@@ -42,6 +42,16 @@ pub struct SignConfig {
     pub arrivals_per_second: f64,
     /// Share of the looks in which the connections to somebody were all in use all the time.
     pub pool_full_ratio: f64,
+    /// Requests that have been arriving for more than twenty seconds, at a moment.
+    pub unfinished_requests: f64,
+    /// Connections that nobody has accepted, at a moment.
+    pub unaccepted: f64,
+    /// Threads that stand in a write nobody reads, on average.
+    pub blocked_writers: f64,
+    /// Questions for names that came to nothing, of all.
+    pub dns_failed_ratio: f64,
+    /// How long an answer of a resolver takes on average, seconds.
+    pub dns_answer_seconds: f64,
     /// Requests slower than is usual for their route, of all.
     pub slow_ratio: f64,
     /// Requests that failed, of all.
@@ -67,6 +77,11 @@ impl Default for SignConfig {
             answer_seconds: 0.03,
             arrivals_per_second: 5.0,
             pool_full_ratio: 0.5,
+            unfinished_requests: 2.5,
+            unaccepted: 2.5,
+            blocked_writers: 0.7,
+            dns_failed_ratio: 0.24,
+            dns_answer_seconds: 0.3,
             slow_ratio: 0.3,
             failed_ratio: 0.2,
         }
@@ -116,11 +131,23 @@ pub(crate) enum Sign {
     Asked,
     /// Looks in which the connections to somebody were all in use, although that one answers as soon as ever.
     PoolFull,
+    /// Questions for names that came to nothing, of all: without an answer, unreachable, failed.
+    DnsFailed,
+    /// Names that were not there, of all that were asked for.
+    DnsUnknown,
+    /// How long resolvers take to answer.
+    DnsTime,
+    /// Threads that stand in a write because nobody reads.
+    BlockedWrites,
+    /// Requests that have been arriving for longer than anybody should wait for one.
+    Unfinished,
+    /// Connections that nobody has accepted.
+    Unaccepted,
 }
 
 impl Sign {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::Resent,
         Self::ResentThere,
         Self::LockWait,
@@ -141,10 +168,16 @@ impl Sign {
         Self::Arrivals,
         Self::Asked,
         Self::PoolFull,
+        Self::DnsFailed,
+        Self::DnsUnknown,
+        Self::DnsTime,
+        Self::BlockedWrites,
+        Self::Unfinished,
+        Self::Unaccepted,
     ];
     /// Those that say that requests suffer; told by requests first.
     pub(crate) const SUFFERING: &'static [Self] =
-        &[Self::Slow, Self::Failed, Self::Hung, Self::Unread, Self::ReadDelay, Self::Answer];
+        &[Self::Slow, Self::Failed, Self::Hung, Self::Unread, Self::ReadDelay, Self::Answer, Self::Unaccepted];
 
     /// What it is called as evidence, its unit, and where it is measured.
     pub(crate) fn words(self) -> (&'static str, &'static str, Layer) {
@@ -170,6 +203,12 @@ impl Sign {
             Self::Arrivals => ("tcp.arrivals", "requests/s", Network),
             Self::Asked => ("requests.arrivals", "requests/s", Application),
             Self::PoolFull => ("pool.full_ratio", "ratio", Application),
+            Self::DnsFailed => ("dns.failed_ratio", "ratio", Network),
+            Self::DnsUnknown => ("dns.unknown_ratio", "ratio", Network),
+            Self::DnsTime => ("dns.answer_time", "s", Network),
+            Self::Unfinished => ("tcp.unfinished_requests", "requests", Network),
+            Self::Unaccepted => ("tcp.unaccepted", "connections", Network),
+            Self::BlockedWrites => ("write.blocked_threads", "threads", Application),
         }
     }
 
@@ -177,7 +216,7 @@ impl Sign {
     pub(crate) fn bar(self, config: &SignConfig) -> Bar {
         let is_share = self.words().1 == "ratio";
         // More than usual cannot be told without a usual.
-        let needs_past = matches!(self, Self::Arrivals | Self::Asked);
+        let needs_past = matches!(self, Self::Arrivals | Self::Asked | Self::DnsUnknown);
         let bar = |least, times, events, hold, needed| Bar { least, times, is_share, needs_past, events, hold, needed };
         match self {
             Self::Resent | Self::ResentThere => bar(config.resent_ratio, 5.0, 10.0, 5, 3),
@@ -200,6 +239,13 @@ impl Sign {
             Self::ReadDelay => bar(0.05, 5.0, 0.5, 5, 3),
             Self::Answer => bar(config.answer_seconds, 4.0, 0.5, 5, 4),
             Self::Arrivals | Self::Asked => bar(config.arrivals_per_second, 2.0, 20.0, 5, 4),
+            Self::Unfinished => bar(config.unfinished_requests, 4.0, 9.0, 5, 4),
+            Self::Unaccepted => bar(config.unaccepted, 4.0, 9.0, 5, 4),
+            // Whoever reads in bursts is nobody's business.
+            Self::BlockedWrites => bar(config.blocked_writers, 4.0, 4.0, 7, 6),
+            Self::DnsFailed => bar(config.dns_failed_ratio, 3.0, 4.0, 7, 3),
+            Self::DnsUnknown => bar(0.5, 3.0, 4.0, 7, 4),
+            Self::DnsTime => bar(config.dns_answer_seconds, 5.0, 1.0, 5, 3),
             Self::PoolFull => Bar { is_share: false, ..bar(config.pool_full_ratio, 1.5, 3.0, 6, 4) },
         }
     }

@@ -2,8 +2,8 @@
 
 use super::{PID, SECOND, Service, ms};
 use snowshed_engine::model::{
-    CpuTime, HostItem, HostLook, HostScope, HostSignal, LockKind, LockWait, Nanos, Observation, Peer, SiteId, TcpLook,
-    TcpPeer,
+    BlockedWrite, CpuTime, HostItem, HostLook, HostScope, HostSignal, LockKind, LockWait, Nanos, Observation, Peer,
+    SiteId, TcpListener, TcpLook, TcpPeer, WriteEnd,
 };
 
 type Lines = Vec<(Nanos, Observation)>;
@@ -23,11 +23,26 @@ pub(crate) struct Two {
     pub(crate) delay: (u64, u64),
     /// Threads that wait for a lock, the whole time.
     pub(crate) waiters: u32,
+    /// Threads that stand in a write to a pipe, milliseconds of the two seconds added up.
+    pub(crate) writing: u64,
+    /// Requests that have been arriving for long, and for how many seconds the longest has.
+    pub(crate) unfinished: (u32, u64),
+    /// Connections that nobody has accepted.
+    pub(crate) queue: u32,
 }
 
 /// Nothing out of the ordinary: thirty requests a second, each with a question to the database.
-pub(crate) const CALM: Two =
-    Two { own: (60, 12), others: (60, 8), pool: (8, 4), refused: 0, delay: (20, 5), waiters: 0 };
+pub(crate) const CALM: Two = Two {
+    own: (60, 12),
+    others: (60, 8),
+    pool: (8, 4),
+    refused: 0,
+    delay: (20, 5),
+    waiters: 0,
+    writing: 0,
+    unfinished: (0, 0),
+    queue: 0,
+};
 
 /// Tells what was seen of the two seconds that end now.
 pub(crate) fn see(service: &mut Service, two: Two) {
@@ -46,13 +61,31 @@ pub(crate) fn see(service: &mut Service, two: Two) {
     };
     let mut database = one("10.0.0.7", Some(5432), two.others, two.pool.0, two.pool.1);
     database.failures = if two.refused > 0 { vec![(111, two.refused)] } else { Vec::new() };
-    let peers = vec![database, one("10.0.1.9", None, two.own, 12, 12)];
-    service.see(Observation::Tcp(TcpLook { pid, at, peers, ..TcpLook::default() }));
+    let mut callers = one("10.0.1.9", None, two.own, 12, 12);
+    (callers.unfinished, callers.unfinished_us) = (two.unfinished.0, two.unfinished.1 * 1_000_000);
+    let address = "0.0.0.0:8080".parse().unwrap();
+    let listener = TcpListener { address, multipath: false, queue: two.queue, limit: 128, dropped: 0 };
+    let listeners = vec![listener];
+    let peers = vec![database, callers];
+    service.see(Observation::Tcp(TcpLook { pid, at, peers, listeners, ..TcpLook::default() }));
     let (over_ns, used_ns, delay_ns) = (2 * SECOND, ms(700), ms(two.delay.0));
     service.see(Observation::CpuTime(CpuTime { pid, at, over_ns, used_ns, delay_ns, throttled: None }));
     let item = HostItem { signal: HostSignal::CpuSome, place: String::new(), amount: ms(two.delay.1 * 20) };
     let (scope, since, until) = (HostScope::Machine, at - 2 * SECOND, at);
     service.see(Observation::Host(HostLook { scope, pid: None, since, until, items: vec![item] }));
+    if two.writing > 0 {
+        service.see(Observation::BlockedWrite(BlockedWrite {
+            pid,
+            at,
+            wait_ns: ms(two.writing),
+            longest_ns: ms(two.writing.min(1_900)),
+            tid: PID + 3,
+            thread: "worker".into(),
+            syscall: "write".into(),
+            to: WriteEnd::Pipe { reader: Some(77), name: Some("logger".into()) },
+            site: SiteId(31),
+        }));
+    }
     if two.waiters > 0 {
         service.see(Observation::LockWait(LockWait {
             pid,
@@ -112,5 +145,36 @@ pub(crate) fn healthy_crowds() -> Lines {
         60..120 => Two { own: (600, 14), others: (600, 8), pool: (24, 20), ..CALM },
         160..200 => Two { others: (240, 8), pool: (8, 1), ..CALM },
         _ => CALM,
+    })
+}
+
+/// From second 90 to 120 nobody reads the pipe into which a log is written; who writes holds the log's lock.
+pub(crate) fn blocked_writer() -> Lines {
+    ill(Two { own: (2, 1_500), others: (2, 8), pool: (8, 1), waiters: 7, writing: 2_000, ..CALM })
+}
+
+/// Clients that read slowly: threads stand in writes all day, more of them for a while.
+pub(crate) fn healthy_writers() -> Lines {
+    live(240, |second| {
+        let writing = if (120..160).contains(&second) { 7_000 } else { 3_000 };
+        Two { own: (60, 300), writing, ..CALM }
+    })
+}
+
+/// From second 90 on eight senders let their requests trickle in; when the first of them counts, the others wait for a
+/// thread that accepts them. They are gone at 140.
+pub(crate) fn deadline_overrun() -> Lines {
+    live(200, |second| match second {
+        90..112 => Two { own: (4, 40), others: (4, 8), queue: 6, ..CALM },
+        112..140 => Two { own: (2, 40), others: (2, 8), queue: 12, unfinished: (8, second - 90), ..CALM },
+        _ => Two { queue: 0, ..CALM },
+    })
+}
+
+/// Long uploads, a few more than usual for a while, and others that are answered as ever.
+pub(crate) fn healthy_uploads() -> Lines {
+    live(240, |second| {
+        let many = if (120..160).contains(&second) { 5 } else { 2 };
+        Two { unfinished: (many, 60), ..CALM }
     })
 }

@@ -7,6 +7,7 @@
 pub(crate) mod crowd;
 pub(crate) mod growth;
 pub(crate) mod random;
+pub(crate) mod resolver;
 pub(crate) mod shortage;
 
 use snowshed_engine::model::{

@@ -6,6 +6,7 @@ use crate::{
         TaskFile, Watched, count, divisor, field, file_of, holder, load, offset, origin as origins, sampled, stack,
         storage::TASKS, targets, watched,
     },
+    probes::dns,
     wire::{
         ALONE, ConnectionRecord, Counter, FdRecord, FileOrigin, SAMPLE_CONNECTIONS, SAMPLE_FD, VIA_ACCEPT,
         VIA_EXISTING, VIA_OPEN, short_peer,
@@ -182,13 +183,20 @@ pub fn fd_paired(ctx: TracePointContext) -> u32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn fd_received(ctx: BtfTracePointContext) -> i32 {
     let length: i32 = ctx.arg(1);
-    if length <= 0 {
+    if length <= 0 && !dns::is_unreachable(length) {
         return 0;
     }
     let Some(thread) = watched() else { return 0 };
     // SAFETY: the socket is a trusted argument; the loads go through typed pointers.
     unsafe {
         let sk: *const c_void = ctx.arg(0);
+        if dns::is_asked(sk) {
+            dns::answered(sk.cast_mut(), thread, length);
+            return 0;
+        }
+        if length <= 0 {
+            return 0;
+        }
         holder::took(sk.cast_mut());
         let socket: *const c_void = load(sk, offset!(sk_socket));
         if socket.is_null() {

@@ -5,6 +5,7 @@ use super::{
     groups,
     locks::{Contended, Locks, innermost},
     throttle::Cgroup,
+    writers::{self, Writers},
 };
 use crate::{
     host::{
@@ -75,6 +76,7 @@ struct Process {
     sought: Nanos,
     throttled: Option<Throttled>,
     blocked: Disk,
+    writers: Writers,
 }
 
 impl Probe for Tasks {
@@ -175,6 +177,7 @@ impl Tasks {
             self.sites.remove(&thread);
         }
         out.extend(process.blocked.tell(pid, at, look.level));
+        out.extend(process.writers.tell(pid, at, look.level));
     }
 }
 
@@ -203,8 +206,9 @@ impl Process {
             self.wary_until = now + WARY;
         }
         let work = (records.iter().map(|record| record.runtime).sum(), records.len());
-        // Where no thread ran, none can have begun to wait; the waits of those that wait for a disk are told in full.
-        self.asleep = std::mem::replace(&mut self.work, work) == work && !records.iter().any(disk::is_blocked);
+        // Where no thread ran, none can have begun to wait; the waits of those that are held up are told in full.
+        let is_held_up = |record: &TaskRecord| disk::is_blocked(record) || writers::is_blocked(record);
+        self.asleep = std::mem::replace(&mut self.work, work) == work && !records.iter().any(is_held_up);
         let rest = match self.asleep {
             _ if now < self.wary_until => LOOK,
             true => TELL,
@@ -215,6 +219,7 @@ impl Process {
         self.looked = Some(now);
         let level = look.level;
         self.blocked.look(now, stretch, records, |record| place(look, pid, record), pid, level);
+        self.writers.look(now, stretch, records, |record| place(look, pid, record), pid);
     }
 
     /// CPU time since the last telling; answers the threads that are gone.

@@ -11,6 +11,7 @@ use crate::{
         stamps::{Connection, OLD, OLDER, RECENT, STAMPS, Stamp, before, overlapping},
         watched,
     },
+    probes::dns,
     wire::{Counter, RetransmitRecord, WRITER_FORGOTTEN, WRITER_LATE, WRITER_OPEN, WRITER_UNSURE, WRITERS_NAMED},
 };
 use aya_ebpf::{
@@ -35,13 +36,20 @@ static RETRANSMITS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn tcp_sent(ctx: BtfTracePointContext) -> i32 {
     let length: i32 = ctx.arg(1);
-    if length <= 0 {
+    if length <= 0 && !dns::is_unreachable(length) {
         return 0;
     }
     let Some(thread) = watched() else { return 0 };
     // SAFETY: the socket is a trusted argument; loads go through its types.
     unsafe {
         let sk: *mut c_void = ctx.arg::<*const c_void>(0).cast_mut();
+        if dns::is_asked(sk) {
+            dns::asked(sk, thread, length);
+            return 0;
+        }
+        if length <= 0 {
+            return 0;
+        }
         let family: u16 = load(sk, offset!(sk_family));
         if load::<u16>(sk, offset!(sk_protocol)) != IPPROTO_TCP || family != AF_INET && family != AF_INET6 {
             return 0;

@@ -124,7 +124,12 @@ func ask() error {
 	if client == nil {
 		client = http.DefaultClient
 	}
-	answer, err := client.Get("http://" + upstream + "/price/1")
+	question, err := http.NewRequest("GET", "http://"+upstream+"/price/1", nil)
+	if err != nil {
+		return err
+	}
+	question.Close = get("fresh") > 0
+	answer, err := client.Do(question)
 	if err != nil {
 		return err
 	}

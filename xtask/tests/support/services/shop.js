@@ -43,10 +43,10 @@ function batch(kb) {
   if (report.length > 200) report = [];
 }
 
-// What it costs, from who knows, over connections that are kept.
+// What it costs, from who knows, over connections that are kept, or over one for each question.
 function ask(done) {
   const [host, port] = upstream.includes(':') ? upstream.split(':') : ['127.0.0.1', upstream];
-  const asked = http.get({ host, port, path: '/price/1', agent: kept, timeout: 10000 }, (answer) => {
+  const asked = http.get({ host, port, path: '/price/1', agent: settings.fresh ? false : kept, timeout: 10000 }, (answer) => {
     answer.resume();
     answer.on('end', () => done(200));
   });

@@ -2,8 +2,8 @@
 
 usage: shop.py threads|asyncio|pool UPSTREAM_PORT FOLDER      (prints "listening on PORT")
 
-threads: the threaded HTTP server; asyncio: an event loop; pool: two workers that accept by themselves, one request a
-connection. On SIGUSR2 it reads FOLDER/settings.json again, as services do after a change of their configuration.
+threads: the threaded HTTP server; asyncio: an event loop; pool: workers, two or as many as there are
+seats, that accept by themselves, one request a connection. On SIGUSR2 it reads FOLDER/settings.json again, as services do after a change of their configuration.
 UPSTREAM_PORT may be HOST:PORT. With OTEL_EXPORTER_OTLP_ENDPOINT it exports spans.
 """
 
@@ -17,6 +17,7 @@ import os
 import queue
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -29,11 +30,12 @@ SESSIONS, THEMES, WATCHERS, REPORT = [], [], [], []
 IDLE = queue.LifoQueue()
 POOL, IN_USE = threading.Condition(), [0]
 COUNT = [0]
+AUDITING, AUDIT = threading.Lock(), []
 
 
 def settings(*_):
-    """work_us, reserve_ms, answer_ms, pause_ms, pause_every, theme_kept, session_kb, watch, ask, pool, journal_kb,
-    report_kb."""
+    """work_us, reserve_ms, answer_ms, pause_ms, pause_every, theme_kept, session_kb, watch, ask, pool, fresh, journal_kb,
+    report_kb, audit_kb, and when it starts: host, seats."""
     with open(os.path.join(FOLDER, "settings.json"), "rb") as file:
         SETTINGS.update(json.load(file))
 
@@ -92,7 +94,7 @@ def ask():
 
 
 def ask_who_knows():
-    """What it costs, over connections that are kept."""
+    """What it costs, over connections that are kept, or over one for each question."""
     host, _, port = UPSTREAM.rpartition(":")
     try:
         upstream = IDLE.get_nowait()
@@ -104,7 +106,10 @@ def ask_who_knows():
     except OSError:
         upstream.close()
         raise
-    IDLE.put(upstream)
+    if get("fresh"):
+        upstream.close()
+    else:
+        IDLE.put(upstream)
     return text
 
 
@@ -122,6 +127,14 @@ def report(kb):
         REPORT.clear()
 
 
+def audit(kb):
+    """Who asked for what, to a program that keeps it."""
+    with AUDITING:
+        if not AUDIT:
+            AUDIT.append(subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0))
+        AUDIT[0].stdin.write(os.urandom(1024) * kb)
+
+
 def answer():
     COUNT[0] += 1
     render(get("work_us"))
@@ -133,6 +146,8 @@ def answer():
         watch()
     if get("ask"):
         ask()
+    if get("audit_kb"):
+        audit(get("audit_kb"))
     if get("journal_kb"):
         journal(get("journal_kb"))
     if get("report_kb"):
@@ -219,7 +234,7 @@ def main():
     elif MODE == "pool":
         listener = socket.create_server((host, 0), backlog=8)
         print("listening on", listener.getsockname()[1], flush=True)
-        for _ in range(2):
+        for _ in range(get("seats") or 2):
             threading.Thread(target=worker, args=(listener,)).start()
         while True:
             signal.pause()

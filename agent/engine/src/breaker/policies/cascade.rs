@@ -30,7 +30,10 @@ fn reason(scene: &Scene<'_>, incident: &Incident) -> Option<String> {
         | CauseKind::NicDrops
         | CauseKind::DownstreamSlow
         | CauseKind::PoolExhausted
-        | CauseKind::TrafficSurge => false,
+        | CauseKind::TrafficSurge
+        | CauseKind::DnsFailure
+        | CauseKind::BlockedWriter
+        | CauseKind::DeadlineOverrun => false,
     };
     pressing.then(|| cause.title.clone())
 }
