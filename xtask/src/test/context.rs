@@ -43,6 +43,8 @@ impl Context {
 pub(super) fn run(suite: &Suite, arguments: &[&str]) -> anyhow::Result<(Counts, Option<String>)> {
     let mut command = Command::new(&suite.executable);
     command.args(arguments).current_dir(&suite.folder).env("CARGO_MANIFEST_DIR", &suite.folder);
+    // An error says why by itself; its way through the test runner would fill what the report says again at its end.
+    command.env("RUST_LIB_BACKTRACE", "0");
     let watched = watch(&suite.name, &mut command, BOUND)?;
     let why = (!watched.succeeded()).then(|| format!("{}\n{}", suite.name, watched.failures.trim()));
     Ok((watched.tests, why))
