@@ -360,7 +360,8 @@ fn absurd_settings_never_break_it() {
         "steady":-1e300,"open_below_seconds":-1e300},
         "signs":{"past_seconds":0,"alone_seconds":0,"suffering_seconds":0,"resent_ratio":-1e300,"lock_waiters":0,
         "throttled_ratio":1e308,"cpu_delay_ratio":-1,"blocked_threads":0,"accept_drops_per_second":0,
-        "nic_drops_per_second":0,"failed_connects_per_second":-0.0,"round_trip_seconds":0,"slow_ratio":0,"failed_ratio":0},"exhaustion":{"gate":-1e300,"fit_seconds":18446744073709551615,"open_below_seconds":1e308},
+        "nic_drops_per_second":0,"failed_connects_per_second":-0.0,"round_trip_seconds":0,"slow_ratio":0,"failed_ratio":0,"dns_failed_ratio":-1,"dns_answer_seconds":0,"blocked_writers":0,
+        "unfinished_requests":0,"unaccepted":-1e300,"arrivals_per_second":0,"pool_full_ratio":0},"exhaustion":{"gate":-1e300,"fit_seconds":18446744073709551615,"open_below_seconds":1e308},
         "slo":{"min_requests":0,"windows":0,"delay_ms":18446744073709551615},
         "breaker":{"factor":1e300,"min_limit":0,"step_factor":-5.0,"step_ms":[9,1],"expires_seconds":0,"settle_seconds":0},
         "caps":{"targets":0,"holdings":0,"ended_traces":0,"groups":0,"closed_incidents":0,"traces":0,"bare_traces":0},"enforce":["guard"]}"#;

@@ -2,8 +2,8 @@
 
 use super::Random;
 use snowshed_engine::model::{
-    Blocked, CpuTime, Holder, HostItem, HostLook, HostScope, HostSignal, LockKind, LockWait, Nanos, Observation,
-    OomKill, Peer, SiteId, TcpListener, TcpLook, TcpPeer, Throttled,
+    Blocked, BlockedWrite, CpuTime, DnsLook, Holder, HostItem, HostLook, HostScope, HostSignal, LockKind, LockWait,
+    Nanos, Observation, OomKill, Peer, Resolver, SiteId, TcpListener, TcpLook, TcpPeer, Throttled, WriteEnd,
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -17,7 +17,7 @@ impl Random {
     }
 
     pub(super) fn shortage(&mut self, pid: u32, at: Nanos) -> Observation {
-        match self.below(6) {
+        match self.below(8) {
             0 => Observation::LockWait(LockWait {
                 pid,
                 word: self.below(90),
@@ -53,6 +53,8 @@ impl Random {
                 site: SiteId(self.below(3)),
             }),
             3 => self.connections(pid, at),
+            5 => self.names(pid, at),
+            6 => self.write(pid, at),
             4 => {
                 let all = [
                     HostSignal::NicRxMissed,
@@ -72,6 +74,39 @@ impl Random {
         }
     }
 
+    fn names(&mut self, pid: u32, at: Nanos) -> Observation {
+        let one = |random: &mut Self| Resolver {
+            address: random.address(),
+            asked: random.amount(),
+            answered: random.amount(),
+            unreachable: random.amount(),
+            failed: random.next(),
+            unknown: random.next(),
+            answer_us: random.amount(),
+        };
+        let resolvers = (0..self.below(50)).map(|_| one(self)).collect();
+        Observation::Dns(DnsLook { pid, since: self.time(at), until: at, resolvers })
+    }
+
+    fn write(&mut self, pid: u32, at: Nanos) -> Observation {
+        let to = match self.below(3) {
+            0 => WriteEnd::Pipe { reader: self.chance(2).then(|| self.small()), name: Some(self.text()) },
+            1 => WriteEnd::Socket { peer: self.chance(2).then(|| (self.address(), 80).into()) },
+            _ => WriteEnd::Unknown,
+        };
+        Observation::BlockedWrite(BlockedWrite {
+            pid,
+            at,
+            wait_ns: self.next() >> 20,
+            longest_ns: self.next(),
+            tid: self.small(),
+            thread: self.text(),
+            syscall: self.text(),
+            to,
+            site: SiteId(self.below(3)),
+        })
+    }
+
     fn connections(&mut self, pid: u32, at: Nanos) -> Observation {
         let peer = |random: &mut Self| TcpPeer {
             peer: Some(Peer { address: random.address(), port: random.chance(2).then_some(1) }),
@@ -81,6 +116,11 @@ impl Random {
             rtt_us: random.chance(2).then(|| random.small()),
             reads: random.amount(),
             read_delay_us: random.amount(),
+            answers: random.amount(),
+            answer_us: random.amount(),
+            active: random.small(),
+            unfinished: random.small(),
+            unfinished_us: random.amount(),
             failures: vec![(random.small() % 200, random.amount())],
             ..TcpPeer::default()
         };
