@@ -62,6 +62,8 @@ for n in range(7):
         pass
     asked.close()
 # No resolver at all.
+sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sink.bind(('127.0.0.9', 5353))
 other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 other.connect(('127.0.0.9', 5353))
 for n in range(5):

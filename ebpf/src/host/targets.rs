@@ -87,7 +87,8 @@ impl Targets {
             let told = clock::of_process(watched.pid);
             watched.activity.silent = told.is_none();
             let used = told.unwrap_or(now);
-            if used != watched.activity.used {
+            // A new one counts as running too: it may not have had a processor yet.
+            if used != watched.activity.used || watched.activity.ran == 0 {
                 if watched.activity.used != 0 {
                     self.worked += used.saturating_sub(watched.activity.used);
                 }

@@ -40,6 +40,8 @@ impl Names {
         ];
         if knows {
             arguments.push(format!("--address=/{NAME}/{own}"));
+            // Or it refuses to tell that the name has no other kind of address.
+            arguments.push(format!("--local=/{NAME}/"));
         }
         let child = hosts.spawn(host, "dnsmasq").args(arguments).start(logs)?;
         process::wait_until("dnsmasq to start", Duration::from_secs(10), || {
