@@ -98,6 +98,7 @@ fn add(sum: &mut TcpPeer, more: &TcpPeer) {
     sum.read_delay_us = sum.read_delay_us.saturating_add(more.read_delay_us);
     sum.answers = sum.answers.saturating_add(more.answers);
     sum.answer_us = sum.answer_us.saturating_add(more.answer_us);
+    sum.in_use_us = sum.in_use_us.saturating_add(more.in_use_us);
     sum.slowest_read_us = sum.slowest_read_us.max(more.slowest_read_us);
     sum.resets_sent = sum.resets_sent.saturating_add(more.resets_sent);
     sum.resets_received = sum.resets_received.saturating_add(more.resets_received);

@@ -38,6 +38,8 @@ pub struct Holder {
     _end: u32,
     /// How long they took until they came, likewise.
     pub had_time: u64,
+    /// And until the last byte of each, as far as bytes came in several receives.
+    pub had_whole: u64,
     /// Who wrote what to it. All zeros in a listener, so in what inherits from it too.
     pub connection: Connection,
 }
@@ -85,9 +87,13 @@ pub unsafe fn took(sk: *mut c_void) {
         // One that cannot be is of a connection whose data came before anything was stamped.
         let delay = between(last, now);
         let came = now.wrapping_sub(delay);
+        let more = between(holder.since, came) as u64;
         if holder.turn == PEER {
             holder.had = holder.had.wrapping_add(1);
-            holder.had_time = holder.had_time.wrapping_add(between(holder.since, came) as u64);
+            holder.had_time = holder.had_time.wrapping_add(more);
+        }
+        if holder.turn != 0 {
+            holder.had_whole = holder.had_whole.wrapping_add(more);
         }
         (holder.turn, holder.since) = (OWN, came);
         holder.reads = holder.reads.wrapping_add(1);

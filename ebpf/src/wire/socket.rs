@@ -64,6 +64,8 @@ pub struct SocketRecord {
     pub given_time: u64,
     /// How long answers took that it had, from what it sent last until they came, added up, ticks.
     pub had_time: u64,
+    /// And until the last bytes of each.
+    pub had_whole: u64,
     /// Answers given since the socket is watched.
     pub given: u32,
     /// Answers had.

@@ -84,6 +84,10 @@ pub struct TcpPeer {
     /// Connections on which an answer came since the look before, those closed since among them.
     #[serde(default, skip_serializing_if = "is_none")]
     pub active: u32,
+    /// Of connections that it made: the time from a question until the last byte of its answer, microseconds, all of them
+    /// added up.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub in_use_us: u64,
     /// Of accepted connections those whose request has been arriving for more than twenty seconds, and still does.
     #[serde(default, skip_serializing_if = "is_none")]
     pub unfinished: u32,

@@ -1,6 +1,6 @@
 //! The connections that a process keeps to those it asks: whether all of them are in use all the time.
 //!
-//! A connection that carries one question at a time is in use from the question until the answer comes, so the answers'
+//! A connection that carries one question at a time is in use from the question until the last byte of its answer, so these
 //! times added up, over the time of the look and the connections that had answers, say for which share of the time the
 //! pool is in use. A pool that may grow has more connections in use before that share comes near the whole: requests do
 //! not come one exactly after the other. Near the whole it is used up. That is told only of a peer that answers as soon
@@ -37,6 +37,8 @@ const LEARN_EVERY: Nanos = 20 * SECOND;
 struct Look {
     answers: u64,
     took: f64,
+    /// Until the last bytes.
+    used: f64,
     over: f64,
     connections: u32,
     active: u32,
@@ -115,6 +117,7 @@ impl Pool {
         self.looks.push_back(Look {
             answers: told.answers,
             took: told.answer_us as f64 / 1e6,
+            used: told.in_use_us.max(told.answer_us) as f64 / 1e6,
             over: seconds(over),
             connections: told.connections,
             active: told.active,
@@ -122,6 +125,7 @@ impl Pool {
         let sum = self.looks.iter().fold(Look::default(), |all, one| Look {
             answers: all.answers.saturating_add(one.answers),
             took: all.took + one.took,
+            used: all.used + one.used,
             over: all.over + one.over,
             connections: one.connections,
             active: all.active.max(one.active),
@@ -131,7 +135,7 @@ impl Pool {
         }
         self.asked = at;
         let now = [
-            (sum.took / (sum.over * f64::from(sum.active))).min(1.0),
+            (sum.used / (sum.over * f64::from(sum.active))).min(1.0),
             sum.took / sum.answers as f64,
             sum.answers as f64 / sum.over,
             f64::from(sum.active),

@@ -152,6 +152,7 @@ impl Connections {
         gain.slowest_read_us = gain.slowest_read_us.max(slowest);
         // Between its answer and the next question a client thinks, and a pool rests: those times say nothing.
         let (answers, time) = if gain.peer.is_some_and(|peer| peer.port.is_some()) {
+            gain.in_use_us += micros(record.had_whole.wrapping_sub(before.had_whole));
             (record.had.wrapping_sub(before.had), record.had_time.wrapping_sub(before.had_time))
         } else {
             (record.given.wrapping_sub(before.given), record.given_time.wrapping_sub(before.given_time))

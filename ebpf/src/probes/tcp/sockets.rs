@@ -59,6 +59,7 @@ fn fill_reads(record: &mut SocketRecord, holder: &mut Holder) {
     (record.reads, record.read_delay, record.slowest_read) = (holder.reads, holder.delay, holder.slowest);
     (record.given, record.given_time, record.had, record.had_time) =
         (holder.given, holder.given_time, holder.had, holder.had_time);
+    record.had_whole = holder.had_whole;
     holder.slowest = 0;
 }
 

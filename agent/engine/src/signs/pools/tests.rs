@@ -35,6 +35,19 @@ fn a_pool_is_used_up_where_what_is_in_use_is_always_in_use() {
 }
 
 #[test]
+fn a_connection_is_in_use_until_the_last_byte_of_its_answer() {
+    let mut pools = Pools::default();
+    looks(&mut pools, 1, 30, WELL);
+    // An answer begins after 20 ms and ends after 40: one connection carries 24 of them a second, and no more.
+    let one = TcpPeer { connections: 1, active: 1, answers: 48, answer_us: 960_000, ..TcpPeer::default() };
+    let used = TcpPeer { in_use_us: 1_920_000, ..one.clone() };
+    let mut last = |one: &TcpPeer, from: u64| {
+        (0..6).map(|n| pools.take(peer(1), one, 2 * SECOND, (from + n) * 2 * SECOND)).last().unwrap()
+    };
+    assert_eq!((last(&one, 31), last(&used, 37)), (Some(false), Some(true)));
+}
+
+#[test]
 fn late_answers_and_several_questions_at_a_time_are_no_such_thing() {
     assert!(!becomes(WELL, (8, 8, 190, 80)), "late");
     assert!(!becomes((1, 1, 20, 20), (1, 1, 400, 5)), "one connection that carries several questions");
