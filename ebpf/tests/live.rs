@@ -319,7 +319,8 @@ fn without_kernel_programs_proc_serves_and_says_why() {
             ("memory", Tier::Reduced),
             ("tasks", Tier::Off),
             // It reads files only.
-            ("host", Tier::Full)
+            ("host", Tier::Full),
+            ("dns", Tier::Off)
         ]
     );
     let programs = status.iter().filter(|probe| probe.name != "host");

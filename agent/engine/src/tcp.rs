@@ -79,7 +79,7 @@ impl Traffic {
 /// Forgets what is only true at a moment. The round trips stay: they are the last ones that were measured.
 fn still(one: &mut TcpPeer) {
     (one.connections, one.multipath, one.peer_zero, one.own_zero, one.probes) = (0, 0, 0, 0, 0);
-    (one.active, one.unfinished, one.unfinished_us) = (0, 0, 0);
+    (one.active, one.unanswered, one.unfinished, one.unfinished_us) = (0, 0, 0, 0);
 }
 
 fn add(sum: &mut TcpPeer, more: &TcpPeer) {
@@ -89,6 +89,7 @@ fn add(sum: &mut TcpPeer, more: &TcpPeer) {
     sum.own_zero = sum.own_zero.saturating_add(more.own_zero);
     sum.probes = sum.probes.saturating_add(more.probes);
     sum.active = sum.active.saturating_add(more.active);
+    sum.unanswered = sum.unanswered.saturating_add(more.unanswered);
     sum.unfinished = sum.unfinished.saturating_add(more.unfinished);
     sum.unfinished_us = sum.unfinished_us.max(more.unfinished_us);
     sum.segments = sum.segments.saturating_add(more.segments);

@@ -5,7 +5,8 @@
 //! millisecond; detaching waits for the kernel's grace period, some ten of them.
 
 use super::{
-    kernel::{AttachError, Kernel, chain, program, refusal},
+    kernel::{AttachError, Kernel, program},
+    refusal::{chain, refusal},
     tracefs,
 };
 use aya::programs::{BtfTracePoint, ProgramError, TracePoint, tp_btf::BtfTracePointLink, trace_point::TracePointLink};

@@ -3,8 +3,8 @@
 
 use crate::wire::{
     Bucket, ConnectionRecord, Context, Event, FdRecord, FileOrigin, GrowthRecord, PageAllowance, PageCount, Place,
-    Registers, RetransmitRecord, Slot, SocketRecord, StackRecord, Target, TaskOrigin, TaskRecord, TaskState,
-    ThreadRecord, UnixRecord, UnreadRecord,
+    Registers, ResolverCount, ResolverKey, RetransmitRecord, Slot, SocketRecord, StackRecord, Target, TaskOrigin,
+    TaskRecord, TaskState, ThreadRecord, UnixRecord, UnreadRecord,
 };
 use std::{fmt::Write as _, path::Path};
 
@@ -175,6 +175,7 @@ fn document() -> String {
             read_delay,
             given_time,
             had_time,
+            had_whole,
             given,
             had,
             local,
@@ -184,6 +185,8 @@ fn document() -> String {
             _end,
         }
     );
+    table!(text, ResolverKey { host_tgid, family, address });
+    table!(text, ResolverCount { asked, answered, unreachable, failed, unknown, time });
     table!(text, Event { kind, host_tgid, at, child, _pad, numbers });
     text
 }

@@ -134,9 +134,9 @@ pub(crate) fn put(maps: &MapData, map: Option<&MapData>) -> io::Result<()> {
 }
 
 fn open(path: &Path) -> Result<MapData, String> {
-    let map = MapData::from_pin(path).map_err(|error| super::kernel::chain(&error))?;
-    let info = map.info().map_err(|error| super::kernel::chain(&error))?;
-    let kind = info.map_type().map_err(|error| super::kernel::chain(&error))?;
+    let map = MapData::from_pin(path).map_err(|error| super::refusal::chain(&error))?;
+    let info = map.info().map_err(|error| super::refusal::chain(&error))?;
+    let kind = info.map_type().map_err(|error| super::refusal::chain(&error))?;
     let shape = (info.key_size(), info.value_size());
     if kind != MapType::LruHash || shape != SHAPE || info.map_flags() != 0 {
         return Err(format!("a map of another shape: {kind:?}, keys of {} bytes, values of {}", shape.0, shape.1));

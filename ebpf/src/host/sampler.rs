@@ -2,7 +2,10 @@
 //!
 //! Cost: nothing for threads that are not sampled.
 
-use super::kernel::{AttachError, Kernel, chain, program, refusal};
+use super::{
+    kernel::{AttachError, Kernel, program},
+    refusal::{chain, refusal},
+};
 use aya::programs::{
     PerfEvent,
     perf_event::{PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent},

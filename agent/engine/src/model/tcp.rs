@@ -88,6 +88,9 @@ pub struct TcpPeer {
     /// added up.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub in_use_us: u64,
+    /// Of accepted connections those on which a request has waited for its answer for four seconds or more.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unanswered: u32,
     /// Of accepted connections those whose request has been arriving for more than twenty seconds, and still does.
     #[serde(default, skip_serializing_if = "is_none")]
     pub unfinished: u32,

@@ -80,7 +80,7 @@ struct Pool {
 pub(crate) struct Pools(BTreeMap<Peer, Pool>);
 
 impl Pools {
-    /// Takes a look at a peer's connections: whether they are used up; `None`: not known.
+    /// Takes a look at a peer's connections: whether they are used up, as far as is known; `None`: no time has passed.
     pub(super) fn take(&mut self, peer: Peer, told: &TcpPeer, over: Nanos, at: Nanos) -> Option<bool> {
         if over == 0 {
             return None;
@@ -89,7 +89,7 @@ impl Pools {
             let oldest = self.0.iter().min_by_key(|(_, pool)| pool.asked).map(|(peer, _)| *peer);
             oldest.and_then(|peer| self.0.remove(&peer));
         }
-        self.0.entry(peer).or_default().take(told, over, at)
+        Some(self.0.entry(peer).or_default().take(told, over, at))
     }
 
     /// Of the pools that were used up at some time since a moment the one that has most answers a second.
@@ -110,7 +110,7 @@ impl Pool {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts and microseconds, as shares and rates")]
-    fn take(&mut self, told: &TcpPeer, over: Nanos, at: Nanos) -> Option<bool> {
+    fn take(&mut self, told: &TcpPeer, over: Nanos, at: Nanos) -> bool {
         if self.looks.len() >= LOOKS {
             self.looks.pop_front();
         }
@@ -131,7 +131,7 @@ impl Pool {
             active: all.active.max(one.active),
         });
         if sum.answers == 0 || sum.active == 0 {
-            return (self.past.len() >= ENOUGH).then_some(false);
+            return false;
         }
         self.asked = at;
         let now = [
@@ -169,7 +169,7 @@ impl Pool {
             }
             self.past.push_back(now);
         }
-        (!is_new).then_some(is_full)
+        is_full
     }
 }
 

@@ -44,6 +44,8 @@ pub struct SignConfig {
     pub pool_full_ratio: f64,
     /// Requests that have been arriving for more than twenty seconds, at a moment.
     pub unfinished_requests: f64,
+    /// Requests that have waited for their answer for four seconds, at a moment.
+    pub unanswered: f64,
     /// Connections that nobody has accepted, at a moment.
     pub unaccepted: f64,
     /// Threads that stand in a write nobody reads, on average.
@@ -78,6 +80,7 @@ impl Default for SignConfig {
             arrivals_per_second: 5.0,
             pool_full_ratio: 0.5,
             unfinished_requests: 2.5,
+            unanswered: 2.5,
             unaccepted: 2.5,
             blocked_writers: 0.7,
             dns_failed_ratio: 0.24,
@@ -143,11 +146,13 @@ pub(crate) enum Sign {
     Unfinished,
     /// Connections that nobody has accepted.
     Unaccepted,
+    /// Requests that wait for their answer for longer than most do.
+    Unanswered,
 }
 
 impl Sign {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::Resent,
         Self::ResentThere,
         Self::LockWait,
@@ -174,10 +179,19 @@ impl Sign {
         Self::BlockedWrites,
         Self::Unfinished,
         Self::Unaccepted,
+        Self::Unanswered,
     ];
     /// Those that say that requests suffer; told by requests first.
-    pub(crate) const SUFFERING: &'static [Self] =
-        &[Self::Slow, Self::Failed, Self::Hung, Self::Unread, Self::ReadDelay, Self::Answer, Self::Unaccepted];
+    pub(crate) const SUFFERING: &'static [Self] = &[
+        Self::Slow,
+        Self::Failed,
+        Self::Hung,
+        Self::Unread,
+        Self::ReadDelay,
+        Self::Answer,
+        Self::Unaccepted,
+        Self::Unanswered,
+    ];
 
     /// What it is called as evidence, its unit, and where it is measured.
     pub(crate) fn words(self) -> (&'static str, &'static str, Layer) {
@@ -207,6 +221,7 @@ impl Sign {
             Self::DnsUnknown => ("dns.unknown_ratio", "ratio", Network),
             Self::DnsTime => ("dns.answer_time", "s", Network),
             Self::Unfinished => ("tcp.unfinished_requests", "requests", Network),
+            Self::Unanswered => ("tcp.unanswered", "requests", Network),
             Self::Unaccepted => ("tcp.unaccepted", "connections", Network),
             Self::BlockedWrites => ("write.blocked_threads", "threads", Application),
         }
@@ -240,6 +255,7 @@ impl Sign {
             Self::Answer => bar(config.answer_seconds, 4.0, 0.5, 5, 4),
             Self::Arrivals | Self::Asked => bar(config.arrivals_per_second, 2.0, 20.0, 5, 4),
             Self::Unfinished => bar(config.unfinished_requests, 4.0, 9.0, 5, 4),
+            Self::Unanswered => bar(config.unanswered, 4.0, 9.0, 5, 4),
             Self::Unaccepted => bar(config.unaccepted, 4.0, 9.0, 5, 4),
             // Whoever reads in bursts is nobody's business.
             Self::BlockedWrites => bar(config.blocked_writers, 4.0, 4.0, 7, 6),

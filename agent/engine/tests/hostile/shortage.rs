@@ -119,6 +119,7 @@ impl Random {
             answers: random.amount(),
             answer_us: random.amount(),
             active: random.small(),
+            unanswered: random.small(),
             unfinished: random.small(),
             unfinished_us: random.amount(),
             failures: vec![(random.small() % 200, random.amount())],

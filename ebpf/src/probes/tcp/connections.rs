@@ -4,7 +4,7 @@
 //! rarely one looks. What was sent before the process was looked at first is not counted.
 //! Invariant: bounded by [`MOST`]; a connection over it is counted in [`Connections::untold`], not guessed.
 
-use super::address::address;
+use super::{address::address, known::Known};
 use crate::{
     host::clock,
     wire::{
@@ -22,40 +22,6 @@ const MOST_PEERS: usize = 1024;
 /// Looks for which a connection that nobody has open is remembered: it may still be closing.
 const LINGERS: u64 = 450;
 const TCP_LISTEN: u32 = 10;
-/// A request that has been arriving for longer than this is told.
-const ARRIVING: Nanos = 20_000_000_000;
-/// It does not arrive any more if nothing came for so long: then it is worked on.
-const PAUSE: Nanos = 10_000_000_000;
-
-#[derive(Debug)]
-struct Known {
-    pid: Pid,
-    last: SocketRecord,
-    /// The look that saw it last.
-    look: u64,
-    /// Since when bytes have come without an answer, and when the last of them did, as looks saw it.
-    arriving: Option<(Nanos, Nanos)>,
-}
-
-impl Known {
-    /// Takes what a look saw next. Between two looks a request and its answer may both have come.
-    fn renew(&mut self, record: &SocketRecord) {
-        let answered = record.given != self.last.given;
-        let came = record.reads != self.last.reads;
-        self.arriving = match self.arriving.filter(|_| !answered) {
-            Some((since, _)) if came => Some((since, record.at)),
-            None if came && !answered => Some((record.at, record.at)),
-            known => known,
-        };
-        self.last = *record;
-    }
-
-    /// For how long a request has been arriving that still does.
-    fn arrives(&self) -> Option<Nanos> {
-        let (since, latest) = self.arriving?;
-        (self.last.at.saturating_sub(latest) < PAUSE).then(|| latest.saturating_sub(since))
-    }
-}
 
 /// All targets' connections.
 #[derive(Debug)]
@@ -181,7 +147,7 @@ impl Connections {
         let before = if self.looked.contains(&pid) { SocketRecord::default() } else { *record };
         self.add(pid, record, &before);
         if self.known.len() < MOST || self.known.contains_key(&record.socket) {
-            self.known.insert(record.socket, Known { pid, last: *record, look, arriving: None });
+            self.known.insert(record.socket, Known::new(pid, *record, look));
         } else {
             self.untold += 1;
         }
@@ -210,17 +176,16 @@ impl Connections {
     pub(super) fn tell(&mut self, pids: &[Pid], now: Nanos) -> Vec<TcpLook> {
         let look = self.look;
         let open = self.known.values().filter(|known| known.look == look);
-        let open = open.map(|known| (known.pid, known.last, known.arrives()));
-        for (pid, record, arrives) in open.collect::<Vec<_>>() {
+        let open = open.map(|known| (known.pid, known.last, known.arrives(), known.waits()));
+        for (pid, record, arrives, waits) in open.collect::<Vec<_>>() {
             let rtt = (record.srtt != 0).then_some(record.srtt / 8);
             let least = (record.least_rtt != u32::MAX && record.srtt != 0).then_some(record.least_rtt);
             let gain = self.gain(pid, &record);
             gain.connections += 1;
-            if let Some(time) =
-                arrives.filter(|time| *time >= ARRIVING && gain.peer.is_some_and(|peer| peer.port.is_none()))
-            {
-                gain.unfinished += 1;
-                gain.unfinished_us = gain.unfinished_us.max(time / 1_000);
+            if gain.peer.is_some_and(|peer| peer.port.is_none()) {
+                gain.unanswered += u32::from(waits);
+                gain.unfinished += u32::from(arrives.is_some());
+                gain.unfinished_us = gain.unfinished_us.max(arrives.unwrap_or(0) / 1_000);
             }
             gain.multipath += u32::from(record.flags & SOCKET_MULTIPATH != 0);
             gain.peer_zero += u32::from(record.flags & SOCKET_PEER_ZERO != 0);
@@ -287,44 +252,6 @@ mod tests {
             .iter()
             .flat_map(|look| &look.peers)
             .fold((0, 0, 0), |sum, one| (sum.0 + one.segments, sum.1 + one.resent, sum.2 + one.connections))
-    }
-
-    #[test]
-    fn a_request_that_trickles_in_is_told_and_one_that_is_worked_on_or_answered_is_not() {
-        const SECOND: Nanos = 1_000_000_000;
-        // Four connections of a server: one trickles, one is worked on after a second, one is answered at each look, one
-        // was answered late; and one of a client, whose peer sends it something all the time.
-        let unfinished = |until: u64| {
-            let (mut all, mut told) = (Connections::default(), Vec::new());
-            for second in (0..=until).step_by(2) {
-                let at = second * SECOND;
-                let steps = second as u32 / 2;
-                let server = |socket, reads, given| SocketRecord {
-                    ports: [80, 5000 + socket as u16],
-                    reads,
-                    given,
-                    ..record(SOCKET_OPEN, at, socket, 5)
-                };
-                let listener = SocketRecord { state: TCP_LISTEN, ports: [80, 0], ..record(SOCKET_OPEN, at, 9, 0) };
-                let late = u32::from(second >= 24);
-                let mut records = vec![
-                    (1, listener),
-                    (1, server(1, 1 + steps, 0)),
-                    (1, server(2, 1, 0)),
-                    (1, server(3, steps, steps)),
-                    (1, server(4, 1 + steps.min(11), late)),
-                    (1, SocketRecord { reads: steps, ..record(SOCKET_OPEN, at, 5, 5) }),
-                ];
-                all.take(&mut records);
-                told = all.tell(&[1], at);
-            }
-            let peers = told.iter().flat_map(|look| &look.peers);
-            peers
-                .map(|one| (one.unfinished, one.unfinished_us / 1_000_000))
-                .fold((0, 0), |a, b| (a.0 + b.0, a.1.max(b.1)))
-        };
-        assert_eq!(unfinished(18), (0, 0));
-        assert_eq!(unfinished(30), (1, 28), "from the first look that saw it grow");
     }
 
     #[test]

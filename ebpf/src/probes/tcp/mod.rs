@@ -24,6 +24,7 @@
 pub(super) mod address;
 mod connections;
 mod diag;
+mod known;
 mod namespace;
 mod user;
 mod writers;

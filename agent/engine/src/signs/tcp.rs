@@ -1,0 +1,103 @@
+//! What connections and listeners say: who is late, who refuses, what waits.
+
+use super::{LISTENERS, LONGEST_LOOK, Sign, Signs};
+use crate::{
+    model::{Nanos, Peer, TcpListener, TcpLook},
+    window::seconds,
+};
+use std::collections::BTreeMap;
+
+impl Signs {
+    /// Takes a look at its connections.
+    #[expect(clippy::cast_precision_loss, reason = "counts, as shares and rates")]
+    pub(crate) fn tcp(&mut self, told: &TcpLook, at: Nanos) {
+        let over = self.looked.replace(at).map_or(0, |last| at.saturating_sub(last)).min(LONGEST_LOOK);
+        let (mut failed, mut slowest, mut arrived) = (0.0, None::<f64>, 0.0);
+        let (mut full, mut unfinished, mut unanswered) = (None::<bool>, 0.0, 0.0);
+        for one in &told.peers {
+            let (resent, sent) = (one.resent as f64, one.data_segments.max(one.resent) as f64);
+            self.add(Sign::Resent, at, resent, sent);
+            let Some(peer) = one.peer else { continue };
+            if one.resent > 0 {
+                self.peers.add(peer, at, resent, ());
+            }
+            if peer.port.is_none() {
+                arrived += one.answers as f64;
+                unanswered += f64::from(one.unanswered);
+                if one.unfinished > 0 {
+                    unfinished += f64::from(one.unfinished);
+                    self.slow_senders.add(peer.address, at, one.unfinished.into(), one.unfinished_us);
+                }
+                self.heard = self.heard.max((one.reads > 0).then_some(at));
+                self.add(Sign::ReadDelay, at, one.read_delay_us as f64 / 1e6, one.reads as f64);
+                self.add(Sign::Answer, at, one.answer_us as f64 / 1e6, one.answers as f64);
+                continue;
+            }
+            self.add(Sign::ResentThere, at, resent, sent);
+            if let Some(is_full) = self.pools.take(peer, one, over, at) {
+                full = Some(full.unwrap_or(false) || is_full);
+            }
+            if one.answers > 0 {
+                self.answered(peer, one.answer_us as f64 / 1e6, one.answers as f64, at);
+            }
+            for (errno, count) in one.failures.iter().take(8) {
+                failed += *count as f64;
+                self.failures.add((peer, *errno), at, *count as f64, ());
+            }
+            if let Some(trip) = one.rtt_us.filter(|_| one.connections > 0) {
+                let trip = f64::from(trip) / 1e6;
+                slowest = Some(slowest.map_or(trip, |known| known.max(trip)));
+                self.trips.add(peer, at, trip, trip);
+            }
+        }
+        self.add(Sign::Refused, at, failed, seconds(over));
+        self.add(Sign::Arrivals, at, arrived, seconds(over));
+        self.add(Sign::Unfinished, at, unfinished, 1.0);
+        self.add(Sign::Unanswered, at, unanswered, 1.0);
+        if !told.listeners.is_empty() {
+            let waiting = told.listeners.iter().take(LISTENERS).map(|one| f64::from(one.queue)).sum();
+            self.add(Sign::Unaccepted, at, waiting, 1.0);
+        }
+        if let Some(full) = full {
+            self.add(Sign::PoolFull, at, if full { 1.0 } else { 0.0 }, 1.0);
+        }
+        if let Some(slowest) = slowest {
+            self.add(Sign::RoundTrip, at, slowest, 1.0);
+        }
+        self.listeners(&told.listeners, at, over);
+    }
+
+    /// Takes answers of a peer that took so many seconds in all.
+    fn answered(&mut self, peer: Peer, took: f64, count: f64, at: Nanos) {
+        let mean = took / count.max(1.0);
+        match self.answers.take(peer, mean, at) {
+            Some(true) => {
+                self.add(Sign::LateAnswers, at, took, took);
+                self.late.add(peer, at, took, mean);
+            }
+            // Whom it has just begun to ask is not late by any measure.
+            Some(false) | None => self.add(Sign::LateAnswers, at, 0.0, took.max(1e-6)),
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a count, as a rate")]
+    fn listeners(&mut self, told: &[TcpListener], at: Nanos, over: Nanos) {
+        let mut dropped = BTreeMap::new();
+        for one in told.iter().take(LISTENERS) {
+            // Several sockets may listen at one address.
+            let sum: &mut u64 = dropped.entry(one.address).or_default();
+            *sum = sum.saturating_add(one.dropped);
+        }
+        let mut all = 0.0;
+        for one in told.iter().take(LISTENERS) {
+            let (now, before) = (dropped.get(&one.address), self.dropped.remove(&one.address));
+            let gain = now.zip(before).map_or(0, |(now, before)| now.saturating_sub(before)) as f64;
+            if gain > 0.0 {
+                self.listeners.add(one.address, at, gain, *one);
+            }
+            all += gain;
+        }
+        self.dropped = dropped;
+        self.add(Sign::AcceptDrops, at, all, seconds(over));
+    }
+}

@@ -1,0 +1,93 @@
+//! A connection from look to look: what it counted last, and whether a request on it waits.
+//!
+//! Between two looks a request and its answer may both have come, so a time told is right to within a look.
+
+use crate::wire::SocketRecord;
+use snowshed_engine::model::{Nanos, Pid};
+
+/// A request that has been arriving for longer than this is told.
+const ARRIVING: Nanos = 20_000_000_000;
+/// It does not arrive any more if nothing came for so long: then it is worked on.
+const PAUSE: Nanos = 10_000_000_000;
+/// A request waits for its answer once it has for so long.
+const WAITING: Nanos = 4_000_000_000;
+
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) pid: Pid,
+    pub(super) last: SocketRecord,
+    /// The look that saw it last.
+    pub(super) look: u64,
+    /// Since when bytes have come without an answer, and when the last of them did, as looks saw it.
+    asked: Option<(Nanos, Nanos)>,
+}
+
+impl Known {
+    pub(super) fn new(pid: Pid, last: SocketRecord, look: u64) -> Self {
+        // Whether what came before the first look was answered is known only where nothing was answered at all.
+        let asked = (last.reads > 0 && last.given == 0).then_some((last.at, last.at));
+        Self { pid, last, look, asked }
+    }
+
+    /// Takes what a look saw next.
+    pub(super) fn renew(&mut self, record: &SocketRecord) {
+        let answered = record.given != self.last.given;
+        let came = record.reads != self.last.reads;
+        self.asked = match self.asked.filter(|_| !answered) {
+            Some((since, _)) if came => Some((since, record.at)),
+            None if came && !answered => Some((record.at, record.at)),
+            known => known,
+        };
+        self.last = *record;
+    }
+
+    /// For how long a request has been arriving that still does, where that is long.
+    pub(super) fn arrives(&self) -> Option<Nanos> {
+        let (since, latest) = self.asked?;
+        let long = latest.saturating_sub(since);
+        (long >= ARRIVING && self.last.at.saturating_sub(latest) < PAUSE).then_some(long)
+    }
+
+    /// A request has waited for its answer for a while.
+    pub(super) fn waits(&self) -> bool {
+        self.asked.is_some_and(|(since, _)| self.last.at.saturating_sub(since) >= WAITING)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Nanos = 1_000_000_000;
+
+    /// A connection on which so much had come and gone at each look, two seconds apart.
+    fn known(looks: u32, counts: impl Fn(u32) -> (u32, u32)) -> Known {
+        let record = |look: u32| {
+            let (reads, given) = counts(look);
+            SocketRecord { at: u64::from(look) * 2 * SECOND, reads, given, ..SocketRecord::default() }
+        };
+        let mut known = Known::new(1, record(0), 0);
+        (1..=looks).for_each(|look| known.renew(&record(look)));
+        known
+    }
+
+    #[test]
+    fn a_request_that_trickles_in_is_told_after_twenty_seconds() {
+        let trickling = |look: u32| (1 + look, 0);
+        assert_eq!(known(9, trickling).arrives(), None);
+        assert_eq!(known(15, trickling).arrives(), Some(30 * SECOND));
+        assert_eq!(known(15, |look| (1 + look, u32::from(look > 13))).arrives(), None, "answered at last");
+        assert_eq!(known(15, |look| (look.min(9), look.min(9))).arrives(), None, "idle");
+        let late = |look: u32| (5 + look.saturating_sub(3), 5);
+        assert_eq!(known(15, late).arrives(), Some(22 * SECOND), "the second request on a connection");
+    }
+
+    #[test]
+    fn a_request_that_is_worked_on_waits_and_does_not_arrive() {
+        let worked_on = known(15, |look| (1 + look.min(2), 0));
+        assert!(worked_on.waits() && worked_on.arrives().is_none());
+        assert!(known(2, |_| (1, 0)).waits(), "since the look that saw it first");
+        assert!(!known(1, |_| (1, 0)).waits() && !known(9, |look| (look, look)).waits());
+        assert!(!known(9, |_| (7, 3)).waits(), "an idle connection that was in use before the first look");
+    }
+}
