@@ -80,6 +80,8 @@ pub enum Counter {
     HotStacksLost,
     /// Forks, execs and exits that found the ring full.
     LifecycleLost,
+    /// Questions to resolvers.
+    Questions,
 }
 
 /// Rows of the table of divisors.

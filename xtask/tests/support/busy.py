@@ -3,7 +3,7 @@
 usage: busy.py USER     (starts as root, because some kernels let nobody else filter, and becomes that user)
 
 Files come and go, a loop waits, memory grows and shrinks, threads wait for a lock, and connections of this machine lose
-all their packets: the receivers discard them, so the kernel sends them again and again.
+all their packets: the receivers discard them, so the kernel sends them again and again. Names are asked for, of nobody.
 """
 
 import ctypes
@@ -36,6 +36,8 @@ loop = select.epoll()
 first, second = os.pipe(), socket.socketpair()
 loop.register(first[0], select.EPOLLIN)
 loop.register(second[0], select.EPOLLIN)
+resolver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+resolver.connect(("127.0.0.1", 53))
 deaf = [deaf_connection() for _ in range(60)]
 os.setgroups([])
 os.setgid(int(sys.argv[1]))
@@ -48,6 +50,12 @@ while True:
     # One after the other, because the kernel waits ever longer before it tries one again.
     if turn % 16 == 0 and turn // 16 < len(deaf):
         deaf[turn // 16][0].send(b"never heard")
+    if turn % 16 == 0:
+        try:
+            resolver.send(bytes(30))
+        except OSError:
+            # Nobody listens there.
+            pass
     turn += 1
     os.close(os.open("/dev/null", os.O_RDONLY))
     loop.poll(0.02)

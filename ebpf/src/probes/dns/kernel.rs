@@ -2,8 +2,8 @@
 //! have: a hook of its own would cost every send and every receive of the machine.
 
 use crate::{
-    kernel::{Watched, field, load, offset, stack, storage::SocketStorage},
-    wire::{RESOLVERS_KEPT, ResolverCount, ResolverKey},
+    kernel::{Watched, count, field, load, offset, stack, storage::SocketStorage},
+    wire::{Counter, RESOLVERS_KEPT, ResolverCount, ResolverKey},
 };
 use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, bpf_probe_read_user},
@@ -57,6 +57,7 @@ pub unsafe fn is_asked(sk: *const c_void) -> bool {
 /// `sk` must be a pointer that the verifier trusts, of a socket that [`is_asked`].
 #[inline(always)]
 pub unsafe fn asked(sk: *mut c_void, thread: Watched, result: i32) {
+    count(Counter::Questions);
     // SAFETY: the caller's promise; no arguments.
     unsafe {
         with(sk, thread, |count| {

@@ -43,7 +43,7 @@ impl Probe for Dns {
     }
 
     fn counters(&self) -> (&'static [Counter], &'static [Counter]) {
-        (&[], &[])
+        (&[Counter::Questions], &[])
     }
 
     fn attach(&mut self, kernel: &mut Kernel) -> Result<(), AttachError> {
