@@ -221,7 +221,7 @@ impl Kernel {
     /// Why somebody who needs this program cannot be: it is not attached.
     #[expect(clippy::unused_self, reason = "of this kernel")]
     pub(crate) fn needs(&self, program: &str) -> AttachError {
-        AttachError { what: program.to_owned(), reason: "it is not attached".to_owned() }
+        AttachError { what: program.to_owned(), reason: "it is not attached, as its own probe says".to_owned() }
     }
 
     /// What this kernel lacks of a structure.

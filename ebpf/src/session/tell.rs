@@ -40,7 +40,9 @@ impl Session {
         let privilege = std::cell::OnceCell::new();
         let advice = |trouble: &str| privilege.get_or_init(Privilege::now).remedy(trouble);
         let row = |(index, unit): (usize, &Unit)| {
-            let ((events, lost), before) = (self.counted(index), unit.calibrated);
+            // What is not attached delivers nothing, even where another's programs count for it.
+            let counted = if unit.trouble.is_some() { unit.calibrated } else { self.counted(index) };
+            let ((events, lost), before) = (counted, unit.calibrated);
             let lacks = unit.probe.lacks();
             let (shed, price) = (self.shed(index), self.cost.price(index));
             let over = || format!("over the budget of {:.3} of a core", self.watch.allowed);
