@@ -1,7 +1,7 @@
 //! `deadline_overrun`: requests arrive for longer than anybody should wait for one, and no read deadline ends them.
 //!
 //! A deadline that is looked at before each read never fires while a few bytes come now and then; the thread or the place
-//! that the request has stays taken. Rests on accepted connections on which bytes have come for more than twenty seconds
+//! that the request has stays taken. Rests on accepted connections on which bytes have come for more than six seconds
 //! without an answer, against what is usual: whoever takes long uploads has such all day. What is called a request here
 //! may be any one-way stream; only that there are many more than before, and that others suffer, makes it one.
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A request counts after this time, and looks are two seconds apart.
-const ARRIVING: Nanos = 22 * SECOND;
+const ARRIVING: Nanos = 8 * SECOND;
 /// Threads pile up because of it if they began to no earlier than this before it is seen.
 const TOGETHER: Nanos = 30 * SECOND;
 /// What is left of the confidence where the suffering began before such requests can have come.
@@ -72,7 +72,7 @@ fn worst(scene: &Scene<'_>, found: &Deviation) -> Option<(std::net::IpAddr, f64,
 }
 
 fn title(scene: &Scene<'_>, found: &Deviation) -> String {
-    let many = format!("{:.0} requests have been arriving for more than 20 s, {:.0} before", found.after, found.before);
+    let many = format!("{:.0} requests have been arriving for more than 6 s, {:.0} before", found.after, found.before);
     let Some((address, longest, others)) = worst(scene, found) else { return many };
     let others = match others {
         0 => String::new(),

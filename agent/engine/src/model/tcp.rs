@@ -91,7 +91,7 @@ pub struct TcpPeer {
     /// Of accepted connections those on which a request has waited for its answer for four seconds or more.
     #[serde(default, skip_serializing_if = "is_none")]
     pub unanswered: u32,
-    /// Of accepted connections those whose request has been arriving for more than twenty seconds, and still does.
+    /// Of accepted connections those whose request has been arriving for more than six seconds, and still does.
     #[serde(default, skip_serializing_if = "is_none")]
     pub unfinished: u32,
     /// The longest of them has for so long, microseconds.

@@ -42,7 +42,7 @@ pub struct SignConfig {
     pub arrivals_per_second: f64,
     /// Share of the looks in which the connections to somebody were all in use all the time.
     pub pool_full_ratio: f64,
-    /// Requests that have been arriving for more than twenty seconds, at a moment.
+    /// Requests that have been arriving for more than six seconds, at a moment.
     pub unfinished_requests: f64,
     /// Requests that have waited for their answer for four seconds, at a moment.
     pub unanswered: f64,
@@ -254,7 +254,7 @@ impl Sign {
             Self::ReadDelay => bar(0.05, 5.0, 0.5, 5, 3),
             Self::Answer => bar(config.answer_seconds, 4.0, 0.5, 5, 4),
             Self::Arrivals | Self::Asked => bar(config.arrivals_per_second, 2.0, 20.0, 5, 4),
-            Self::Unfinished => bar(config.unfinished_requests, 4.0, 9.0, 5, 4),
+            Self::Unfinished => bar(config.unfinished_requests, 4.0, 9.0, 5, 3),
             Self::Unanswered => bar(config.unanswered, 4.0, 9.0, 5, 4),
             Self::Unaccepted => bar(config.unaccepted, 4.0, 9.0, 5, 4),
             // Whoever reads in bursts is nobody's business.

@@ -165,8 +165,8 @@ pub(crate) fn healthy_writers() -> Lines {
 /// thread that accepts them. They are gone at 140.
 pub(crate) fn deadline_overrun() -> Lines {
     live(200, |second| match second {
-        90..112 => Two { own: (4, 40), others: (4, 8), queue: 6, ..CALM },
-        112..140 => Two { own: (2, 40), others: (2, 8), queue: 12, unfinished: (8, second - 90), ..CALM },
+        90..98 => Two { own: (4, 40), others: (4, 8), queue: 6, ..CALM },
+        98..140 => Two { own: (2, 40), others: (2, 8), queue: 12, unfinished: (8, second - 90), ..CALM },
         _ => Two { queue: 0, ..CALM },
     })
 }

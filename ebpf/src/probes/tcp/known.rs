@@ -6,7 +6,7 @@ use crate::wire::SocketRecord;
 use snowshed_engine::model::{Nanos, Pid};
 
 /// A request that has been arriving for longer than this is told.
-const ARRIVING: Nanos = 20_000_000_000;
+const ARRIVING: Nanos = 6_000_000_000;
 /// It does not arrive any more if nothing came for so long: then it is worked on.
 const PAUSE: Nanos = 10_000_000_000;
 /// A request waits for its answer once it has for so long.
@@ -72,9 +72,10 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_trickles_in_is_told_after_twenty_seconds() {
+    fn a_request_that_trickles_in_is_told_after_six_seconds() {
         let trickling = |look: u32| (1 + look, 0);
-        assert_eq!(known(9, trickling).arrives(), None);
+        assert_eq!(known(2, trickling).arrives(), None);
+        assert_eq!(known(3, trickling).arrives(), Some(6 * SECOND));
         assert_eq!(known(15, trickling).arrives(), Some(30 * SECOND));
         assert_eq!(known(15, |look| (1 + look, u32::from(look > 13))).arrives(), None, "answered at last");
         assert_eq!(known(15, |look| (look.min(9), look.min(9))).arrives(), None, "idle");
