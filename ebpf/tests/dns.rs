@@ -72,10 +72,31 @@ print('done', flush=True)
 sys.stdin.readline()
 ";
 
-#[test]
-fn questions_and_what_comes_of_them_are_counted_by_resolver() {
+/// More resolvers than the table has room for, of which nobody answers; and then others.
+const MANY: &str = "
+import socket, sys
+def ask(address):
+    asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asked.connect((address, 53))
+    asked.send(bytes(30))
+    asked.close()
+print('ready', flush=True)
+sys.stdin.readline()
+for n in range(400):
+    ask('127.9.%d.%d' % (n // 200, n % 200 + 1))
+print('done', flush=True)
+sys.stdin.readline()
+for n in range(100):
+    ask('127.8.0.%d' % (n + 1))
+print('done', flush=True)
+sys.stdin.readline()
+";
+
+/// What was told of each resolver that a program asks, until the last of its phases is told whole: for each the beginning
+/// of its resolvers' addresses, and how many questions are to be told at least.
+fn told(program: &str, phases: &[(&str, u64)]) -> BTreeMap<IpAddr, Resolver> {
     let mut child = Command::new("/usr/bin/python3")
-        .args(["-c", PROGRAM])
+        .args(["-c", program])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -115,11 +136,32 @@ fn questions_and_what_comes_of_them_are_counted_by_resolver() {
         }
     };
     until(&|_, looks| looks > 1);
-    input.write_all(b"\n").expect("it listens");
-    line();
-    until(&|sums, _| sums.values().map(|one| one.asked).sum::<u64>() >= 127);
+    for (begins, asked) in phases {
+        input.write_all(b"\n").expect("it listens");
+        line();
+        until(&|sums, _| {
+            let of = sums.iter().filter(|(address, _)| address.to_string().starts_with(begins));
+            of.map(|(_, one)| one.asked).sum::<u64>() >= *asked
+        });
+        // Some looks in which nothing is asked.
+        let first = std::cell::OnceCell::new();
+        until(&|_, looks| looks > first.get_or_init(|| looks) + 2);
+    }
     drop(input);
     drop(child.wait());
+    sums
+}
+
+#[test]
+fn a_full_table_makes_room_for_who_is_asked_now() {
+    let sums = told(MANY, &[("127.9.", 200), ("127.8.", 100)]);
+    let later = sums.keys().filter(|address| address.to_string().starts_with("127.8.")).count();
+    assert_eq!(later, 100, "of {}", sums.len());
+}
+
+#[test]
+fn questions_and_what_comes_of_them_are_counted_by_resolver() {
+    let sums = told(PROGRAM, &[("", 127)]);
     let of = |address: &str| sums.get(&address.parse().expect("an address")).copied().expect(address);
     for address in ["127.0.0.9", "::1"] {
         let told = of(address);

@@ -14,11 +14,8 @@ impl Kernel {
         counts.map(|(key, cpus)| (key, cpus.iter().fold(ResolverCount::default(), |sum, one| sum.plus(*one)))).collect()
     }
 
-    /// Forgets whom a process asked.
-    pub(crate) fn forget_resolvers(&mut self, host_tgid: u32) {
-        let all: Vec<_> = self.resolvers.keys().flatten().filter(|key| key.host_tgid == host_tgid).collect();
-        for key in all {
-            drop(self.resolvers.remove(&key));
-        }
+    /// Forgets a pair; what it counts after this begins anew.
+    pub(crate) fn forget_resolver(&mut self, key: &ResolverKey) {
+        drop(self.resolvers.remove(key));
     }
 }

@@ -30,7 +30,7 @@ pub struct ResolverCount {
     pub time: u64,
 }
 
-/// Processes and resolvers that are remembered, the latest ones.
+/// Pairs of a process and a resolver that are counted at a time.
 pub const RESOLVERS_KEPT: u32 = 256;
 
 #[cfg(not(target_arch = "bpf"))]

@@ -8,7 +8,7 @@ use crate::{
 use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, bpf_probe_read_user},
     macros::map,
-    maps::LruPerCpuHashMap,
+    maps::PerCpuHashMap,
 };
 use core::ffi::c_void;
 
@@ -27,8 +27,10 @@ const INTO: [u64; 2] = [0, 45];
 const NO_ERROR: u8 = 0;
 const NO_SUCH_NAME: u8 = 3;
 
+/// Not one that evicts by itself: with many processors such a table gives up entries that are in use long before it is full.
+/// The host makes room.
 #[map]
-static RESOLVERS: LruPerCpuHashMap<ResolverKey, ResolverCount> = LruPerCpuHashMap::with_max_entries(RESOLVERS_KEPT, 0);
+static RESOLVERS: PerCpuHashMap<ResolverKey, ResolverCount> = PerCpuHashMap::with_max_entries(RESOLVERS_KEPT, 0);
 
 /// When a socket was last asked over.
 #[unsafe(link_section = ".maps")]

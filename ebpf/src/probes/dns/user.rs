@@ -3,7 +3,7 @@
 use crate::{
     host::kernel::{AttachError, Kernel},
     probes::{Look, Probe},
-    wire::{Counter, ResolverCount, ResolverKey},
+    wire::{Counter, RESOLVERS_KEPT, ResolverCount, ResolverKey},
 };
 use snowshed_engine::model::{DnsLook, Nanos, Observation, Pid, Resolver};
 use std::{
@@ -15,6 +15,8 @@ use std::{
 /// The programs that see questions and answers.
 const HOOKS: [&str; 2] = ["tcp_sent", "fd_received"];
 const AF_INET6: u32 = 10;
+/// With so many pairs in the kernel's table those that rest are given up.
+const CROWDED: usize = RESOLVERS_KEPT as usize * 3 / 4;
 
 #[derive(Default)]
 pub(crate) struct Dns {
@@ -22,10 +24,6 @@ pub(crate) struct Dns {
     looked: Nanos,
     /// Both hooks were on at the last look.
     heard: bool,
-    /// Processes that were forgotten since.
-    gone: Vec<Pid>,
-    /// By which number the kernel knows each.
-    numbers: BTreeMap<Pid, u32>,
 }
 
 impl Probe for Dns {
@@ -69,15 +67,21 @@ impl Probe for Dns {
 
     fn sample(&mut self, look: &mut Look<'_>, out: &mut Vec<Observation>) {
         let Some(kernel) = look.kernel.as_deref_mut() else { return };
-        for number in std::mem::take(&mut self.gone).into_iter().filter_map(|pid| self.numbers.remove(&pid)) {
-            kernel.forget_resolvers(number);
-            self.before.retain(|key, _| key.host_tgid != number);
-        }
         // With one of them off, for the budget's sake, questions or answers are missing.
         let hears = kernel.hooks(&HOOKS).len() == HOOKS.len();
         let (whole, since) = (hears && self.heard, self.looked);
         (self.heard, self.looked) = (hears, look.now);
-        let now = kernel.resolvers();
+        let mut now = kernel.resolvers();
+        let crowded = now.len() >= CROWDED;
+        now.retain(|key, count| {
+            // Nothing was asked since the last look, by who is gone; or by anybody, where room is needed.
+            let idle = self.before.get(key) == Some(count);
+            let goes = idle && (crowded || look.targets.inner(key.host_tgid).is_none());
+            if goes {
+                kernel.forget_resolver(key);
+            }
+            !goes
+        });
         if whole {
             let mut told = BTreeMap::<Pid, Vec<Resolver>>::new();
             for (key, count) in &now {
@@ -85,17 +89,12 @@ impl Probe for Dns {
                 let Some(pid) = look.targets.inner(key.host_tgid).filter(|_| gain != ResolverCount::default()) else {
                     continue;
                 };
-                self.numbers.insert(pid, key.host_tgid);
                 told.entry(pid).or_default().push(resolver(*key, gain));
             }
             let looks = told.into_iter().map(|(pid, resolvers)| DnsLook { pid, since, until: look.now, resolvers });
             out.extend(looks.map(Observation::Dns));
         }
         self.before = now;
-    }
-
-    fn forget(&mut self, pid: Pid) {
-        self.gone.push(pid);
     }
 }
 
