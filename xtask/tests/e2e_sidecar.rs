@@ -63,7 +63,8 @@ fn a_bare_sidecar_lists_what_another_user_has_open() -> anyhow::Result<()> {
     for probe in said["status"]["probes"].as_array().context("no probes")? {
         let tier = match probe["name"].as_str() {
             Some("fd") => "reduced",
-            Some("epoll") => "off",
+            // What the hooks of `fd` would see for it is missing.
+            Some("epoll" | "dns") => "off",
             _ => "full",
         };
         ensure!(probe["tier"] == tier, "{probe}");

@@ -116,6 +116,8 @@ pub(crate) struct Kernel {
     btf: Option<aya::Btf>,
     /// What this kernel's types lack, as in "this kernel's `x` has no member `y`".
     pub(super) missing: Vec<String>,
+    /// The first program or tracepoint that was refused, and why.
+    refused: Option<String>,
     /// Threads that are sampled on a clock.
     pub(super) sampled: HashSet<u32>,
 }
@@ -163,6 +165,7 @@ impl Kernel {
             sockets: take(&mut ebpf, "SOCKETS")?,
             btf: Some(aya::Btf::from_sys_fs()?),
             missing,
+            refused: None,
             sampled: HashSet::new(),
             ebpf,
             hooks: Vec::new(),
@@ -173,6 +176,11 @@ impl Kernel {
     /// Attaches one program to system call tracepoints; those that this kernel lacks are passed over as long
     /// as one is there.
     pub(crate) fn syscalls(&mut self, name: &str, tracepoints: &[&str]) -> Result<(), AttachError> {
+        let attached = self.attach_syscalls(name, tracepoints);
+        self.note(attached)
+    }
+
+    fn attach_syscalls(&mut self, name: &str, tracepoints: &[&str]) -> Result<(), AttachError> {
         let failed = |what: &str, reason: String| AttachError { what: what.to_owned(), reason };
         tracefs::ensure().map_err(|error| failed(name, format!("tracefs: {error}")))?;
         let program: &mut TracePoint = program(&mut self.ebpf, name)?;
@@ -196,6 +204,19 @@ impl Kernel {
 
     /// Attaches a program to a BTF tracepoint.
     pub(crate) fn tracepoint(&mut self, name: &str, tracepoint: &str) -> Result<(), AttachError> {
+        let attached = self.attach_tracepoint(name, tracepoint);
+        self.note(attached)
+    }
+
+    /// Remembers the first refusal.
+    fn note(&mut self, attached: Result<(), AttachError>) -> Result<(), AttachError> {
+        if let Err(error) = &attached {
+            self.refused.get_or_insert_with(|| error.to_string());
+        }
+        attached
+    }
+
+    fn attach_tracepoint(&mut self, name: &str, tracepoint: &str) -> Result<(), AttachError> {
         let missing = &self.missing;
         let failed =
             |error: &ProgramError| AttachError { what: tracepoint.to_owned(), reason: refusal(error, missing) };
@@ -218,10 +239,11 @@ impl Kernel {
         Ok(())
     }
 
-    /// Why somebody who needs this program cannot be: it is not attached.
-    #[expect(clippy::unused_self, reason = "of this kernel")]
+    /// Why somebody who needs this program of another probe cannot be: it is not attached, and the first refusal of all says
+    /// why.
     pub(crate) fn needs(&self, program: &str) -> AttachError {
-        AttachError { what: program.to_owned(), reason: "it is not attached, as its own probe says".to_owned() }
+        let why = self.refused.as_deref().unwrap_or("its own probe says why");
+        AttachError { what: program.to_owned(), reason: format!("it is not attached: {why}") }
     }
 
     /// What this kernel lacks of a structure.
