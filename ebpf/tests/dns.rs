@@ -94,7 +94,7 @@ sys.stdin.readline()
 
 /// What was told of each resolver that a program asks, until the last of its phases is told whole: for each the beginning
 /// of its resolvers' addresses, and how many questions are to be told at least.
-fn told(program: &str, phases: &[(&str, u64)]) -> BTreeMap<IpAddr, Resolver> {
+fn told(program: &str, phases: &[(&str, u64)]) -> (BTreeMap<IpAddr, Resolver>, u64) {
     let mut child = Command::new("/usr/bin/python3")
         .args(["-c", program])
         .stdin(Stdio::piped())
@@ -149,19 +149,24 @@ fn told(program: &str, phases: &[(&str, u64)]) -> BTreeMap<IpAddr, Resolver> {
     }
     drop(input);
     drop(child.wait());
-    sums
+    let status = session.status();
+    let own = status.iter().find(|probe| probe.name == "dns").expect("the probe is listed");
+    (sums, own.lost)
 }
 
 #[test]
 fn a_full_table_makes_room_for_who_is_asked_now() {
-    let sums = told(MANY, &[("127.9.", 200), ("127.8.", 100)]);
+    let (sums, lost) = told(MANY, &[("127.9.", 200), ("127.8.", 100)]);
     let later = sums.keys().filter(|address| address.to_string().starts_with("127.8.")).count();
     assert_eq!(later, 100, "of {}", sums.len());
+    // All at once found no room, and that is counted.
+    assert_eq!(sums.len() as u64 + lost, 500);
 }
 
 #[test]
 fn questions_and_what_comes_of_them_are_counted_by_resolver() {
-    let sums = told(PROGRAM, &[("", 127)]);
+    let (sums, lost) = told(PROGRAM, &[("", 127)]);
+    assert_eq!(lost, 0);
     let of = |address: &str| sums.get(&address.parse().expect("an address")).copied().expect(address);
     for address in ["127.0.0.9", "::1"] {
         let told = of(address);

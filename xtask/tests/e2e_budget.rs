@@ -75,7 +75,7 @@ fn over_the_budget_a_probe_steps_down_and_says_so() -> anyhow::Result<()> {
     process::wait_until("the hooks to tell again", Duration::from_secs(20), || {
         Ok((fd_probe(&agent)?["events"].as_u64() > Some(before)).then_some(()))
     })?;
-    let (ended, _) = agent.child().stop(Duration::from_secs(5))?;
+    let (ended, _) = agent.child().stop(Duration::from_secs(3))?;
     ensure!(ended.code() == Some(0), "{ended}");
     Ok(())
 }

@@ -111,7 +111,7 @@ fn whatever_a_target_does_the_agent_is_right_afterwards() -> anyhow::Result<()> 
         ensure!(site["trace_ids"].as_array().is_some_and(Vec::is_empty), "garbage was believed: {site}");
     }
     ensure!(process::is_alive(pid), "the target did not survive being looked at");
-    let (ended, _) = agent.child().stop(Duration::from_secs(5))?;
+    let (ended, _) = agent.child().stop(Duration::from_secs(3))?;
     ensure!(ended.code() == Some(0), "{ended}");
     Ok(())
 }

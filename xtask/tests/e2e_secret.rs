@@ -99,7 +99,7 @@ fn a_secret_beside_what_is_read_reaches_nobody() -> anyhow::Result<()> {
     let alerts = webhook.received();
     ensure!(!alerts.is_empty(), "no alert was sent");
     told.extend(alerts.iter().map(|alert| ("an alert".to_owned(), alert.to_string().into_bytes())));
-    let (ended, _) = agent.child().stop(Duration::from_secs(5))?;
+    let (ended, _) = agent.child().stop(Duration::from_secs(3))?;
     ensure!(ended.code() == Some(0), "{ended}");
     files(folder.path(), &mut told)?;
     ensure!(told.iter().any(|(name, bytes)| name.ends_with("recorded") && !bytes.is_empty()), "nothing was recorded");

@@ -109,7 +109,7 @@ impl Place {
         }
         let all = tiers.iter().all(|(_, tier)| tier == "full");
         ensure!(code == Some(i32::from(!all)), "doctor ended with {code:?} though it says {tiers:?}");
-        let (ended, _) = agent.child().stop(Duration::from_secs(5))?;
+        let (ended, _) = agent.child().stop(Duration::from_secs(3))?;
         ensure!(ended.code() == Some(0), "{ended}");
         Ok(tiers)
     }

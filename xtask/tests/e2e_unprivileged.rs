@@ -49,7 +49,7 @@ fn nobody_gets_a_reduced_view_that_says_why() -> anyhow::Result<()> {
         let truth = process::descriptors(target.pid())?.len();
         Ok(agent.fds(target.pid()).is_ok_and(|record| record["live"] == truth).then_some(()))
     })?;
-    let (ended, _) = agent.child().stop(Duration::from_secs(5))?;
+    let (ended, _) = agent.child().stop(Duration::from_secs(3))?;
     ensure!(ended.code() == Some(0), "{ended}");
     Ok(())
 }

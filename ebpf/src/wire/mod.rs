@@ -82,6 +82,8 @@ pub enum Counter {
     LifecycleLost,
     /// Questions to resolvers.
     Questions,
+    /// Questions and answers that found no room in the table.
+    QuestionsLost,
 }
 
 /// Rows of the table of divisors.

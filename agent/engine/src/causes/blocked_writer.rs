@@ -5,13 +5,10 @@
 
 use super::{CauseUnit, Scene, shortage};
 use crate::{
-    model::{BlockedWrite, Cause, CauseKind, Evidence, Layer, Nanos, ThreadRef, WriteEnd},
+    model::{BlockedWrite, Cause, CauseKind, Evidence, Layer, ThreadRef, WriteEnd},
     signs::{Sign, track::Deviation},
-    window::{SECOND, seconds},
+    window::seconds,
 };
-
-/// Threads pile up because of it if they began to no earlier than this before it.
-const TOGETHER: Nanos = 30 * SECOND;
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::BlockedWriter,
@@ -33,9 +30,7 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
             stuck.is_some_and(|site| worst(scene).is_some_and(|worst| worst.tid == site.tid))
         }
         CauseKind::TaskLeak => {
-            let since = scene.signs.of(Sign::BlockedWrites).map(|found| found.since);
-            let piles = scene.piles.first().map(|pile| pile.rise.since);
-            since.zip(piles).is_some_and(|(since, piles)| since <= piles.saturating_add(TOGETHER))
+            scene.signs.of(Sign::BlockedWrites).is_some_and(|found| shortage::piles_follow(scene, found.since))
         }
         _ => false,
     },

@@ -19,8 +19,6 @@ const SIGNS: [Sign; 3] = [Sign::DnsFailed, Sign::DnsTime, Sign::DnsUnknown];
 /// So large a share of the questions, where it was smaller before, harms once it has lasted so long: nobody asks for
 /// nothing, and requests that fail at once look quick from outside.
 const HARMS: (f64, Nanos) = (0.9, 20 * SECOND);
-/// Threads pile up because of it if they began to no earlier than this before it.
-const TOGETHER: Nanos = 30 * SECOND;
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::DnsFailure,
@@ -34,11 +32,7 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
         CauseKind::PoolExhausted => drives(scene, Sign::PoolFull),
         // Spans that count the resolving in say that calls are late; those who answer are not.
         CauseKind::DownstreamSlow => downstream_slow::by_spans_alone(scene) && found(scene).is_some(),
-        CauseKind::TaskLeak => {
-            let since = found(scene).map(|(_, found)| found.since);
-            let piles = scene.piles.first().map(|pile| pile.rise.since);
-            since.zip(piles).is_some_and(|(since, piles)| since <= piles.saturating_add(TOGETHER))
-        }
+        CauseKind::TaskLeak => found(scene).is_some_and(|(_, found)| shortage::piles_follow(scene, found.since)),
         _ => false,
     },
 };

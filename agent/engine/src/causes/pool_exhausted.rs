@@ -19,8 +19,6 @@ const ROSE: f64 = 1.2;
 const BEFORE: Nanos = 6 * SECOND;
 /// What is left of the doubt if spans show requests wait before their call.
 const SPANS: f64 = 0.6;
-/// Threads pile up because of it if they began to no earlier than this before it.
-const TOGETHER: Nanos = 30 * SECOND;
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::PoolExhausted,
@@ -42,9 +40,7 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
         // Spans that count the waiting in say that calls are late; those who answer are not.
         CauseKind::DownstreamSlow => downstream_slow::by_spans_alone(scene) && found(scene).is_some(),
         CauseKind::TaskLeak => {
-            let since = scene.signs.of(Sign::PoolFull).map(|found| found.since);
-            let piles = scene.piles.first().map(|pile| pile.rise.since);
-            since.zip(piles).is_some_and(|(since, piles)| since <= piles.saturating_add(TOGETHER))
+            scene.signs.of(Sign::PoolFull).is_some_and(|found| shortage::piles_follow(scene, found.since))
         }
         _ => false,
     },

@@ -79,6 +79,11 @@ pub(super) fn drives(scene: &Scene<'_>, one: Sign, other: Sign) -> bool {
     one.since <= other.since.saturating_add(LATER) && other.since <= one.since.saturating_add(EARLIER.0)
 }
 
+/// Whether threads may pile up because of what began then: they began to no earlier than [`EARLIER`] before it.
+pub(super) fn piles_follow(scene: &Scene<'_>, since: Nanos) -> bool {
+    scene.piles.first().is_some_and(|pile| since <= pile.rise.since.saturating_add(EARLIER.0))
+}
+
 /// A deviation as evidence.
 #[expect(
     clippy::cast_possible_truncation,

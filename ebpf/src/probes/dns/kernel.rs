@@ -114,6 +114,7 @@ unsafe fn with(sk: *const c_void, thread: Watched, change: impl FnOnce(&mut Reso
         };
         let key = ResolverKey { host_tgid: thread.tgid, family: family.into(), address };
         if RESOLVERS.get_ptr(&key).is_none() && RESOLVERS.insert(&key, &ResolverCount::default(), 0).is_err() {
+            count(Counter::QuestionsLost);
             return;
         }
         if let Some(count) = RESOLVERS.get_ptr_mut(&key) {

@@ -41,7 +41,7 @@ impl Probe for Dns {
     }
 
     fn counters(&self) -> (&'static [Counter], &'static [Counter]) {
-        (&[Counter::Questions], &[])
+        (&[Counter::Questions], &[Counter::QuestionsLost])
     }
 
     fn attach(&mut self, kernel: &mut Kernel) -> Result<(), AttachError> {
