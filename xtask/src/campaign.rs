@@ -3,6 +3,7 @@
 //! Invariant: nothing that the agent sees tells the fault's name, and what cannot run here is told as skipped, with its
 //! reason, never left out in silence. Cost: one to three minutes a run; `--at-once` runs several beside each other.
 
+mod blind;
 mod callers;
 mod cgroup;
 mod disk;
@@ -35,12 +36,43 @@ pub struct Args {
     /// So many beside each other; they disturb each other, which is then part of what is measured
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     at_once: u8,
+    /// Whether services that can export spans do so; `mixed`: in two runs of three
+    #[arg(long, value_enum, default_value_t = Spans::Mixed)]
+    spans: Spans,
+    /// Instead: so many rounds of several faults at once, drawn without notice, which end again
+    #[arg(long, value_name = "ROUNDS", num_args = 0..=1, default_missing_value = "4", conflicts_with = "scenario")]
+    blind: Option<u8>,
+    /// Draw the same again
+    #[arg(long, value_name = "SEED", requires = "blind")]
+    seed: Option<u64>,
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
     /// Print the names of the scenarios and what is true in each
     #[arg(long)]
     list: bool,
+}
+
+/// Which runs have spans.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Spans {
+    /// Two of three.
+    Mixed,
+    /// All.
+    On,
+    /// None.
+    Off,
+}
+
+impl Spans {
+    /// Of this scenario's repetition.
+    const fn are_on(self, scenario: usize, repetition: usize) -> bool {
+        match self {
+            Self::Mixed => !(scenario + repetition).is_multiple_of(3),
+            Self::On => true,
+            Self::Off => false,
+        }
+    }
 }
 
 /// Runs the scenarios and prints the scores.
@@ -65,6 +97,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     process::require_root("this")?;
     process::end_on_interrupt();
+    if let Some(rounds) = args.blind {
+        return blind::run(rounds, args.at_once, args.seed.unwrap_or_else(rand::random), args.json);
+    }
     let (runs, failed) = carry_out(&wanted, args);
     let report = table::Report::new(runs);
     if args.json {
@@ -90,15 +125,18 @@ fn select(names: &[String]) -> anyhow::Result<Vec<&'static Scenario>> {
 /// All runs, and what went wrong in carrying them out.
 fn carry_out(wanted: &[&'static Scenario], args: &Args) -> (Vec<Run>, Vec<String>) {
     let times = usize::from(args.repeat);
-    let queue: VecDeque<_> = (0..times).flat_map(|_| wanted.iter().copied()).collect();
+    let nth = |repetition| {
+        wanted.iter().enumerate().map(move |(at, scenario)| (*scenario, args.spans.are_on(at, repetition)))
+    };
+    let queue: VecDeque<_> = (0..times).flat_map(nth).collect();
     let total = queue.len();
     let queue = Mutex::new(queue);
     let (runs, failed) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let work = |number: u8| {
         loop {
             let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            let Some(scenario) = next else { return };
-            match stage::run(scenario, number) {
+            let Some((scenario, spans)) = next else { return };
+            match stage::run(scenario, number, spans) {
                 Ok(run) => {
                     let mut runs = runs.lock().unwrap_or_else(PoisonError::into_inner);
                     eprintln!("{:>3} of {total}: {}", runs.len() + 1, table::line(&run));

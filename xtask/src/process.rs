@@ -13,7 +13,8 @@ pub use bpf::{links_held_by, programs_held_by, programs_loaded};
 pub use child::{Child, Spawn};
 pub use clock::{Machine, clock_seconds, cpu_clock};
 pub use kernel_view::{
-    Descriptor, cpu_seconds, descriptors, is_alive, marked, namespaced_pid, peak_resident, resident, settings, threads,
+    Descriptor, children, cpu_seconds, descriptors, is_alive, marked, namespaced_pid, peak_resident, resident,
+    settings, threads,
 };
 
 use anyhow::{Context as _, bail};

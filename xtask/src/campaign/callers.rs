@@ -15,6 +15,24 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Who asks one question after the other, over one connection.
+pub(super) trait Client {
+    /// Whether question `n` was answered, and well.
+    fn ask(&mut self, n: u64) -> bool;
+    /// The next question is asked on a new connection.
+    fn part(&mut self);
+}
+
+impl Client for Steady {
+    fn ask(&mut self, n: u64) -> bool {
+        matches!(Self::ask(self, &format!("/item/{}", n % 7)), Ok(200))
+    }
+
+    fn part(&mut self) {
+        Self::part(self);
+    }
+}
+
 /// How they ask.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
@@ -26,6 +44,8 @@ pub(super) struct Plan {
     pub(super) pause: Duration,
     /// A new connection after so many questions; 0: it is kept.
     pub(super) part_after: u64,
+    /// What they ask by: HTTP, if nothing else is said.
+    pub(super) client: fn(SocketAddr) -> Box<dyn Client>,
     /// The pause shrinks to a quarter and grows again within this time.
     pub(super) wave: Option<Duration>,
 }
@@ -33,31 +53,36 @@ pub(super) struct Plan {
 impl Plan {
     /// Eight with kept connections, some seventy questions a second if the answers come at once.
     pub(super) fn new(address: SocketAddr) -> Self {
-        Self { address, callers: 6, pause: Duration::from_millis(100), part_after: 0, wave: None }
+        let client = |address| Box::new(Steady::new(address)) as Box<dyn Client>;
+        Self { address, callers: 6, pause: Duration::from_millis(100), part_after: 0, client, wave: None }
     }
 }
+
+/// An answer that takes longer is bad.
+const LATE: Duration = Duration::from_millis(300);
 
 /// Running callers.
 #[derive(Debug)]
 pub(super) struct Callers {
     over: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
+    bad: Arc<AtomicU64>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Callers {
     /// Starts them, in this network namespace if one is given.
     pub(super) fn start(plan: Plan, namespace: Option<&File>) -> anyhow::Result<Self> {
-        let mut all = Self { over: Arc::default(), answered: Arc::default(), threads: Vec::new() };
+        let mut all = Self { over: Arc::default(), answered: Arc::default(), bad: Arc::default(), threads: Vec::new() };
         for number in 0..plan.callers {
-            let (over, answered) = (Arc::clone(&all.over), Arc::clone(&all.answered));
+            let (over, answered, bad) = (Arc::clone(&all.over), Arc::clone(&all.answered), Arc::clone(&all.bad));
             let namespace = namespace.map(File::try_clone).transpose().context("namespace")?;
             let work = move || {
                 if let Some(Err(error)) = namespace.as_ref().map(enter) {
                     eprintln!("caller: {error:#}");
                     return;
                 }
-                call(plan, number as u64, &over, &answered);
+                call(plan, number as u64, &over, (&answered, &bad));
             };
             all.threads.push(std::thread::Builder::new().name("caller".into()).spawn(work).context("caller")?);
         }
@@ -68,14 +93,21 @@ impl Callers {
     pub(super) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
+
+    /// How many were answered late, with anything else, or not at all.
+    pub(super) fn bad(&self) -> u64 {
+        self.bad.load(Ordering::Relaxed)
+    }
 }
 
-fn call(plan: Plan, number: u64, over: &AtomicBool, answered: &AtomicU64) {
-    let (mut connection, begun) = (Steady::new(plan.address), Instant::now());
+fn call(plan: Plan, number: u64, over: &AtomicBool, (answered, bad): (&AtomicU64, &AtomicU64)) {
+    let (mut connection, begun) = ((plan.client)(plan.address), Instant::now());
     let mut asked = 0;
     while !over.load(Ordering::Relaxed) {
-        let answer = connection.ask(&format!("/item/{}", (asked + number) % 7));
-        answered.fetch_add(u64::from(matches!(answer, Ok(200))), Ordering::Relaxed);
+        let begun_at = Instant::now();
+        let good = connection.ask(asked + number);
+        answered.fetch_add(u64::from(good), Ordering::Relaxed);
+        bad.fetch_add(u64::from(!good || begun_at.elapsed() > LATE), Ordering::Relaxed);
         asked += 1;
         if plan.part_after > 0 && asked % plan.part_after == 0 {
             connection.part();

@@ -13,15 +13,19 @@ mod fd_leak;
 mod healthy;
 mod lock_contention;
 mod memory_growth;
+mod nginx;
 mod oom_kill;
+mod outside;
 mod pool_exhausted;
+mod postgres;
+mod redis;
 mod task_leak;
 mod tcp_retransmits;
 mod traffic_surge;
 
 use super::stage::Scenario;
 
-/// Faults first, then what is healthy.
+/// Services of ours by what is wrong with them, servers of others, what nobody can name, and what is healthy.
 pub(super) const ALL: &[&[Scenario]] = &[
     &cpu_saturation::ALL,
     &lock_contention::ALL,
@@ -40,5 +44,9 @@ pub(super) const ALL: &[&[Scenario]] = &[
     &dns_failure::ALL,
     &blocked_writer::ALL,
     &deadline_overrun::ALL,
+    &nginx::ALL,
+    &redis::ALL,
+    &postgres::ALL,
+    &outside::ALL,
     &healthy::ALL,
 ];

@@ -6,6 +6,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
+/// The truth of what is not in the catalogue: `unknown` is right, and every name is wrong.
+pub(super) const NO_NAME: &str = "unknown";
+
 /// What is wrong, if anything is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Truth {
@@ -27,6 +30,8 @@ pub(super) struct Seen {
     /// Frames of the first cause's place.
     pub(super) frames: String,
     pub(super) title: String,
+    /// It has not ended.
+    pub(super) open: bool,
 }
 
 impl Seen {
@@ -45,10 +50,11 @@ impl Seen {
             causes: causes.iter().map(told).collect(),
             frames: first["site"]["frames"].to_string(),
             title: first["title"].as_str().or(detail).unwrap_or_default().to_owned(),
+            open: incident["closed_at"].is_null(),
         }
     }
 
-    fn top(&self) -> Option<&str> {
+    pub(super) fn top(&self) -> Option<&str> {
         self.causes.first().map(|(kind, _)| kind.as_str())
     }
 
@@ -109,7 +115,10 @@ pub(super) fn score(seen: &[Seen], truth: Option<Truth>) -> Score {
     };
     score.detected = seen.iter().find(|one| late.iter().any(|(id, _)| *id == one.id)).map(|one| one.at);
     let counts = late.iter().find(|(_, last)| last.names(truth.kind)).or(late.first()).copied();
-    let Some((id, last)) = counts else { return score };
+    let Some((id, last)) = counts else {
+        (score.top1, score.top3) = (truth.kind == NO_NAME, truth.kind == NO_NAME);
+        return score;
+    };
     let first_name = states(id).into_iter().find(|one| one.named);
     score.named = first_name.map(|one| one.at);
     score.top1 = first_name.is_some_and(|one| one.names(truth.kind)) && last.names(truth.kind);
@@ -117,6 +126,11 @@ pub(super) fn score(seen: &[Seen], truth: Option<Truth>) -> Score {
     score.place = truth.place.map(|place| last.names(truth.kind) && last.frames.contains(place));
     score.confidence = last.causes.first().map(|(_, confidence)| *confidence);
     score.told = last.title.clone();
+    if truth.kind == NO_NAME {
+        let named = late.iter().filter(|(_, last)| last.named).count();
+        (score.top1, score.top3, score.false_incidents) = (named == 0, named == 0, score.false_incidents + named);
+        return score;
+    }
     let others = late.iter().filter(|(other, last)| *other != id && last.named && last.top() != Some(truth.kind));
     score.false_incidents += others.count();
     score
@@ -130,7 +144,7 @@ mod tests {
 
     fn seen(at: f64, id: &str, named: bool, causes: &[(&str, f64)]) -> Seen {
         let causes = causes.iter().map(|(kind, sure)| ((*kind).to_owned(), *sure)).collect();
-        Seen { at, id: id.into(), named, causes, frames: "[\"theme\"]".into(), title: "t".into() }
+        Seen { at, id: id.into(), named, causes, frames: "[\"theme\"]".into(), title: "t".into(), open: true }
     }
 
     #[test]
@@ -149,6 +163,16 @@ mod tests {
         changed[1].causes[0].0 = "task_leak".into();
         let changed = score(&changed, Some(TRUTH));
         assert!(!changed.top1 && changed.top3, "it was told wrong at first: {changed:?}");
+    }
+
+    #[test]
+    fn what_is_outside_the_catalogue_has_no_name() {
+        let truth = Some(Truth { kind: NO_NAME, place: None });
+        let honest = score(&[seen(3.0, "1", false, &[("fd_leak", 0.5)])], truth);
+        assert!(honest.top1 && honest.false_incidents == 0, "{honest:?}");
+        assert!(score(&[], truth).top1);
+        let guessed = score(&[seen(3.0, "1", true, &[("fd_leak", 0.7)])], truth);
+        assert!(!guessed.top1 && guessed.false_incidents == 1, "{guessed:?}");
     }
 
     #[test]

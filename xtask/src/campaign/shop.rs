@@ -3,6 +3,7 @@
 //! Invariant: neither its command line nor its paths nor its spans say what is wrong with it; that is in its settings
 //! alone, which nobody but itself reads.
 
+use super::stage::Ground;
 use crate::{
     process::{self, Child, Spawn, loopback},
     rig::{Hosts, NODE_NAMES, compile, interpreter, names, script},
@@ -51,8 +52,6 @@ impl Kind {
 pub(super) struct Options<'a> {
     /// Whom it asks for prices, as `HOST:PORT`.
     pub(super) upstream: Option<&'a str>,
-    /// Where its spans go.
-    pub(super) otlp: Option<&'a str>,
     /// On the first of these hosts.
     pub(super) hosts: Option<(&'a Hosts, usize)>,
     /// It asks the resolver at this address, where it is on a host.
@@ -77,15 +76,17 @@ pub(super) struct Knob {
 }
 
 impl Shop {
-    /// Starts it in a folder of its own below `parent`; `name` is that folder's.
+    /// Starts it in a folder of its own; `name` is that folder's. On another host it exports no spans: the agent listens
+    /// on the loopback alone.
     pub(super) fn start(
-        parent: &Path,
+        ground: &Ground<'_>,
         name: &str,
         kind: Kind,
         settings: &Value,
         options: Options<'_>,
     ) -> anyhow::Result<Self> {
-        let folder = options.folder.unwrap_or(parent).join(name);
+        let folder = options.folder.unwrap_or(ground.folder).join(name);
+        let otlp = ground.otlp().filter(|_| options.hosts.is_none());
         fs::create_dir_all(&folder)?;
         let mut settings = settings.clone();
         let host = options.hosts.map(|(hosts, at)| hosts.addresses[at].clone());
@@ -94,13 +95,16 @@ impl Shop {
         }
         fs::write(folder.join("settings.json"), settings.to_string())?;
         let source = |name: &str| script("services").join(name);
-        let python = if options.otlp.is_some() { setup::traced_python() } else { interpreter().into() };
+        let python = if otlp.is_some() { setup::traced_python() } else { interpreter().into() };
         let in_python = |mode: &str| vec![source("shop.py").into_os_string(), mode.into()];
         let (program, arguments): (PathBuf, Vec<OsString>) = match kind {
             Kind::Threads => (python, in_python("threads")),
             Kind::Asyncio => (python, in_python("asyncio")),
             Kind::Pool => (python, in_python("pool")),
-            Kind::Go => (compile(&[source("shop.go")], &[])?, Vec::new()),
+            Kind::Go => {
+                let sources = ["shop.go", "tracing.go"].map(source);
+                (compile(if otlp.is_some() { &sources } else { &sources[..1] }, &[])?, Vec::new())
+            }
             Kind::Node => {
                 let log = format!("--logfile={}", folder.join("v8.log").display());
                 let names = NODE_NAMES.iter().map(Into::into).chain([log.into(), source("shop.js").into()]);
@@ -118,11 +122,11 @@ impl Shop {
             }
             None => Spawn::new("shop", program),
         };
-        if let Some(otlp) = options.otlp {
+        if let Some(otlp) = otlp {
             spawn = spawn.env("OTEL_EXPORTER_OTLP_ENDPOINT", otlp);
         }
         let words = [options.upstream.unwrap_or("0").into(), folder.clone().into_os_string()];
-        let mut child = spawn.args(arguments).args::<[OsString; 2]>(words).start(parent)?;
+        let mut child = spawn.args(arguments).args::<[OsString; 2]>(words).start(ground.folder)?;
         let line = child.wait_line("listening on ", Duration::from_secs(20))?;
         let port = line.rsplit(' ').next().and_then(|port| port.parse().ok());
         let port = port.with_context(|| format!("no port in {line:?}"))?;

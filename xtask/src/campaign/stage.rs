@@ -4,7 +4,7 @@
 
 use super::{
     callers::{Callers, Plan},
-    score::{Score, Seen, Truth, score},
+    score::{NO_NAME, Score, Seen, Truth, score},
     shop::{Kind, Options, Shop},
 };
 use crate::{
@@ -49,6 +49,15 @@ pub(super) struct Ground<'a> {
     pub(super) ports: AgentPorts,
     /// Of this run; no other that runs at the same time has it.
     pub(super) number: u8,
+    /// Services that can export spans do.
+    pub(super) spans: bool,
+}
+
+impl Ground<'_> {
+    /// Where the spans of a service on the loopback go, if they are wanted.
+    pub(super) fn otlp(&self) -> Option<String> {
+        self.spans.then(|| self.ports.otlp_http_url())
+    }
 }
 
 /// Something that goes on until it is dropped.
@@ -89,7 +98,7 @@ pub(super) fn shop_with(
     options: Options<'_>,
     plan: impl FnOnce(Plan) -> Plan,
 ) -> anyhow::Result<Stage> {
-    let shop = Shop::start(ground.folder, "shop", kind, before, options)?;
+    let shop = Shop::start(ground, "shop", kind, before, options)?;
     let callers = Callers::start(plan(Plan::new(shop.address)), None)?;
     let knob = shop.knob();
     Ok(Stage::Ready(Set {
@@ -111,6 +120,8 @@ pub(super) struct Run {
     pub(super) system: &'static str,
     /// What is true.
     pub(super) truth: Option<&'static str>,
+    /// How many spans of requests and of calls the agent took.
+    pub(super) spans: u64,
     /// Why it could not run.
     pub(super) skipped: Option<String>,
     pub(super) score: Score,
@@ -123,13 +134,14 @@ pub(super) struct Run {
 }
 
 /// Runs a scenario once.
-pub(super) fn run(scenario: &'static Scenario, number: u8) -> anyhow::Result<Run> {
+pub(super) fn run(scenario: &'static Scenario, number: u8, spans: bool) -> anyhow::Result<Run> {
     let folder = tempfile::Builder::new().prefix("shop-").tempdir().context("folder")?;
-    let ground = Ground { folder: folder.path(), ports: AgentPorts::free()?, number };
+    let ground = Ground { folder: folder.path(), ports: AgentPorts::free()?, number, spans };
     let mut run = Run {
         scenario: scenario.name,
         system: scenario.system,
         truth: scenario.truth.map(|truth| truth.kind),
+        spans: 0,
         skipped: None,
         score: Score::default(),
         pressure: (0.0, 0.0),
@@ -167,7 +179,9 @@ pub(super) fn run(scenario: &'static Scenario, number: u8) -> anyhow::Result<Run
         watch.look(begun.0)?;
         let so_far = score(&watch.seen, scenario.truth);
         named = so_far.top1.then(|| named.unwrap_or_else(Instant::now));
-        if named.is_some_and(|at| at.elapsed() > SETTLE) {
+        // A name that must not come may come late.
+        let may_end = scenario.truth.is_some_and(|truth| truth.kind != NO_NAME);
+        if may_end && named.is_some_and(|at| at.elapsed() > SETTLE) {
             break;
         }
         process::pause(LOOK)?;
@@ -176,6 +190,9 @@ pub(super) fn run(scenario: &'static Scenario, number: u8) -> anyhow::Result<Run
     let watched = if scenario.truth.is_none() { begun.0.elapsed() } else { Duration::ZERO };
     run.healthy_seconds = (healthy + watched).as_secs_f64();
     run.score = score(&watch.seen, scenario.truth);
+    for outcome in ["outcome=\"request\"", "outcome=\"call\""] {
+        run.spans += agent.metric("snowshed_otlp_spans_total", outcome)?.unwrap_or(0.0) as u64;
+    }
     run.answered = set.callers.as_ref().map_or(0, Callers::answered);
     drop(agent);
     // Callers first: they would wait for answers that never come.
@@ -191,20 +208,24 @@ struct Watch<'a> {
 impl Watch<'_> {
     /// Notes what has changed, with its time after the onset.
     fn look(&mut self, onset: Instant) -> anyhow::Result<()> {
-        let incidents = self.agent.incidents()?;
         let now = Instant::now();
         let at =
             now.saturating_duration_since(onset).as_secs_f64() - onset.saturating_duration_since(now).as_secs_f64();
-        for incident in incidents.iter().rev() {
-            let state = Seen::read(incident, at);
-            let last = self.seen.iter().rev().find(|one| one.id == state.id);
-            // Its times and figures go on; what it names is what counts.
-            if last.is_none_or(|last| Seen { at: last.at, ..state.clone() } != *last) {
-                self.seen.push(state);
-            }
-        }
-        Ok(())
+        watch_once(self.agent, at, &mut self.seen)
     }
+}
+
+/// Notes which incidents have changed; it is now `at` seconds after the onset.
+pub(super) fn watch_once(agent: &Agent, at: f64, seen: &mut Vec<Seen>) -> anyhow::Result<()> {
+    for incident in agent.incidents()?.iter().rev() {
+        let state = Seen::read(incident, at);
+        let last = seen.iter().rev().find(|one| one.id == state.id);
+        // Its times and figures go on; what it names is what counts.
+        if last.is_none_or(|last| Seen { at: last.at, ..state.clone() } != *last) {
+            seen.push(state);
+        }
+    }
+    Ok(())
 }
 
 /// Microseconds in which something on the machine waited for a processor, since it started; none where the kernel

@@ -126,9 +126,10 @@ pub(super) fn line(run: &Run) -> String {
         (Some(_), false) => "WRONG",
     };
     format!(
-        "{} ({}): {verdict}, detected {}, named {}, confidence {}, {} false, processors short {:.0} % / {:.0} %: {}",
+        "{} ({}, {}): {verdict}, detected {}, named {}, confidence {}, {} false, processors short {:.0} % / {:.0} %: {}",
         run.scenario,
         run.truth.unwrap_or("healthy"),
+        if run.spans > 0 { "spans" } else { "no spans" },
         number(score.detected, 1),
         number(score.named, 1),
         number(score.confidence, 2),
@@ -181,9 +182,10 @@ impl fmt::Display for Report {
         }
         let (skipped, disturbed) =
             self.scenarios.iter().fold((0, 0), |(a, b), row| (a + row.skipped, b + row.disturbed));
+        let without = self.runs.iter().filter(|run| run.skipped.is_none() && run.spans == 0).count();
         writeln!(
             f,
-            "\n{} runs, {skipped} skipped, {disturbed} on a machine that was busy before the onset; {} false incidents; {:.2} h of health",
+            "\n{} runs, {without} of them without spans, {skipped} skipped, {disturbed} on a machine that was busy before the onset; {} false incidents; {:.2} h of health",
             self.runs.len(),
             self.false_incidents,
             self.healthy_hours
@@ -198,7 +200,17 @@ mod tests {
 
     fn run(scenario: &'static str, truth: Option<&'static str>, score: Score) -> Run {
         let pressure = (0.1, 0.2);
-        Run { scenario, system: "go", truth, skipped: None, score, pressure, healthy_seconds: 90.0, answered: 9 }
+        Run {
+            scenario,
+            system: "go",
+            truth,
+            spans: 0,
+            skipped: None,
+            score,
+            pressure,
+            healthy_seconds: 90.0,
+            answered: 9,
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The truth about a process, from `/proc`, read by code that shares nothing with the agent's.
 
+use anyhow::Context as _;
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 /// An open descriptor.
@@ -135,6 +136,19 @@ fn fields_after_name(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
     Some(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The processes that any thread of a process has made and that still are.
+///
+/// # Errors
+/// It is gone.
+pub fn children(pid: u32) -> anyhow::Result<Vec<u32>> {
+    let mut all = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("threads of {pid}"))? {
+        let text = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        all.extend(text.split_whitespace().filter_map(|number| number.parse::<u32>().ok()));
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

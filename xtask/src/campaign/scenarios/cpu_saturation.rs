@@ -31,7 +31,7 @@ pub(super) const ALL: [Scenario; 2] = [
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
-    let shop = Shop::start(ground.folder, "shop", kind, &json!({"work_us": 4000}), Options::default())?;
+    let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 4000}), Options::default())?;
     let callers = Callers::start(Plan::new(shop.address), None)?;
     let folder = ground.folder.to_path_buf();
     Ok(Stage::Ready(Set {

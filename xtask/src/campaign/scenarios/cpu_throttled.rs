@@ -37,7 +37,7 @@ fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     };
     group.set("cpu.cfs_period_us", "100000")?;
     group.set("cpu.cfs_quota_us", "150000")?;
-    let shop = Shop::start(ground.folder, "shop", kind, &json!({"work_us": 4000}), Options::default())?;
+    let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 4000}), Options::default())?;
     group.take(shop.pid())?;
     let callers = Callers::start(Plan::new(shop.address), None)?;
     Ok(Stage::Ready(Set {

@@ -29,7 +29,7 @@ pub(super) const ALL: [Scenario; 1] =
 
 fn stage(ground: &Ground<'_>) -> anyhow::Result<Stage> {
     let settings = json!({"work_us": 1000, "seats": SEATS});
-    let shop = Shop::start(ground.folder, "shop", Kind::Pool, &settings, Options::default())?;
+    let shop = Shop::start(ground, "shop", Kind::Pool, &settings, Options::default())?;
     let address = shop.address;
     let callers = Callers::start(Plan { part_after: 1, ..Plan::new(address) }, None)?;
     Ok(Stage::Ready(Set {

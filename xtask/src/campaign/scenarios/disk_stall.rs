@@ -39,7 +39,7 @@ fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
         Err(error) => return Ok(Stage::Skipped(format!("no disk of its own can be had: {error:#}"))),
     };
     let options = Options { folder: Some(&disk.folder), ..Options::default() };
-    let shop = Shop::start(ground.folder, "shop", kind, &json!({"work_us": 500, "journal_kb": 16}), options)?;
+    let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 500, "journal_kb": 16}), options)?;
     group.take(shop.pid())?;
     let callers = Callers::start(Plan { callers: 4, ..Plan::new(shop.address) }, None)?;
     let limit = format!("{} {}", disk.number, 64 << 10);

@@ -35,11 +35,11 @@ fn stage(ground: &Ground<'_>, kind: Kind, end: End) -> anyhow::Result<Stage> {
     let hosts = Rc::new(Hosts::make(ground.number)?);
     let resolver = Names::start(&hosts, 1, ground.folder, true)?;
     let at = |host| Options { hosts: Some((&hosts, host)), ..Options::default() };
-    let prices = Shop::start(ground.folder, "prices", Kind::Threads, &json!({"work_us": 200}), at(1))?;
+    let prices = Shop::start(ground, "prices", Kind::Threads, &json!({"work_us": 200}), at(1))?;
     let upstream = format!("{}:{}", names::NAME, prices.address.port());
     let options = Options { upstream: Some(&upstream), resolver: Some(&hosts.addresses[1]), ..at(0) };
     let settings = json!({"work_us": 500, "ask": 1, "fresh": 1});
-    let shop = Shop::start(ground.folder, "shop", kind, &settings, options)?;
+    let shop = Shop::start(ground, "shop", kind, &settings, options)?;
     let callers = Callers::start(Plan::new(shop.address), Some(&hosts.namespace(0)?))?;
     let (folder, on) = (ground.folder.to_owned(), Rc::clone(&hosts));
     Ok(Stage::Ready(Set {

@@ -22,10 +22,10 @@ pub(super) const ALL: [Scenario; 4] = [
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, late: bool) -> anyhow::Result<Stage> {
-    let prices = Shop::start(ground.folder, "prices", Kind::Threads, &json!({"work_us": 200}), Options::default())?;
+    let prices = Shop::start(ground, "prices", Kind::Threads, &json!({"work_us": 200}), Options::default())?;
     let upstream = prices.address.to_string();
     let options = Options { upstream: Some(&upstream), ..Options::default() };
-    let shop = Shop::start(ground.folder, "shop", kind, &json!({"work_us": 500, "ask": 1}), options)?;
+    let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 500, "ask": 1}), options)?;
     let callers = Callers::start(Plan::new(shop.address), None)?;
     let pids = vec![shop.pid()];
     Ok(Stage::Ready(Set {

@@ -22,8 +22,7 @@ pub(super) const ALL: [Scenario; 5] = [
         more_callers(ground, Kind::Threads, |plan| Plan { callers: 10, pause: Duration::from_secs(4), ..plan })
     }),
     one("pool-warm-up", Kind::Node, |ground| {
-        let prices =
-            Shop::start(ground.folder, "prices", Kind::Threads, &json!({"answer_ms": 20}), Options::default())?;
+        let prices = Shop::start(ground, "prices", Kind::Threads, &json!({"answer_ms": 20}), Options::default())?;
         let upstream = prices.address.to_string();
         let options = Options { upstream: Some(&upstream), ..Options::default() };
         let mut stage =
@@ -34,7 +33,7 @@ pub(super) const ALL: [Scenario; 5] = [
         Ok(stage)
     }),
     one("cron", Kind::Threads, |ground| {
-        let shop = Shop::start(ground.folder, "shop", Kind::Threads, &json!({"work_us": 1000}), Options::default())?;
+        let shop = Shop::start(ground, "shop", Kind::Threads, &json!({"work_us": 1000}), Options::default())?;
         let callers = Callers::start(Plan::new(shop.address), None)?;
         let folder = ground.folder.to_path_buf();
         // Eight seconds of work on both processors, every half minute.
@@ -56,7 +55,7 @@ pub(super) const ALL: [Scenario; 5] = [
 
 /// Others come in addition.
 fn more_callers(ground: &Ground<'_>, kind: Kind, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
-    let shop = Shop::start(ground.folder, "shop", kind, &json!({"work_us": 1000, "page_kb": 200}), Options::default())?;
+    let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 1000, "page_kb": 200}), Options::default())?;
     let address = shop.address;
     let callers = Callers::start(Plan::new(address), None)?;
     Ok(Stage::Ready(Set {

@@ -21,7 +21,7 @@ pub(super) const ALL: [Scenario; 1] = [Scenario {
             Err(error) => return Ok(Stage::Skipped(format!("no limit of memory can be had: {error:#}"))),
         };
         group.set("memory.limit_in_bytes", &(160 << 20).to_string())?;
-        let shop = Shop::start(ground.folder, "shop", Kind::Threads, &json!({"work_us": 500}), Options::default())?;
+        let shop = Shop::start(ground, "shop", Kind::Threads, &json!({"work_us": 500}), Options::default())?;
         group.take(shop.pid())?;
         let callers = Callers::start(Plan::new(shop.address), None)?;
         let knob = shop.knob();

@@ -21,7 +21,7 @@ pub(super) const ALL: [Scenario; 2] = [
 
 fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     let settings = json!({"work_us": 200, "answer_ms": 40});
-    let prices = Shop::start(ground.folder, "prices", Kind::Threads, &settings, Options::default())?;
+    let prices = Shop::start(ground, "prices", Kind::Threads, &settings, Options::default())?;
     let upstream = prices.address.to_string();
     let options = Options { upstream: Some(&upstream), ..Options::default() };
     let before = json!({"work_us": 500, "ask": 1, "pool": 20});

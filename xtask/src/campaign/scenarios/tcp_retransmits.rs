@@ -39,15 +39,15 @@ fn stage(ground: &Ground<'_>, upstream: bool) -> anyhow::Result<Stage> {
     let settings = json!({"work_us": 1000, "page_kb": 40, "ask": u8::from(upstream)});
     let mut kept: Vec<Kept> = Vec::new();
     let (shop, callers) = if upstream {
-        let other = Shop::start(ground.folder, "prices", Kind::Threads, &json!({"page_kb": 40}), at(1))?;
+        let other = Shop::start(ground, "prices", Kind::Threads, &json!({"page_kb": 40}), at(1))?;
         let address = other.address.to_string();
         let options = Options { upstream: Some(&address), ..at(0) };
-        let shop = Shop::start(ground.folder, "shop", Kind::Go, &settings, options)?;
+        let shop = Shop::start(ground, "shop", Kind::Go, &settings, options)?;
         kept.push(Box::new(other));
         let callers = Callers::start(Plan::new(shop.address), Some(&hosts.namespace(0)?))?;
         (shop, callers)
     } else {
-        let shop = Shop::start(ground.folder, "shop", Kind::Threads, &settings, at(0))?;
+        let shop = Shop::start(ground, "shop", Kind::Threads, &settings, at(0))?;
         let callers = Callers::start(Plan::new(shop.address), Some(&hosts.namespace(1)?))?;
         (shop, callers)
     };

@@ -21,7 +21,7 @@ pub(super) const ALL: [Scenario; 2] = [
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, work_us: u64) -> anyhow::Result<Stage> {
-    let shop = Shop::start(ground.folder, "shop", kind, &json!({"work_us": work_us}), Options::default())?;
+    let shop = Shop::start(ground, "shop", kind, &json!({"work_us": work_us}), Options::default())?;
     let address = shop.address;
     let callers = Callers::start(Plan { callers: 3, ..Plan::new(address) }, None)?;
     Ok(Stage::Ready(Set {

@@ -24,6 +24,8 @@ var (
 	order     []string
 	// What handles requests, with what traces them around it; that is another file's affair.
 	wrap = func(inner http.Handler) http.Handler { return inner }
+	// The same for what asks others; here that stays as it is.
+	carry = func(inner http.RoundTripper) http.RoundTripper { return inner }
 )
 
 func forget(what any) {

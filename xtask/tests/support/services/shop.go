@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -32,7 +33,9 @@ var (
 	themes   []*os.File
 	count    atomic.Int64
 	asks     atomic.Pointer[http.Client]
+	usual    *http.Client
 	wrap     = func(inner http.Handler) http.Handler { return inner }
+	carry    = func(inner http.RoundTripper) http.RoundTripper { return inner }
 )
 
 func settings() {
@@ -47,7 +50,7 @@ func settings() {
 	current.Store(&read)
 	if pool := get("pool"); pool > 0 {
 		kept := &http.Transport{MaxConnsPerHost: pool, MaxIdleConnsPerHost: pool}
-		if before := asks.Swap(&http.Client{Transport: kept}); before != nil {
+		if before := asks.Swap(&http.Client{Transport: carry(kept)}); before != nil {
 			before.CloseIdleConnections()
 		}
 	}
@@ -119,12 +122,12 @@ func watch() {
 }
 
 // What it costs, from who knows.
-func ask() error {
+func ask(within context.Context) error {
 	client := asks.Load()
 	if client == nil {
-		client = http.DefaultClient
+		client = usual
 	}
-	question, err := http.NewRequest("GET", "http://"+upstream+"/price/1", nil)
+	question, err := http.NewRequestWithContext(within, "GET", "http://"+upstream+"/price/1", nil)
 	if err != nil {
 		return err
 	}
@@ -151,7 +154,7 @@ func journal(kb int) error {
 	return file.Sync()
 }
 
-func serve(response http.ResponseWriter, _ *http.Request) {
+func serve(response http.ResponseWriter, request *http.Request) {
 	number := int(count.Add(1))
 	render(get("work_us"))
 	reserve(get("reserve_ms"))
@@ -163,7 +166,7 @@ func serve(response http.ResponseWriter, _ *http.Request) {
 		watch()
 	}
 	if err == nil && get("ask") > 0 {
-		err = ask()
+		err = ask(request.Context())
 	}
 	if kb := get("journal_kb"); err == nil && kb > 0 {
 		err = journal(kb)
@@ -185,6 +188,7 @@ func serve(response http.ResponseWriter, _ *http.Request) {
 }
 
 func main() {
+	usual = &http.Client{Transport: carry(http.DefaultTransport)}
 	settings()
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, syscall.SIGUSR2)

@@ -44,20 +44,29 @@ function batch(kb) {
 }
 
 // What it costs, from who knows, over connections that are kept, or over one for each question.
-function ask(done) {
+function ask(within, done) {
   const [host, port] = upstream.includes(':') ? upstream.split(':') : ['127.0.0.1', upstream];
-  const asked = http.get({ host, port, path: '/price/1', agent: settings.fresh ? false : kept, timeout: 10000 }, (answer) => {
+  const { headers, ended } = call(within, host, Number(port));
+  const agent = settings.fresh ? false : kept;
+  const asked = http.get({ host, port, path: '/price/1', headers, agent, timeout: 10000 }, (answer) => {
     answer.resume();
-    answer.on('end', () => done(200));
+    answer.on('end', () => {
+      ended();
+      done(200);
+    });
   });
-  asked.on('error', () => done(502));
+  asked.on('error', (error) => {
+    ended(error);
+    done(502);
+  });
   asked.on('timeout', () => asked.destroy());
 }
 
-const traced = process.env.OTEL_EXPORTER_OTLP_ENDPOINT ? require('./tracing.js').request : () => {};
+const untraced = { request: () => {}, call: () => ({ headers: {}, ended: () => {} }) };
+const { request: traced, call } = process.env.OTEL_EXPORTER_OTLP_ENDPOINT ? require('./tracing.js') : untraced;
 
 const server = http.createServer((request, response) => {
-  traced(request, response);
+  const within = traced(request, response);
   count += 1;
   render(settings.work_us || 0);
   theme(settings.theme_kept);
@@ -70,7 +79,7 @@ const server = http.createServer((request, response) => {
     response.end(text);
   };
   const answer = (status) => (settings.answer_ms ? setTimeout(done, settings.answer_ms, status) : done(status));
-  if (settings.ask) ask(answer);
+  if (settings.ask) ask(within, answer);
   else answer(200);
 });
 read();

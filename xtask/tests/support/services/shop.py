@@ -96,13 +96,15 @@ def ask():
 def ask_who_knows():
     """What it costs, over connections that are kept, or over one for each question."""
     host, _, port = UPSTREAM.rpartition(":")
+    host, port = host or "127.0.0.1", int(port)
     try:
         upstream = IDLE.get_nowait()
     except queue.Empty:
-        upstream = http.client.HTTPConnection(host or "127.0.0.1", int(port), timeout=10)
+        upstream = http.client.HTTPConnection(host, port, timeout=10)
     try:
-        upstream.request("GET", "/price/1")
-        text = upstream.getresponse().read()
+        with asking(host, port) as headers:
+            upstream.request("GET", "/price/1", headers=headers)
+            text = upstream.getresponse().read()
     except OSError:
         upstream.close()
         raise
@@ -163,10 +165,15 @@ def request(headers, path, client):
     return contextlib.nullcontext()
 
 
+def asking(host, port):
+    return contextlib.nullcontext({})
+
+
 if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
     import tracing
 
     request = tracing.install("asyncio" if MODE == "asyncio" else "threads")
+    asking = tracing.asking
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

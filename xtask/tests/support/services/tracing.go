@@ -13,6 +13,7 @@ import (
 	"strconv"
 
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -38,6 +39,7 @@ func (exporter *exporter) ExportSpans(_ context.Context, ended []sdk.ReadOnlySpa
 			"parentSpanId": span.Parent().SpanID().String(), "name": span.Name(), "kind": int(span.SpanKind()),
 			"startTimeUnixNano": strconv.FormatInt(span.StartTime().UnixNano(), 10),
 			"endTimeUnixNano":   strconv.FormatInt(span.EndTime().UnixNano(), 10), "attributes": attributes,
+			"status": pair{"code": map[codes.Code]int{codes.Ok: 1, codes.Error: 2}[span.Status().Code]},
 		})
 	}
 	resource := pair{"attributes": []pair{text("service.name", "go"), text("process.pid", strconv.Itoa(os.Getpid()))}}
@@ -61,7 +63,7 @@ func (*exporter) Shutdown(context.Context) error { return nil }
 
 func init() {
 	url := os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") + "/v1/traces"
-	tracer := sdk.NewTracerProvider(sdk.WithBatcher(&exporter{url})).Tracer("service")
+	var tracer trace.Tracer = sdk.NewTracerProvider(sdk.WithBatcher(&exporter{url})).Tracer("service")
 	wrap = func(inner http.Handler) http.Handler {
 		return http.HandlerFunc(func(response http.ResponseWriter, request *http.Request) {
 			host, port, _ := net.SplitHostPort(request.RemoteAddr)
@@ -72,5 +74,34 @@ func init() {
 			defer span.End()
 			inner.ServeHTTP(response, request.WithContext(inside))
 		})
+	}
+	carry = func(inner http.RoundTripper) http.RoundTripper { return &carrier{tracer, inner} }
+}
+
+// What asks others, with a span of its own, and tells them of the trace.
+type carrier struct {
+	tracer trace.Tracer
+	inner  http.RoundTripper
+}
+
+func (carrier *carrier) RoundTrip(request *http.Request) (*http.Response, error) {
+	port, _ := strconv.Atoi(request.URL.Port())
+	inside, span := carrier.tracer.Start(request.Context(), "GET", trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(attribute.String("net.peer.name", request.URL.Hostname()),
+			attribute.Int("net.peer.port", port), attribute.String("http.method", "GET")))
+	defer span.End()
+	request = request.Clone(inside)
+	propagation.TraceContext{}.Inject(inside, propagation.HeaderCarrier(request.Header))
+	answer, err := carrier.inner.RoundTrip(request)
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	return answer, err
+}
+
+// What ends connections that are idle must reach them.
+func (carrier *carrier) CloseIdleConnections() {
+	if inner, can := carrier.inner.(interface{ CloseIdleConnections() }); can {
+		inner.CloseIdleConnections()
 	}
 }

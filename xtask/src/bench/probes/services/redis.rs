@@ -1,10 +1,7 @@
 //! Redis without persistence, asked by its own benchmark.
 
 use super::Service;
-use crate::{
-    process::{self, Child, Spawn},
-    program,
-};
+use crate::{program, rig::Redis};
 use anyhow::Context as _;
 use std::{
     path::Path,
@@ -15,33 +12,14 @@ use std::{
 /// Requests a second, about, by which a load of some length is made.
 const ABOUT: u64 = 60_000;
 
-/// A running one.
-pub(super) struct Redis {
-    child: Child,
-    port: u16,
-}
-
-impl Redis {
-    pub(super) fn start(folder: &Path) -> anyhow::Result<Self> {
-        let [port] = process::free_ports()?;
-        let port_text = port.to_string();
-        let arguments = ["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-        let child = Spawn::new("redis", "redis-server").args(arguments).args(["--dir"]).args([folder]).start(folder)?;
-        process::wait_until("redis", Duration::from_secs(30), || {
-            Ok(std::net::TcpStream::connect(process::loopback(port)).ok())
-        })?;
-        Ok(Self { child, port })
-    }
-}
-
 impl Service for Redis {
     fn pids(&self) -> Vec<u32> {
-        vec![self.child.pid()]
+        vec![self.pid()]
     }
 
     fn load(&self, length: Duration) -> anyhow::Result<(u64, f64)> {
         let count = ABOUT * length.as_secs().max(1) / 2;
-        let (port, requests) = (self.port.to_string(), count.to_string());
+        let (port, requests) = (self.address.port().to_string(), count.to_string());
         let begun = Instant::now();
         let told = program::output(
             Command::new("redis-benchmark")
@@ -55,4 +33,9 @@ impl Service for Redis {
         let seconds = rates.iter().map(|rate| count as f64 / rate).sum::<f64>().min(begun.elapsed().as_secs_f64());
         Ok((2 * count, Some(seconds).filter(|seconds| *seconds > 0.0).context("redis-benchmark")?))
     }
+}
+
+/// Starts it.
+pub(super) fn start(folder: &Path) -> anyhow::Result<Redis> {
+    Redis::start(folder, folder, &[])
 }

@@ -1,0 +1,115 @@
+//! nginx before a service, and with files: it exports no spans.
+
+use super::super::{
+    callers::{Callers, Plan},
+    cgroup::Group,
+    score::Truth,
+    shop::{Kind, Options, Shop},
+    stage::{Ground, Kept, Scenario, Set, Stage},
+};
+use crate::{
+    process,
+    rig::{Hosts, Nginx},
+};
+use anyhow::ensure;
+use serde_json::json;
+use std::{fs, rc::Rc};
+
+const fn one(
+    name: &'static str,
+    kind: Option<&'static str>,
+    stage: fn(&Ground<'_>) -> anyhow::Result<Stage>,
+) -> Scenario {
+    let truth = match kind {
+        Some(kind) => Some(Truth { kind, place: None }),
+        None => None,
+    };
+    Scenario { name, system: "nginx", truth, healthy: 50, watched: 70, stage }
+}
+
+pub(super) const ALL: [Scenario; 4] = [
+    one("late-shop-nginx", Some("downstream_slow"), late_shop),
+    one("lossy-pages-nginx", Some("tcp_retransmits"), lossy_pages),
+    one("quota-nginx", Some("cpu_throttled"), quota),
+    one("reload-nginx", None, reload),
+];
+
+/// Writes a page of so many bytes.
+fn page(ground: &Ground<'_>, bytes: usize) -> anyhow::Result<()> {
+    let folder = ground.folder.join("pages/item");
+    fs::create_dir_all(&folder)?;
+    for n in 0..7 {
+        fs::write(folder.join(n.to_string()), vec![b'x'; bytes])?;
+    }
+    Ok(())
+}
+
+fn set(
+    nginx: Nginx,
+    kept: Vec<Kept>,
+    callers: Callers,
+    begin: impl FnOnce() -> anyhow::Result<Kept> + 'static,
+) -> Stage {
+    let pids = vec![nginx.pid()];
+    let kept = std::iter::once(Box::new(nginx) as Kept).chain(kept).collect();
+    Stage::Ready(Set { pids, arguments: Vec::new(), begin: Box::new(begin), kept, callers: Some(callers) })
+}
+
+/// The service behind it answers late.
+fn late_shop(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+    let shop = Shop::start(ground, "shop", Kind::Threads, &json!({"work_us": 500}), Options::default())?;
+    let nginx = Nginx::start(ground.folder, None, &format!("proxy_pass http://{};", shop.address), "")?;
+    let callers = Callers::start(Plan::new(nginx.address), None)?;
+    let knob = shop.knob();
+    Ok(set(nginx, vec![Box::new(shop)], callers, move || {
+        knob.turn(&json!({"answer_ms": 600}))?;
+        Ok(Box::new(()))
+    }))
+}
+
+/// Packets to its callers get lost.
+fn lossy_pages(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+    let hosts = Rc::new(Hosts::make(ground.number)?);
+    page(ground, 40 << 10)?;
+    let nginx = Nginx::start(ground.folder, Some((&hosts, 0)), "", "")?;
+    let callers = Callers::start(Plan::new(nginx.address), Some(&hosts.namespace(1)?))?;
+    let on = Rc::clone(&hosts);
+    Ok(set(nginx, vec![Box::new(hosts)], callers, move || {
+        on.lose(1, 0.04)?;
+        Ok(Box::new(on))
+    }))
+}
+
+/// Its control group may use less than it needs.
+fn quota(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+    let group = match Group::make("cpu", ground.number.into()) {
+        Ok(group) => group,
+        Err(error) => return Ok(Stage::Skipped(format!("no limit of processors can be had: {error:#}"))),
+    };
+    group.set("cpu.cfs_period_us", "100000")?;
+    group.set("cpu.cfs_quota_us", "150000")?;
+    page(ground, 2 << 20)?;
+    let nginx = Nginx::start(ground.folder, None, "", "")?;
+    group.take(nginx.pid())?;
+    // Its workers were there before.
+    for child in process::children(nginx.pid())? {
+        group.take(child)?;
+    }
+    let callers = Callers::start(Plan::new(nginx.address), None)?;
+    Ok(set(nginx, Vec::new(), callers, move || {
+        group.set("cpu.cfs_quota_us", "2000")?;
+        Ok(Box::new(group))
+    }))
+}
+
+/// A new configuration: another worker takes over, and the old one ends with its last request.
+fn reload(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+    page(ground, 4 << 10)?;
+    let nginx = Nginx::start(ground.folder, None, "", "")?;
+    let callers = Callers::start(Plan::new(nginx.address), None)?;
+    let pid = nginx.pid();
+    Ok(set(nginx, Vec::new(), callers, move || {
+        ensure!(process::signal(pid, libc::SIGHUP)?, "nginx is gone");
+        Ok(Box::new(()))
+    }))
+}

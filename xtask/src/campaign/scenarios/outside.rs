@@ -1,0 +1,24 @@
+//! Causes that no kernel event and no span tells: a request merely takes long. No name is right, any name is wrong.
+
+use super::super::{
+    score::{NO_NAME, Truth},
+    shop::Kind,
+    stage::{Ground, Scenario, Stage, shop},
+};
+use serde_json::json;
+
+const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
+    let truth = Some(Truth { kind: NO_NAME, place: None });
+    Scenario { name, system: kind.name(), truth, healthy: 50, watched: 60, stage }
+}
+
+/// Each answer waits for 600 ms, for no reason but that.
+fn nap(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    shop(ground, kind, &json!({"work_us": 500}), json!({"answer_ms": 600}))
+}
+
+pub(super) const ALL: [Scenario; 3] = [
+    one("nap-python", Kind::Threads, |ground| nap(ground, Kind::Threads)),
+    one("nap-go", Kind::Go, |ground| nap(ground, Kind::Go)),
+    one("nap-node", Kind::Node, |ground| nap(ground, Kind::Node)),
+];

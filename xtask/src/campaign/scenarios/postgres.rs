@@ -1,0 +1,127 @@
+//! PostgreSQL, asked by its own client: it exports no spans, and each of its connections is a process.
+
+use super::super::{
+    cgroup::Group,
+    disk::Disk,
+    score::Truth,
+    stage::{Ground, Kept, Scenario, Set, Stage},
+};
+use crate::{
+    process::{self, Child},
+    rig::{Hosts, Postgres},
+};
+use std::{rc::Rc, time::Duration};
+
+const fn one(
+    name: &'static str,
+    kind: Option<&'static str>,
+    stage: fn(&Ground<'_>) -> anyhow::Result<Stage>,
+) -> Scenario {
+    let truth = match kind {
+        Some(kind) => Some(Truth { kind, place: None }),
+        None => None,
+    };
+    Scenario { name, system: "postgres", truth, healthy: 50, watched: 80, stage }
+}
+
+pub(super) const ALL: [Scenario; 4] = [
+    one("journal-postgres", Some("disk_stall"), journal),
+    one("lossy-postgres", Some("tcp_retransmits"), lossy),
+    one("quota-postgres", Some("cpu_throttled"), quota),
+    one("vacuum-postgres", None, vacuum),
+];
+
+/// The table that is asked for items, and a change of one.
+const TABLE: &str =
+    "create table item (id int primary key, stock int); insert into item select n, 0 from generate_series(1, 1000) n";
+const CHANGE: &str = "\\set id random(1, 1000)\nupdate item set stock = stock + 1 where id = :id;\n";
+/// A computation of some milliseconds.
+const SUM: &str = "select sum(n * n) from generate_series(1, 20000) n;\n";
+/// An answer of 40 KB.
+const LONG: &str = "select repeat('x', 40000);\n";
+
+fn set(
+    postgres: Postgres,
+    clients: Child,
+    kept: Vec<Kept>,
+    begin: impl FnOnce() -> anyhow::Result<Kept> + 'static,
+) -> anyhow::Result<Stage> {
+    process::wait_until("answers to pgbench", Duration::from_secs(30), || {
+        Ok(clients.errors().contains("tps").then_some(()))
+    })?;
+    let pids = vec![postgres.pid()];
+    let kept = [Box::new(clients) as Kept, Box::new(postgres)].into_iter().chain(kept).collect();
+    Ok(Stage::Ready(Set { pids, arguments: Vec::new(), begin: Box::new(begin), kept, callers: None }))
+}
+
+/// The disk that its log is written to gets slow.
+fn journal(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+    let (group, disk) = match (Group::make("blkio", ground.number.into()), Disk::make(ground.folder)) {
+        (Ok(group), Ok(disk)) => (group, disk),
+        (Err(error), _) => return Ok(Stage::Skipped(format!("no limit of a disk's rate can be had: {error:#}"))),
+        (_, Err(error)) => return Ok(Stage::Skipped(format!("no disk of its own can be had: {error:#}"))),
+    };
+    let postgres = Postgres::start(ground.folder, &disk.folder, None)?;
+    group.take(postgres.pid())?;
+    for child in process::children(postgres.pid())? {
+        group.take(child)?;
+    }
+    postgres.tell(TABLE)?;
+    let clients = postgres.ask(None, CHANGE, 4, 60)?;
+    let limit = format!("{} {}", disk.number, 64 << 10);
+    set(postgres, clients, vec![Box::new(disk)], move || {
+        group.set("blkio.throttle.write_bps_device", &limit)?;
+        Ok(Box::new(group))
+    })
+}
+
+/// Packets to its clients get lost.
+fn lossy(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+    let hosts = Rc::new(Hosts::make(ground.number)?);
+    let postgres = Postgres::start(ground.folder, ground.folder, Some((&hosts, 0)))?;
+    let clients = postgres.ask(Some((&hosts, 1)), LONG, 4, 50)?;
+    let on = Rc::clone(&hosts);
+    set(postgres, clients, vec![Box::new(hosts)], move || {
+        on.lose(1, 0.04)?;
+        Ok(Box::new(on))
+    })
+}
+
+/// Its control group may use less than it needs.
+fn quota(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+    let group = match Group::make("cpu", ground.number.into()) {
+        Ok(group) => group,
+        Err(error) => return Ok(Stage::Skipped(format!("no limit of processors can be had: {error:#}"))),
+    };
+    group.set("cpu.cfs_period_us", "100000")?;
+    group.set("cpu.cfs_quota_us", "150000")?;
+    let postgres = Postgres::start(ground.folder, ground.folder, None)?;
+    group.take(postgres.pid())?;
+    let clients = postgres.ask(None, SUM, 4, 50)?;
+    set(postgres, clients, Vec::new(), move || {
+        group.set("cpu.cfs_quota_us", "10000")?;
+        Ok(Box::new(group))
+    })
+}
+
+/// A table is written anew while it is asked, and everything goes to the disk.
+fn vacuum(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+    let postgres = Rc::new(Postgres::start(ground.folder, ground.folder, None)?);
+    postgres.tell(TABLE)?;
+    let clients = postgres.ask(None, CHANGE, 4, 60)?;
+    process::wait_until("answers to pgbench", Duration::from_secs(30), || {
+        Ok(clients.errors().contains("tps").then_some(()))
+    })?;
+    let server = Rc::clone(&postgres);
+    Ok(Stage::Ready(Set {
+        pids: vec![postgres.pid()],
+        arguments: Vec::new(),
+        begin: Box::new(move || {
+            server.tell("vacuum full item")?;
+            server.tell("checkpoint")?;
+            Ok(Box::new(()))
+        }),
+        kept: vec![Box::new(clients), Box::new(postgres)],
+        callers: None,
+    }))
+}
