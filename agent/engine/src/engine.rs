@@ -5,6 +5,7 @@
 //! everything else is constant; a decision is bounded by the caps.
 
 mod exit;
+mod kin;
 mod setup;
 mod spans;
 
@@ -251,6 +252,7 @@ impl Engine {
                     target.tasks.blocked(told);
                     target.signs.blocked(told, at);
                 });
+                self.kin_blocked(told, at);
             }
             Observation::LoopInstance(told) => {
                 let at = self.past(told.at);

@@ -103,6 +103,13 @@ pub(crate) struct StallSite {
     pub(crate) since: Nanos,
 }
 
+impl StallSite {
+    /// It stands and waits for a lock.
+    pub(crate) fn waits_for_a_lock(&self) -> bool {
+        !self.on_cpu && self.syscall.as_deref() == Some("futex")
+    }
+}
+
 /// What the stalls of the last seconds add up to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StallPicture {
@@ -191,6 +198,12 @@ impl Loops {
     pub(crate) fn threads(&self, now: Nanos) -> impl Iterator<Item = (Pid, &LoopThread)> {
         let fresh = move |thread: &LoopThread| now.saturating_sub(thread.at) < THREAD_FRESH;
         self.threads.iter().filter(move |(_, thread)| fresh(thread)).map(|(tid, thread)| (*tid, thread))
+    }
+
+    /// Whether a thread has been stuck in this system call since a time.
+    pub(crate) fn stood_in(&self, syscall: &str, since: Nanos) -> bool {
+        let there = |stall: &Stall| stall.until >= since && !stall.on_cpu && stall.syscall.as_deref() == Some(syscall);
+        self.stalls.iter().rev().any(there)
     }
 
     /// Share of time between waits, over all loop threads, in an interval.

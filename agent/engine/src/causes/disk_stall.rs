@@ -20,10 +20,12 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
     },
     propose: |scene| scene.signs.of(Sign::Blocked).map(|found| cause(scene, found)).into_iter().collect(),
     explains: |scene, kind| match kind {
-        // The loop's own thread was among those that waited.
+        // The loop's own thread was among those that waited, or waits for a process that was.
         CauseKind::EventLoopStall => {
             let stuck = scene.stalls.sites.first().filter(|site| !site.on_cpu);
-            stuck.is_some_and(|site| worst(scene).is_some_and(|worst| worst.tid == site.tid))
+            stuck.zip(worst(scene)).is_some_and(|(site, worst)| {
+                worst.tid == site.tid || (worst.pid != scene.target.pid && site.waits_for_a_lock())
+            })
         }
         CauseKind::LockContention => shortage::drives(scene, Sign::Blocked, Sign::LockWait),
         _ => false,

@@ -34,9 +34,8 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
 
 /// A loop that hangs in `futex` waits for the lock; what piles up behind it are threads, and connections.
 fn explains(scene: &Scene<'_>, kind: CauseKind) -> bool {
-    let waits = |site: &StallSite| !site.on_cpu && site.syscall.as_deref() == Some("futex");
     match kind {
-        CauseKind::EventLoopStall => scene.stalls.sites.first().is_some_and(waits),
+        CauseKind::EventLoopStall => scene.stalls.sites.first().is_some_and(StallSite::waits_for_a_lock),
         CauseKind::TaskLeak => {
             let since = scene.signs.of(Sign::LockWait).map(|found| found.since);
             let piles = scene.piles.first().map(|pile| pile.rise.since);
