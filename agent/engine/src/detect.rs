@@ -30,6 +30,8 @@ const BEFORE: &[fn(&Scene<'_>) -> Option<Finding>] = &[process_exit, orphans, st
 const AFTER: &[fn(&Scene<'_>) -> Option<Finding>] = &[slo_windows, suffering];
 /// Fewer requests than this share that fail, hang or are slow open nothing by themselves.
 const SUFFERING: f64 = 0.5;
+/// Answers that take less than this on average are no trouble, whatever is usual; seconds.
+const LATE_ANSWER: f64 = 0.1;
 
 /// The triggers that hold.
 pub(crate) fn detect(scene: &Scene<'_>) -> Vec<Finding> {
@@ -102,7 +104,9 @@ fn suffering(scene: &Scene<'_>) -> Option<Finding> {
         let long = found.has_past && scene.now.saturating_sub(found.since) >= least;
         (long && found.after >= SUFFERING).then_some((sign, found))
     };
-    let (sign, found) = [Sign::Failed, Sign::Hung, Sign::Slow].into_iter().find_map(lasts)?;
+    let Some((sign, found)) = [Sign::Failed, Sign::Hung, Sign::Slow].into_iter().find_map(lasts) else {
+        return late_answers(scene, least);
+    };
     let what = match sign {
         Sign::Failed => "fail",
         Sign::Hung => "hang for longer than any took",
@@ -114,6 +118,23 @@ fn suffering(scene: &Scene<'_>) -> Option<Finding> {
         slo: None,
         detail: format!("{:.0} % of requests {what}, {:.1} % before", found.after * 100.0, found.before * 100.0),
         severity: Severity::Ticket,
+        onset: (found.since, found.since.saturating_add(2 * SECOND).min(scene.now)),
+    })
+}
+
+/// Answers of a service without spans take long, as its sockets tell, for long. It is no request of a known kind that is
+/// judged here: whoever holds answers back on purpose does so as well, so nobody is called for it.
+fn late_answers(scene: &Scene<'_>, least: Nanos) -> Option<Finding> {
+    let found = scene.signs.of(Sign::Answer).filter(|found| found.has_past && scene.target.requests_total == 0)?;
+    if scene.now.saturating_sub(found.since) < least || found.after < LATE_ANSWER {
+        return None;
+    }
+    Some(Finding {
+        kind: TriggerKind::Anomaly,
+        of: None,
+        slo: None,
+        detail: format!("answers take {:.0} ms on average, {:.0} ms before", found.after * 1e3, found.before * 1e3),
+        severity: Severity::Info,
         onset: (found.since, found.since.saturating_add(2 * SECOND).min(scene.now)),
     })
 }

@@ -8,8 +8,8 @@ use snowshed_engine::{
     Engine,
     config::EngineConfig,
     model::{
-        CauseKind, CpuTime, Incident, LockKind, LockWait, Observation, Output, Peer, SiteId, Spent, Stall, TcpLook,
-        TcpPeer, Throttled, Verdict,
+        CauseKind, CpuTime, Incident, LockKind, LockWait, Observation, Output, Peer, Severity, SiteId, Spent, Stall,
+        TcpLook, TcpPeer, Throttled, Verdict,
     },
 };
 use support::{PID, SECOND, Service, ms};
@@ -131,7 +131,15 @@ fn late_answers_of_others_are_named_with_their_peer() {
 fn a_lock_is_named_once_answers_take_long() {
     assert_eq!(named(Step { own: 480, waiters: 5, ..CALM }).1, CauseKind::LockContention);
     assert_eq!(live(Step { waiters: 5, ..CALM }), []);
-    assert_eq!(live(Step { own: 480, ..CALM }), [], "slow answers alone, for no known reason");
+}
+
+#[test]
+fn slow_answers_alone_are_told_after_half_a_minute_and_nobody_is_called() {
+    let told = live(Step { own: 480, ..CALM });
+    let [one] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((one.verdict, one.severity), (Verdict::Unknown, Severity::Info));
+    assert!(one.opened >= 88 * SECOND && one.trigger.detail.contains("answers take 480 ms"), "{one:?}");
+    assert_eq!(live(Step { own: 40, ..CALM }), [], "as quick as anybody wants");
 }
 
 #[test]
