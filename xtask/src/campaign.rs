@@ -12,6 +12,7 @@ mod score;
 mod shop;
 mod stage;
 mod table;
+mod total;
 
 use crate::{
     process,

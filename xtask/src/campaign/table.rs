@@ -1,6 +1,6 @@
 //! What a campaign came to, as tables and as JSON.
 
-use super::stage::Run;
+use super::{stage::Run, total::Total};
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt};
 
@@ -16,6 +16,8 @@ pub(super) struct Report {
     scenarios: Vec<Row>,
     /// Totals by service.
     systems: Vec<Row>,
+    /// Of all runs with a fault.
+    total: Total,
     calibration: Vec<Bucket>,
     /// Of healthy services: hours watched, and incidents in them.
     healthy_hours: f64,
@@ -24,14 +26,14 @@ pub(super) struct Report {
 
 /// Several runs, added up.
 #[derive(Debug, Default, Serialize)]
-struct Row {
-    name: String,
-    truth: Option<&'static str>,
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) truth: Option<&'static str>,
     runs: usize,
     skipped: usize,
     /// Runs with a fault, and how many were named right.
-    faults: usize,
-    top1: usize,
+    pub(super) faults: usize,
+    pub(super) top1: usize,
     top3: usize,
     /// Runs in which the place must be right, and in which it was.
     places: (usize, usize),
@@ -72,7 +74,9 @@ impl Report {
                 || runs.iter().flat_map(|run| &run.score.judged).filter(move |(sure, _)| (from..below).contains(sure));
             Bucket { from, below, incidents: judged().count(), right: judged().filter(|(_, right)| *right).count() }
         };
+        let scenarios: Vec<Row> = scenarios;
         Self {
+            total: Total::of(&runs, &scenarios),
             scenarios,
             systems,
             calibration: BUCKETS.map(bucket).into(),
@@ -106,7 +110,7 @@ impl Row {
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let upper = values.get(middle).copied()?;
@@ -140,7 +144,7 @@ pub(super) fn line(run: &Run) -> String {
     )
 }
 
-fn number(value: Option<f64>, digits: usize) -> String {
+pub(super) fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"))
 }
 
@@ -175,6 +179,7 @@ impl fmt::Display for Report {
             }
             writeln!(f)?;
         }
+        writeln!(f, "{}", self.total)?;
         writeln!(f, "confidence      incidents  right")?;
         for one in &self.calibration {
             let below = one.below.min(1.0);
@@ -230,6 +235,10 @@ mod tests {
         let buckets: Vec<_> = report.calibration.iter().map(|one| (one.incidents, one.right)).collect();
         assert_eq!(buckets, [(0, 0), (1, 0), (2, 1), (0, 0)]);
         assert!((report.healthy_hours - 0.1).abs() < 1e-9);
+        let total = &report.total;
+        let line = total.to_string();
+        assert!(line.contains("top-1 1/2 (0.50), top-3 2/2") && line.contains("worst: a with 0.50"), "{line}");
+        assert!(line.contains("named after 6.0 s, 8.0 s"), "{line}");
         let text = report.to_string();
         assert!(text.contains("SKIPPED") && text.contains("1/2"), "{text}");
     }
