@@ -34,7 +34,7 @@ use tally::{Told, tally};
 /// Healthy past, seconds.
 const HEALTHY: f64 = 50.0;
 /// After the last fault has ended: until then everything must be well again.
-const RECOVERY: f64 = 90.0;
+const RECOVERY: f64 = 150.0;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
 

@@ -1,7 +1,8 @@
 //! What was told in a round, held against what was drawn.
 //!
-//! Invariant: pure. A fault counts as named if an incident that was told while it lasted, or within a moment of its end,
-//! names it first; a name is false if it was true of no fault at that time.
+//! Invariant: pure. An incident that is named tells every cause that is above the bar of belief: there may be two at once.
+//! A fault counts as named if it is among those while it lasts, or within a moment of its end; a name is false if it was
+//! true of no fault at that time.
 
 use super::{super::score::Seen, faults::Drawn};
 use serde::Serialize;
@@ -9,10 +10,19 @@ use serde::Serialize;
 /// What is told may come so much later than what it tells of, seconds.
 const LATE: f64 = 20.0;
 
+/// The bar of belief.
+const BAR: f64 = 0.6;
+
+/// What an incident tells as certain enough.
+fn believed(state: &Seen) -> impl Iterator<Item = &str> {
+    let above = state.causes.iter().filter(|(_, sure)| state.named && *sure >= BAR);
+    above.map(|(kind, _)| kind.as_str())
+}
+
 /// What came of one fault.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Told {
-    /// From its onset to the first incident that names it, seconds.
+    /// From its onset until an incident names it, seconds.
     pub(super) named: Option<f64>,
     /// It was among the first three causes of any incident.
     pub(super) top3: bool,
@@ -23,22 +33,21 @@ pub(super) fn tally(drawn: &[Drawn], seen: &[Seen]) -> (Vec<Told>, usize) {
     let told = |one: &Drawn| {
         let during = || seen.iter().filter(|state| (one.from..one.until + LATE).contains(&state.at));
         let is_it = |kind: &str| one.fault.truths().contains(&kind);
-        let named = during().find(|state| state.named && state.top().is_some_and(is_it));
+        let named = during().find(|state| believed(state).any(is_it));
         let top3 = during().any(|state| state.causes.iter().take(3).any(|(kind, _)| is_it(kind)));
         Told { named: named.map(|state| state.at - one.from), top3 }
     };
-    let mut wrong: Vec<&str> = Vec::new();
+    let mut wrong: Vec<(&str, &str)> = Vec::new();
     for state in seen {
-        let is_true = |kind: &str| {
-            drawn
-                .iter()
-                .any(|one| (one.from..one.until + LATE).contains(&state.at) && one.fault.truths().contains(&kind))
-        };
-        // Whoever opened an incident in time may leave it open until everything has been well for a while.
-        let known = seen.iter().any(|other| other.id == state.id && other.at < state.at && other.top() == state.top());
-        let is_false = state.named && !known && !state.top().is_some_and(is_true);
-        if (is_false || state.at < 0.0) && !wrong.contains(&state.id.as_str()) {
-            wrong.push(&state.id);
+        for kind in believed(state).chain((state.at < 0.0).then_some("before anything began")) {
+            let is_true =
+                |one: &Drawn| (one.from..one.until + LATE).contains(&state.at) && one.fault.truths().contains(&kind);
+            // Whoever told it in time may leave it until everything has been well for a while.
+            let earlier = |other: &&Seen| other.id == state.id && other.at < state.at;
+            let known = seen.iter().filter(earlier).any(|other| believed(other).any(|one| one == kind));
+            if !known && !drawn.iter().any(is_true) && !wrong.contains(&(&state.id, kind)) {
+                wrong.push((&state.id, kind));
+            }
         }
     }
     (drawn.iter().map(told).collect(), wrong.len())

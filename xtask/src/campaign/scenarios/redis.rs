@@ -129,7 +129,8 @@ fn journal(ground: &Ground<'_>) -> anyhow::Result<Stage> {
     let arguments = ["--appendonly", "yes", "--appendfsync", "always"];
     let redis = Redis::start(ground.folder, &disk.folder, &arguments)?;
     group.take(redis.pid())?;
-    let limit = format!("{} {}", disk.number, 64 << 10);
+    // It writes some 30 KB a second.
+    let limit = format!("{} {}", disk.number, 8 << 10);
     set(redis, vec![Box::new(disk)], move || {
         group.set("blkio.throttle.write_bps_device", &limit)?;
         Ok(Box::new(group))

@@ -48,6 +48,14 @@ func settings() {
 		panic(err)
 	}
 	current.Store(&read)
+	if get("theme_kept") == 0 {
+		lists.Lock()
+		for _, file := range themes {
+			file.Close()
+		}
+		themes = nil
+		lists.Unlock()
+	}
 	if pool := get("pool"); pool > 0 {
 		kept := &http.Transport{MaxConnsPerHost: pool, MaxIdleConnsPerHost: pool}
 		if before := asks.Swap(&http.Client{Transport: carry(kept)}); before != nil {

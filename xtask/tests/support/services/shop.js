@@ -18,6 +18,7 @@ const kept = new http.Agent({ keepAlive: true });
 
 function read() {
   settings = JSON.parse(fs.readFileSync(path.join(folder, 'settings.json')));
+  if (!settings.theme_kept) themes.splice(0).forEach((file) => fs.closeSync(file));
 }
 
 function render(us) {

@@ -38,6 +38,9 @@ def settings(*_):
     report_kb, audit_kb, and when it starts: host, seats."""
     with open(os.path.join(FOLDER, "settings.json"), "rb") as file:
         SETTINGS.update(json.load(file))
+    if not get("theme_kept"):
+        while THEMES:
+            THEMES.pop().close()
 
 
 def get(name):
