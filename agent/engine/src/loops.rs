@@ -104,6 +104,12 @@ pub(crate) struct StallSite {
 }
 
 impl StallSite {
+    /// It stands and waits for a disk: these calls do nothing else.
+    pub(crate) fn waits_for_a_disk(&self) -> bool {
+        let syncs = ["fsync", "fdatasync", "syncfs", "sync", "sync_file_range", "msync"];
+        !self.on_cpu && self.syscall.as_deref().is_some_and(|syscall| syncs.contains(&syscall))
+    }
+
     /// It stands and waits for a lock.
     pub(crate) fn waits_for_a_lock(&self) -> bool {
         !self.on_cpu && self.syscall.as_deref() == Some("futex")

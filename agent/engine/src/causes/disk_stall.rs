@@ -58,6 +58,10 @@ fn title(scene: &Scene<'_>, found: &Deviation) -> String {
     let Some(worst) = worst(scene) else { return waiting };
     let device = worst.device.as_ref().map_or_else(String::new, |device| format!(" for {device}"));
     let call = if worst.syscall.is_empty() { "a page fault" } else { &worst.syscall };
-    let length = shortage::time(seconds(worst.longest_ns));
-    format!("{waiting}; the longest wait took {length} in {call}{device} (thread {})", worst.thread)
+    // A wait that was seen once may have been of any length.
+    let took = match seconds(worst.longest_ns) {
+        unknown if unknown < 1e-3 => "one wait was".to_owned(),
+        longest => format!("the longest wait took {}", shortage::time(longest)),
+    };
+    format!("{waiting}; {took} in {call}{device} (thread {})", worst.thread)
 }

@@ -3,7 +3,7 @@
 //! Confidence rests on who waited: events ready on the instance with nobody else waiting is proof,
 //! a request that the thread was stuck in is strong, neither is a hint below the bar; less of it where the thread mostly
 //! waited for a processor. Who has no other thread and waits for a lock waits for another process: its own loop is not
-//! to blame, and alone it is not believed. No forecast.
+//! to blame, and alone it is not believed; nor who waits for a disk, before that is seen to be slow. No forecast.
 
 use super::{CauseUnit, Scene, cpu_throttled::QUEUED, downstream_slow, trigger_evidence};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 
 /// Most causes of this kind at once.
 const MOST: usize = 3;
-/// What is left where the lock that is waited for is another process's: at most, below the bar of belief.
+/// What is left where the lock that is waited for is another process's, or a disk is: at most, below the bar of belief.
 const ELSEWHERE: f64 = 0.6;
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
@@ -48,7 +48,8 @@ fn confidence(scene: &Scene<'_>, site: &StallSite) -> f64 {
     let queued = site.queued.filter(|share| *share >= QUEUED).unwrap_or(0.0);
     let each = seconds(scene.config.stalls.each_ms.saturating_mul(SECOND / 1000));
     let own = if seconds(site.typical) * (1.0 - queued) < each { 1.0 - queued } else { 1.0 };
-    let own = if site.waits_for_a_lock() && scene.target.threads == Some(1) { own * ELSEWHERE } else { own };
+    let others = site.waits_for_a_lock() && scene.target.threads == Some(1);
+    let own = if others || site.waits_for_a_disk() { own * ELSEWHERE } else { own };
     // Of several places the one that lost most of the time is meant.
     let share = seconds(site.total) / seconds(scene.stalls.total).max(1e-9);
     (waited.min(0.96) * own * (0.7 + 0.3 * share.clamp(0.0, 1.0))).clamp(0.0, 1.0)
