@@ -7,7 +7,7 @@ use crate::{
     causes::{self, Scene},
     forecast::span_words,
     model::{CauseKind, Nanos, Severity, TriggerKind},
-    signs::Sign,
+    signs::{Sign, track::Deviation},
     window::{SECOND, seconds},
 };
 
@@ -112,14 +112,8 @@ fn suffering(scene: &Scene<'_>) -> Option<Finding> {
         Sign::Hung => "hang for longer than any took",
         _ => "are slower than is usual for their route",
     };
-    Some(Finding {
-        kind: TriggerKind::Anomaly,
-        of: None,
-        slo: None,
-        detail: format!("{:.0} % of requests {what}, {:.1} % before", found.after * 100.0, found.before * 100.0),
-        severity: Severity::Ticket,
-        onset: (found.since, found.since.saturating_add(2 * SECOND).min(scene.now)),
-    })
+    let detail = format!("{:.0} % of requests {what}, {:.1} % before", found.after * 100.0, found.before * 100.0);
+    Some(suffer(scene, found, detail, Severity::Ticket))
 }
 
 /// Answers of a service without spans take long, as its sockets tell, for long. It is no request of a known kind that is
@@ -129,14 +123,20 @@ fn late_answers(scene: &Scene<'_>, least: Nanos) -> Option<Finding> {
     if scene.now.saturating_sub(found.since) < least || found.after < LATE_ANSWER {
         return None;
     }
-    Some(Finding {
+    let detail = format!("answers take {:.0} ms on average, {:.0} ms before", found.after * 1e3, found.before * 1e3);
+    Some(suffer(scene, found, detail, Severity::Info))
+}
+
+/// Requests suffer, for whatever reason.
+fn suffer(scene: &Scene<'_>, found: &Deviation, detail: String, severity: Severity) -> Finding {
+    Finding {
         kind: TriggerKind::Anomaly,
         of: None,
         slo: None,
-        detail: format!("answers take {:.0} ms on average, {:.0} ms before", found.after * 1e3, found.before * 1e3),
-        severity: Severity::Info,
+        detail,
+        severity,
         onset: (found.since, found.since.saturating_add(2 * SECOND).min(scene.now)),
-    })
+    }
 }
 
 /// The kernel ended it.

@@ -208,8 +208,8 @@ impl Loops {
 
     /// Whether a thread has been stuck in this system call since a time.
     pub(crate) fn stood_in(&self, syscall: &str, since: Nanos) -> bool {
-        let there = |stall: &Stall| stall.until >= since && !stall.on_cpu && stall.syscall.as_deref() == Some(syscall);
-        self.stalls.iter().rev().any(there)
+        let there = |stall: &Stall| !stall.on_cpu && stall.syscall.as_deref() == Some(syscall);
+        self.stalls.iter().rev().take_while(|stall| stall.until >= since).any(there)
     }
 
     /// Share of time between waits, over all loop threads, in an interval.

@@ -18,6 +18,16 @@ pub(super) struct Truth {
     pub(super) place: Option<&'static str>,
 }
 
+impl Truth {
+    /// Of this kind, at a place that cannot be known; none for what is healthy.
+    pub(super) const fn of(kind: Option<&'static str>) -> Option<Self> {
+        match kind {
+            Some(kind) => Some(Self { kind, place: None }),
+            None => None,
+        }
+    }
+}
+
 /// A state that an incident was seen in.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Seen {

@@ -92,13 +92,9 @@ const SPANS: &[Need] = &[
     Need::Package("golang-opentelemetry-otel-dev"),
 ];
 
-/// Servers of others, in the campaign beside the services of ours, and who asks them.
-const SERVERS: &[Need] = &[
-    Need::Package("nginx-light"),
-    program("redis-server", "redis-server"),
-    Need::Package("postgresql-15"),
-    program("pgbench", "postgresql-contrib"),
-];
+/// Servers of others, in the campaign beside the services of ours. PostgreSQL's package brings who asks it.
+const SERVERS: &[Need] =
+    &[Need::Package("nginx-light"), program("redis-server", "redis-server"), Need::Package("postgresql-15")];
 
 /// Services in other languages; Go's compiler comes as a Python package.
 const LANGUAGES: &[Need] = &[

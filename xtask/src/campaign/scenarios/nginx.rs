@@ -20,11 +20,7 @@ const fn one(
     kind: Option<&'static str>,
     stage: fn(&Ground<'_>) -> anyhow::Result<Stage>,
 ) -> Scenario {
-    let truth = match kind {
-        Some(kind) => Some(Truth { kind, place: None }),
-        None => None,
-    };
-    Scenario { name, system: "nginx", truth, healthy: 50, watched: 70, stage }
+    Scenario { name, system: "nginx", truth: Truth::of(kind), healthy: 50, watched: 70, stage }
 }
 
 pub(super) const ALL: [Scenario; 4] = [

@@ -17,11 +17,7 @@ const fn one(
     kind: Option<&'static str>,
     stage: fn(&Ground<'_>) -> anyhow::Result<Stage>,
 ) -> Scenario {
-    let truth = match kind {
-        Some(kind) => Some(Truth { kind, place: None }),
-        None => None,
-    };
-    Scenario { name, system: "postgres", truth, healthy: 50, watched: 80, stage }
+    Scenario { name, system: "postgres", truth: Truth::of(kind), healthy: 50, watched: 80, stage }
 }
 
 pub(super) const ALL: [Scenario; 4] = [
@@ -41,7 +37,7 @@ const SUM: &str = "select sum(n * n) from generate_series(1, 20000) n;\n";
 const LONG: &str = "select repeat('x', 40000);\n";
 
 fn set(
-    postgres: Postgres,
+    postgres: impl Into<Rc<Postgres>>,
     clients: Child,
     kept: Vec<Kept>,
     begin: impl FnOnce() -> anyhow::Result<Kept> + 'static,
@@ -49,6 +45,7 @@ fn set(
     process::wait_until("answers to pgbench", Duration::from_secs(30), || {
         Ok(clients.errors().contains("tps").then_some(()))
     })?;
+    let postgres = postgres.into();
     let pids = vec![postgres.pid()];
     let kept = [Box::new(clients) as Kept, Box::new(postgres)].into_iter().chain(kept).collect();
     Ok(Stage::Ready(Set { pids, arguments: Vec::new(), begin: Box::new(begin), kept, callers: None }))
@@ -109,19 +106,10 @@ fn vacuum(ground: &Ground<'_>) -> anyhow::Result<Stage> {
     let postgres = Rc::new(Postgres::start(ground.folder, ground.folder, None)?);
     postgres.tell(TABLE)?;
     let clients = postgres.ask(None, CHANGE, 4, 60)?;
-    process::wait_until("answers to pgbench", Duration::from_secs(30), || {
-        Ok(clients.errors().contains("tps").then_some(()))
-    })?;
     let server = Rc::clone(&postgres);
-    Ok(Stage::Ready(Set {
-        pids: vec![postgres.pid()],
-        arguments: Vec::new(),
-        begin: Box::new(move || {
-            server.tell("vacuum full item")?;
-            server.tell("checkpoint")?;
-            Ok(Box::new(()))
-        }),
-        kept: vec![Box::new(clients), Box::new(postgres)],
-        callers: None,
-    }))
+    set(postgres, clients, Vec::new(), move || {
+        server.tell("vacuum full item")?;
+        server.tell("checkpoint")?;
+        Ok(Box::new(()))
+    })
 }

@@ -16,11 +16,7 @@ const fn one(
     watched: u64,
     stage: fn(&Ground<'_>) -> anyhow::Result<Stage>,
 ) -> Scenario {
-    let truth = match kind {
-        Some(kind) => Some(Truth { kind, place: None }),
-        None => None,
-    };
-    Scenario { name, system: "redis", truth, healthy: 60, watched, stage }
+    Scenario { name, system: "redis", truth: Truth::of(kind), healthy: 60, watched, stage }
 }
 
 pub(super) const ALL: [Scenario; 5] = [
