@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Skips that may happen under CI, word for word. None today: what cannot run there is a failure.
 const ALLOWED_SKIPS: &[&str] = &[];
 
+/// How much of a line of what failed the sums repeat, characters: the whole stands above, where it was printed.
+const TOLD: usize = 300;
+
 /// Something failed. The report says what, so the error itself is not shown.
 #[derive(Debug)]
 pub struct Failed;
@@ -81,6 +84,7 @@ impl Outcome {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     lines: Vec<String>,
+    wrong: Vec<String>,
     sums: Counts,
 }
 
@@ -99,10 +103,14 @@ impl Report {
         };
         let mut line = format!("{word:<7}  {name:<10} {:>6.1} s{ran}", time.as_secs_f64());
         if let Some(why) = why {
-            line.push_str("\n         ");
-            line.push_str(&why.replace('\n', "\n         "));
+            for told in why.lines() {
+                line.push_str("\n         ");
+                line.extend(told.chars().take(TOLD));
+            }
         }
-        self.lines.push(line.clone());
+        // What went wrong stands together, next to the sums: there it is looked for.
+        let to = if why.is_none() { &mut self.lines } else { &mut self.wrong };
+        to.push(line.clone());
         self.sums.add(tests);
         match verdict {
             Verdict::Passed => self.sums.passed += 1,
@@ -114,6 +122,7 @@ impl Report {
 
     /// The whole, with the sums in its last line, and whether it is good. Strict: a skip must be an allowed one.
     pub(super) fn finish(mut self, strict: bool) -> (String, Result<(), Failed>) {
+        self.lines.append(&mut self.wrong);
         let is_forbidden = |skip: &String| strict && !ALLOWED_SKIPS.contains(&skip.as_str());
         let forbidden = self.sums.skipped.iter().any(is_forbidden);
         for skip in &self.sums.skipped {
@@ -151,6 +160,15 @@ mod tests {
     #[test]
     fn one_failure_fails_the_whole() {
         assert!(!finished(vec![Outcome::failed("broken"), Outcome::passed()], false).1);
+    }
+
+    #[test]
+    fn what_failed_stands_beside_the_sums_and_is_short() {
+        let long = format!("failed: suite\nError: {}", "x".repeat(5000));
+        let (text, _) = finished(vec![Outcome::failed(long), Outcome::passed()], false);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].starts_with("passed") && lines[1].starts_with("FAILED"), "{text}");
+        assert!(lines[3].contains("Error: xxx") && lines[3].len() < 400, "{text}");
     }
 
     #[test]

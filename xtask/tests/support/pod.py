@@ -105,8 +105,15 @@ def main(snowshed, server, capabilities, tracefs, bpf):
     fds = wait(lambda: [item for item in get("/api/v1/fds")["items"] if item["live"] > 0])
     over.set()
     thread.join()
-    truth = len(os.listdir(f"/proc/{service.pid}/fd"))
-    settled = wait(lambda: [item for item in get("/api/v1/fds")["items"] if item["live"] == truth])
+    # The service closes an answered connection when it gets to it, so what is open is asked anew each time.
+    truth = 0
+
+    def agreed():
+        nonlocal truth
+        truth = len(os.listdir(f"/proc/{service.pid}/fd"))
+        return [item for item in get("/api/v1/fds")["items"] if item["live"] == truth]
+
+    settled = wait(agreed)
     status = get("/api/v1/status")
     begun = time.monotonic()
     sidecar.send_signal(signal.SIGTERM)
