@@ -175,6 +175,99 @@ sys.stdin.readline()
     assert!(soon.1 < late.1 / 2, "{soon:?} of one that reads at once, {late:?} of one that waits");
 }
 
+/// Of three servers one does not answer, one has answered what nobody has read yet, and one is sent more and more.
+#[test]
+fn answers_that_do_not_come_are_told_apart_from_those_that_nobody_reads_or_needs() {
+    let mut watched = Watched::python(
+        "
+import socket, sys, time
+pairs = []
+for address in ('127.0.0.1', '127.0.0.2', '127.0.0.3'):
+    listener = socket.create_server((address, 0))
+    client = socket.create_connection(listener.getsockname()); pairs.append((client, listener.accept()[0], listener))
+print('ready', flush=True)
+sys.stdin.readline()
+for client, server, _ in pairs:
+    client.sendall(b'question'); server.recv(8)
+    server.sendall(b'answer'); client.recv(6)
+(silent, _, _), (unread, server, _), (framed, _, _) = pairs
+silent.sendall(b'question')
+unread.sendall(b'question'); server.sendall(b'answer')
+for i in range(6):
+    framed.sendall(b'frame'); time.sleep(0.1)
+print('asked', flush=True)
+sys.stdin.readline()
+pairs[0][1].sendall(b'answer'); silent.recv(6)
+print('answered', flush=True)
+sys.stdin.readline()
+",
+    );
+    watched.go_on();
+    let of = |seen: &Watched, address: &str, value: fn(&TcpPeer) -> u64| -> Vec<u64> {
+        let is =
+            |one: &&TcpPeer| one.peer.is_some_and(|peer| peer.port.is_some() && peer.address.to_string() == address);
+        seen.peers.iter().filter(is).map(value).collect()
+    };
+    watched.until("an answer that is waited for", |seen| {
+        of(seen, "127.0.0.1", |one| one.awaited_us).iter().any(|us| *us >= 1_500_000)
+    });
+    assert!(of(&watched, "127.0.0.1", |one| one.awaited.into()).iter().all(|count| *count <= 1));
+    let sum = |address, value| of(&watched, address, value).iter().sum::<u64>();
+    assert_eq!(sum("127.0.0.2", |one| one.awaited.into()), 0, "it was answered: {:?}", watched.peers);
+    assert_eq!((sum("127.0.0.3", |one| one.unasked), sum("127.0.0.3", |one| one.answers)), (5, 1));
+    assert_eq!((sum("127.0.0.1", |one| one.unasked), sum("127.0.0.2", |one| one.unasked)), (0, 0));
+    watched.go_on();
+    let (before, looks) = (watched.peers.len(), watched.looks);
+    watched.until("two looks", |seen| seen.looks >= looks + 3);
+    watched.peers.drain(..before);
+    let late = of(&watched, "127.0.0.1", |one| one.awaited.into());
+    // A look that was under way may still tell of it.
+    assert!(late.iter().rev().take(2).all(|count| *count == 0), "{late:?}");
+}
+
+/// Two clients ask in two parts each, one of them with frames of its own between; then nobody is answered.
+#[test]
+fn requests_that_are_not_answered_are_told_where_turns_are_taken() {
+    let mut watched = Watched::python(
+        "
+import socket, sys, threading, time
+listener = socket.create_server(('127.0.0.1', 0))
+clients = [socket.create_connection(listener.getsockname()) for _ in 'ab']
+servers = [listener.accept()[0] for _ in 'ab']
+def ask():
+    for i in range(10):
+        for one in clients:
+            one.sendall(b'ques'); time.sleep(0.02); one.sendall(b'tion'); one.recv(6)
+        clients[1].sendall(b'frame'); time.sleep(0.15)
+    clients[0].sendall(b'question')
+def answer(one):
+    text = b''
+    for i in range(10):
+        while not text.endswith(b'question'): text += one.recv(8)
+        one.sendall(b'answer'); text = b''
+    one.recv(8)
+print('ready', flush=True)
+sys.stdin.readline()
+all = [threading.Thread(target=answer, args=(one,)) for one in servers] + [threading.Thread(target=ask)]
+[one.start() for one in all]; [one.join() for one in all]
+print('asked', flush=True)
+sys.stdin.readline()
+servers[0].sendall(b'answer')
+print('answered', flush=True)
+sys.stdin.readline()
+",
+    );
+    watched.go_on();
+    watched.until("one that waits", |seen| seen.peers.iter().any(|one| one.unanswered > 0));
+    let asked = watched.looks;
+    watched.until("looks enough for the other to count", |seen| seen.looks >= asked + 3);
+    assert!(watched.peers.iter().all(|one| one.unanswered <= 1), "a frame needs no answer: {:?}", watched.peers);
+    watched.go_on();
+    watched.peers.clear();
+    let accepted = |one: &TcpPeer| one.peer.is_some_and(|peer| peer.port.is_none()) && one.connections > 0;
+    watched.until("none that waits", |seen| seen.peers.iter().any(|one| accepted(one) && one.unanswered == 0));
+}
+
 #[test]
 fn failed_connects_and_resets_are_counted_with_their_errno() {
     let mut watched = Watched::python(

@@ -80,6 +80,7 @@ impl Traffic {
 fn still(one: &mut TcpPeer) {
     (one.connections, one.multipath, one.peer_zero, one.own_zero, one.probes) = (0, 0, 0, 0, 0);
     (one.active, one.unanswered, one.unfinished, one.unfinished_us) = (0, 0, 0, 0);
+    (one.awaited, one.awaited_us) = (0, 0);
 }
 
 fn add(sum: &mut TcpPeer, more: &TcpPeer) {
@@ -90,6 +91,9 @@ fn add(sum: &mut TcpPeer, more: &TcpPeer) {
     sum.probes = sum.probes.saturating_add(more.probes);
     sum.active = sum.active.saturating_add(more.active);
     sum.unanswered = sum.unanswered.saturating_add(more.unanswered);
+    sum.awaited = sum.awaited.saturating_add(more.awaited);
+    sum.awaited_us = sum.awaited_us.max(more.awaited_us);
+    sum.unasked = sum.unasked.saturating_add(more.unasked);
     sum.unfinished = sum.unfinished.saturating_add(more.unfinished);
     sum.unfinished_us = sum.unfinished_us.max(more.unfinished_us);
     sum.segments = sum.segments.saturating_add(more.segments);

@@ -42,6 +42,8 @@ const SCENARIOS: &[Scenario] = &[
     ("healthy_waits", shortage::healthy_waits),
     ("traffic_surge", crowd::traffic_surge),
     ("pool_exhausted", crowd::pool_exhausted),
+    ("downstream_hung", crowd::downstream_hung),
+    ("healthy_frames", crowd::healthy_frames),
     ("healthy_crowds", crowd::healthy_crowds),
     ("deadline_overrun", crowd::deadline_overrun),
     ("healthy_uploads", crowd::healthy_uploads),

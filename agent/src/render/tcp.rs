@@ -45,6 +45,12 @@ pub(crate) struct Peer {
     pub(crate) answers_total: u64,
     /// How long they took from what was asked last to the first byte, added up.
     pub(crate) answer_seconds_total: f64,
+    /// Connections on which the peer owes an answer although it has the question, for 0.2 s or more.
+    pub(crate) answers_awaited: u32,
+    /// The longest of these waits; `null`: there is none.
+    pub(crate) longest_wait_seconds: Option<f64>,
+    /// Connections to its listeners on which the target has owed an answer for four seconds or more.
+    pub(crate) requests_unanswered: u32,
     /// Connections whose peer takes nothing now.
     pub(crate) peer_zero_windows: u32,
     /// Connections that the target itself does not read now.
@@ -101,6 +107,9 @@ impl From<&TcpPeer> for Peer {
             slowest_read_seconds: time((one.reads > 0).then_some(one.slowest_read_us)),
             answers_total: one.answers,
             answer_seconds_total: one.answer_us as f64 / 1e6,
+            answers_awaited: one.awaited,
+            longest_wait_seconds: (one.awaited > 0).then_some(one.awaited_us as f64 / 1e6),
+            requests_unanswered: one.unanswered,
             peer_zero_windows: one.peer_zero,
             own_zero_windows: one.own_zero,
             window_probes_unanswered: one.probes,
@@ -181,6 +190,8 @@ pub(crate) mod tests {
             slowest_read_us: 12_000,
             peer_zero: 1,
             probes: 3,
+            awaited: 2,
+            awaited_us: 6_000_000,
             resets_received: 4,
             failures: vec![(111, 2), (0, 1), (7, 1)],
             ..TcpPeer::default()
@@ -202,6 +213,8 @@ pub(crate) mod tests {
         );
         assert_eq!((peer.read_delay_seconds_total, peer.slowest_read_seconds), (0.02, Some(0.012)));
         assert_eq!(record.peers[1].slowest_read_seconds, None, "nothing was read");
+        assert_eq!((peer.answers_awaited, peer.longest_wait_seconds), (2, Some(6.0)));
+        assert_eq!(record.peers[1].longest_wait_seconds, None, "nothing is waited for");
         let failures: Vec<(&str, u64)> = peer.connect_failures_total.iter().map(|(k, v)| (k.as_ref(), *v)).collect();
         assert_eq!(failures, [("ECONNREFUSED", 2), ("errno_7", 1), ("given_up", 1)]);
         assert_eq!((record.peers[1].name(), record.listeners[0].protocol()), ("others", "mptcp"));

@@ -4,7 +4,7 @@
 
 use super::{
     btf::{Btf, BtfError},
-    cast,
+    cast, clock,
     hooks::{self, Hook},
     iterator::{self, Links, Of},
     observer,
@@ -122,6 +122,9 @@ pub(crate) struct Kernel {
     pub(super) sampled: HashSet<u32>,
 }
 
+/// After which what is sent is no part of what was sent before, nanoseconds.
+const PAUSE: u64 = 100_000_000;
+
 impl Kernel {
     /// Creates the maps; programs follow one by one.
     pub(crate) fn load() -> Result<Self, KernelError> {
@@ -139,8 +142,9 @@ impl Kernel {
         // Why a program is refused is told at this level too; at the usual one the kernel writes down every step, which
         // takes longer than verifying, and a refusal that is over at the next attempt (`EAGAIN`) is no rare thing.
         loader.verifier_log_level(VerifierLogLevel::STATS);
-        let mut ebpf =
-            loader.override_global("OFFSETS", &offsets, true).override_global("KINDS", &kinds, true).load(&object)?;
+        let pause = u32::try_from(PAUSE.div_ceil(clock::tick())).unwrap_or(u32::MAX);
+        loader.override_global("OFFSETS", &offsets, true).override_global("KINDS", &kinds, true);
+        let mut ebpf = loader.override_global("PAUSE", &pause, true).load(&object)?;
         Ok(Self {
             targets: match ebpf.take_map("TARGETS") {
                 Some(aya::maps::Map::Array(map)) => {

@@ -6,12 +6,14 @@
 //! packets with; the host knows how long one is.
 //! An answer takes from the last that was asked (received or sent) until the first byte back, and what lay there unread
 //! is no part of the peer's. Where several requests are under way on one connection that is the time between any of them.
+//! Who sends again and again and is not answered asks no questions (it streams, or speaks a protocol with frames of its
+//! own): that is counted either way, so that an answer that does not come is told from one that nobody waits for.
 //! What was written to it and by whom lies there too (`stamps`).
 //! Cost: one storage look-up per receive and per send of a target, and on its TCP connections the clock.
 
-use super::{field, stamps::Connection, storage::InheritedStorage};
+use super::{PAUSE, field, stamps::Connection, storage::InheritedStorage};
 use aya_ebpf::helpers::generated::bpf_jiffies64;
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr::read_volatile};
 
 /// What is kept of a socket.
 #[repr(C)]
@@ -35,6 +37,10 @@ pub struct Holder {
     pub given_time: u64,
     /// Answers had: receives that followed a send.
     pub had: u32,
+    /// Sends that followed another after a pause, without an answer between.
+    pub unasked: u32,
+    /// Receives that did.
+    pub pushed: u32,
     _end: u32,
     /// How long they took until they came, likewise.
     pub had_time: u64,
@@ -56,12 +62,30 @@ impl Holder {
     pub fn gave(&mut self) {
         // SAFETY: no arguments, always valid.
         let now = unsafe { bpf_jiffies64() } as u32;
+        let passed = between(self.since, now);
         if self.turn == OWN {
             self.given = self.given.wrapping_add(1);
-            self.given_time = self.given_time.wrapping_add(between(self.since, now) as u64);
+            self.given_time = self.given_time.wrapping_add(passed as u64);
+        } else if self.turn == PEER && is_pause(passed) {
+            self.unasked = self.unasked.wrapping_add(1);
         }
         (self.turn, self.since) = (PEER, now);
     }
+
+    /// For how many ticks the process has owed an answer, and for how many the peer has, at least one; 0: it does not.
+    #[inline(always)]
+    pub fn owing(&self) -> (u32, u32) {
+        // SAFETY: no arguments, always valid.
+        let time = between(self.since, unsafe { bpf_jiffies64() } as u32).max(1);
+        (if self.turn == OWN { time } else { 0 }, if self.turn == PEER { time } else { 0 })
+    }
+}
+
+/// A question may be sent in parts, which may each wait for an acknowledgement (40 ms); more comes later than that.
+#[inline(always)]
+fn is_pause(ticks: u32) -> bool {
+    // SAFETY: a constant that the host has filled in.
+    ticks >= unsafe { read_volatile(&raw const PAUSE) }
 }
 
 /// The process has received, and its answer is due.
@@ -87,13 +111,15 @@ pub unsafe fn took(sk: *mut c_void) {
         // One that cannot be is of a connection whose data came before anything was stamped.
         let delay = between(last, now);
         let came = now.wrapping_sub(delay);
-        let more = between(holder.since, came) as u64;
+        let more = between(holder.since, came);
         if holder.turn == PEER {
             holder.had = holder.had.wrapping_add(1);
-            holder.had_time = holder.had_time.wrapping_add(more);
+            holder.had_time = holder.had_time.wrapping_add(more as u64);
+        } else if holder.turn == OWN && is_pause(more) {
+            holder.pushed = holder.pushed.wrapping_add(1);
         }
         if holder.turn != 0 {
-            holder.had_whole = holder.had_whole.wrapping_add(more);
+            holder.had_whole = holder.had_whole.wrapping_add(more as u64);
         }
         (holder.turn, holder.since) = (OWN, came);
         holder.reads = holder.reads.wrapping_add(1);

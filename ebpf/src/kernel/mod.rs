@@ -39,6 +39,11 @@ pub static KINDS: Offsets = {
     unsafe { core::mem::zeroed() }
 };
 
+/// A tenth of a second in ticks of the kernel's clock.
+#[unsafe(no_mangle)]
+// Filled by the host, likewise.
+pub static PAUSE: u32 = 0;
+
 /// A kernel offset, as a constant that the verifier knows.
 macro_rules! offset {
     ($field:ident) => {

@@ -70,6 +70,14 @@ pub struct SocketRecord {
     pub given: u32,
     /// Answers had.
     pub had: u32,
+    /// For how long the process has owed an answer, ticks; 0: it does not.
+    pub owes: u32,
+    /// For how long the peer has owed an answer although it has all that was sent, ticks; 0: it does not.
+    pub owed: u32,
+    /// Sends that followed another after a pause, without an answer between.
+    pub unasked: u32,
+    /// Receives that did.
+    pub pushed: u32,
     /// Own address (IPv4 in the first four bytes).
     pub local: [u8; 16],
     /// Peer's address.

@@ -142,6 +142,13 @@ impl Shop {
         self.child.pid()
     }
 
+    /// It stands still from now on, or goes on.
+    pub(super) fn stand(&self, still: bool) -> anyhow::Result<()> {
+        let signal = if still { libc::SIGSTOP } else { libc::SIGCONT };
+        ensure!(process::signal(self.pid(), signal)?, "the shop is gone");
+        Ok(())
+    }
+
     /// What changes its settings.
     pub(super) fn knob(&self) -> Knob {
         Knob { pid: self.pid(), folder: self.folder.clone() }

@@ -3,7 +3,7 @@
 //! Rests on two views of the same calls. Client spans say how much of the delay of slow requests, against healthy ones
 //! of the same route, lies in calls to one peer, and how many of the failed requests had a call to it that failed
 //! (`calls/`). The process's own outgoing connections say that connects fail, that answers take longer than is usual
-//! for whom it asks, and that round trips got long; an answer that never comes counts only once something does. Spans are
+//! for whom it asks or do not come at all, and that round trips got long. Spans are
 //! written by the process itself: one that is held back writes long ones, so what holds it back explains them.
 
 use super::{CauseUnit, Scene, shortage};
@@ -182,9 +182,14 @@ fn title(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> String {
     }
     if sign == Sign::LateAnswers {
         let all = scene.signs.late.since(found.since, scene.now);
-        let Some((peer, _, mean)) = all.first() else { return "answers of others take long".to_owned() };
-        let usual = scene.signs.answers.usual(peer).unwrap_or(0.0);
-        return format!("{peer} answers after {}, {} is usual", shortage::time(**mean), shortage::time(usual));
+        let Some((peer, _, late)) = all.first() else { return "answers of others take long".to_owned() };
+        let usual = shortage::time(scene.signs.answers.usual(peer).unwrap_or(0.0));
+        let time = shortage::time(late.time);
+        return match late.awaited {
+            0 => format!("{peer} answers after {time}, {usual} is usual"),
+            1 => format!("{peer} has not answered for {time}, {usual} is usual"),
+            all => format!("{peer} has not answered {all} questions for up to {time}, {usual} is usual"),
+        };
     }
     let all = scene.signs.trips.since(found.since, scene.now);
     let (after, before) = (shortage::time(found.after), shortage::time(found.before));

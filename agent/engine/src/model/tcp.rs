@@ -88,6 +88,15 @@ pub struct TcpPeer {
     /// added up.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub in_use_us: u64,
+    /// Connections that it made on which a question has waited for its answer for 0.2 seconds or more, although it arrived.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub awaited: u32,
+    /// The longest of them has for so long, microseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub awaited_us: u64,
+    /// Sends on connections that it made which followed another after a pause, without an answer between: no questions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unasked: u64,
     /// Of accepted connections those on which a request has waited for its answer for four seconds or more.
     #[serde(default, skip_serializing_if = "is_none")]
     pub unanswered: u32,

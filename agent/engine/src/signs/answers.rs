@@ -2,7 +2,9 @@
 //!
 //! A peer's usual time is a running median of the means of its looks, so that a slow peer hides no other and a mix of
 //! peers is no slowness. A late look moves it by the clock only, so that it takes a quarter of an hour to make lateness
-//! usual. Invariant: a peer of which few looks are known says nothing. Memory: [`PEERS`] peers; the one that was asked
+//! usual. An answer that does not come is late as soon as it is later than that; but some ask for none (who streams, or
+//! speaks a protocol with frames of its own), so it counts only of peers that nearly always have answered what they were
+//! sent. Invariant: a peer of which few looks are known says nothing. Memory: [`PEERS`] peers; the one that was asked
 //! least lately makes room.
 
 use super::requests::Quantile;
@@ -20,10 +22,33 @@ const ENOUGH: u32 = 8;
 const LATE: (f64, f64) = (3.0, 0.1);
 /// A late look moves what is usual only so long after another one did.
 const LEARN_EVERY: Nanos = 20 * SECOND;
+/// A peer that takes turns has had at most this share of what it was sent without an answer.
+const UNASKED: f64 = 0.02;
+
+/// Who is late.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Late {
+    /// How long its answers took, or have not come for, seconds.
+    pub(crate) time: f64,
+    /// Connections on which one has not come.
+    pub(crate) awaited: u32,
+    /// When this was so.
+    pub(crate) at: Nanos,
+}
+
+impl Late {
+    /// What does not come is as late as the longest wait for it of late: whoever gives up asks again.
+    pub(super) fn and_before(self, before: Option<&Self>) -> Self {
+        let before = before.filter(|before| before.awaited > 0 && self.at.saturating_sub(before.at) <= LEARN_EVERY);
+        Self { time: before.map_or(self.time, |before| before.time.max(self.time)), ..self }
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Usual {
     looks: u32,
+    /// Answers, and what was sent that had none.
+    turns: (f64, f64),
     /// When a late look last moved it.
     learnt: Nanos,
     asked: Nanos,
@@ -41,12 +66,11 @@ impl Answers {
             let oldest = self.0.iter().min_by_key(|(_, usual)| usual.asked).map(|(peer, _)| *peer);
             oldest.and_then(|peer| self.0.remove(&peer));
         }
-        let first = Usual { looks: 0, learnt: 0, asked: at, median: Quantile::at(0.5, mean) };
+        let first = Usual { looks: 0, turns: (0.0, 0.0), learnt: 0, asked: at, median: Quantile::at(0.5, mean) };
         let usual = self.0.entry(peer).or_insert(first);
         usual.asked = at;
         let before = usual.median.value();
-        let is_late = mean > (LATE.0 * before).max(before + LATE.1);
-        let late = (usual.looks >= ENOUGH).then_some(is_late);
+        let late = (usual.looks >= ENOUGH).then_some(is_late(mean, before));
         if late != Some(true) || at.saturating_sub(usual.learnt) >= LEARN_EVERY {
             usual.learnt = if late == Some(true) { at } else { usual.learnt };
             usual.median.learn(mean, usual.looks < ENOUGH);
@@ -55,10 +79,29 @@ impl Answers {
         late
     }
 
+    /// Takes how many answers a peer gave in one look, and how much was sent to it that had none.
+    pub(super) fn turns(&mut self, peer: &Peer, answers: f64, unasked: f64) {
+        if let Some(usual) = self.0.get_mut(peer) {
+            usual.turns = (usual.turns.0 + answers.max(0.0), usual.turns.1 + unasked.max(0.0));
+        }
+    }
+
+    /// Whether an answer that has not come for so many seconds is late; `None`: not known, or nobody may wait for it.
+    pub(super) fn is_overdue(&mut self, peer: &Peer, waited: f64, at: Nanos) -> Option<bool> {
+        let usual = self.0.get_mut(peer).filter(|usual| usual.looks >= ENOUGH)?;
+        usual.asked = at;
+        let (answers, unasked) = usual.turns;
+        (unasked <= UNASKED * answers).then(|| is_late(waited, usual.median.value()))
+    }
+
     /// A peer's usual time, seconds.
     pub(crate) fn usual(&self, peer: &Peer) -> Option<f64> {
         self.0.get(peer).map(|usual| usual.median.value())
     }
+}
+
+fn is_late(time: f64, usual: f64) -> bool {
+    time > (LATE.0 * usual).max(usual + LATE.1)
 }
 
 #[cfg(test)]
@@ -92,6 +135,23 @@ mod tests {
         }
         let learnt = (20..3_600).find(|n| all.take(peer(1), 0.6, n * SECOND) == Some(false));
         assert!(learnt.is_some_and(|second| (320..3_000).contains(&second)), "{learnt:?}");
+    }
+
+    #[test]
+    fn what_is_not_answered_is_late_only_where_turns_are_taken() {
+        let mut all = Answers::default();
+        for n in 0..20 {
+            for one in [1, 2] {
+                all.take(peer(one), 0.003, n * SECOND);
+            }
+            all.turns(&peer(1), 50.0, 0.0);
+            // Each answer is acknowledged by a frame of its own.
+            all.turns(&peer(2), 50.0, 45.0);
+        }
+        let at = 20 * SECOND;
+        let mut overdue = |one, waited| all.is_overdue(&peer(one), waited, at);
+        assert_eq!((overdue(1, 0.05), overdue(1, 0.4)), (Some(false), Some(true)));
+        assert_eq!((overdue(2, 9.0), overdue(3, 9.0)), (None, None));
     }
 
     #[test]

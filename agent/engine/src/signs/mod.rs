@@ -23,7 +23,7 @@ use crate::{
     },
     window::{SECOND, seconds},
 };
-use answers::Answers;
+use answers::{Answers, Late};
 use names::Names;
 use pools::Pools;
 use requests::Routes;
@@ -55,8 +55,8 @@ pub(crate) struct Signs {
     routes: Routes,
     /// How long those answer that it asks.
     pub(crate) answers: Answers,
-    /// Seconds of late answers, by who gave them, and the mean time that they took.
-    pub(crate) late: Places<Peer, f64>,
+    /// Seconds of late answers, by who gave them or owes them.
+    pub(crate) late: Places<Peer, Late>,
     /// The connections that it keeps to those that it asks.
     pub(crate) pools: Pools,
     /// Those that it asks for names.

@@ -1,6 +1,6 @@
 //! What connections and listeners say: who is late, who refuses, what waits.
 
-use super::{LISTENERS, LONGEST_LOOK, Sign, Signs};
+use super::{LISTENERS, LONGEST_LOOK, Sign, Signs, answers::Late};
 use crate::{
     model::{Nanos, Peer, TcpListener, TcpLook},
     window::seconds,
@@ -37,6 +37,11 @@ impl Signs {
             if let Some(is_full) = self.pools.take(peer, one, over, at) {
                 full = Some(full.unwrap_or(false) || is_full);
             }
+            self.answers.turns(&peer, one.answers as f64, one.unasked as f64);
+            if one.awaited > 0 {
+                self.awaited(peer, one.awaited, one.awaited_us as f64 / 1e6, over, at);
+            }
+            // Of a peer that answers late it is told how late.
             if one.answers > 0 {
                 self.answered(peer, one.answer_us as f64 / 1e6, one.answers as f64, at);
             }
@@ -73,10 +78,20 @@ impl Signs {
         match self.answers.take(peer, mean, at) {
             Some(true) => {
                 self.add(Sign::LateAnswers, at, took, took);
-                self.late.add(peer, at, took, mean);
+                self.late.add(peer, at, took, Late { time: mean, awaited: 0, at });
             }
             // Whom it has just begun to ask is not late by any measure.
             Some(false) | None => self.add(Sign::LateAnswers, at, 0.0, took.max(1e-6)),
+        }
+    }
+
+    /// Takes answers that a peer owes, the oldest for so many seconds: what passed of that since the look before.
+    fn awaited(&mut self, peer: Peer, count: u32, longest: f64, over: Nanos, at: Nanos) {
+        if self.answers.is_overdue(&peer, longest, at) == Some(true) {
+            let waited = longest.min(seconds(over)) * f64::from(count);
+            self.add(Sign::LateAnswers, at, waited, waited);
+            let late = Late { time: longest, awaited: count, at }.and_before(self.late.get(&peer));
+            self.late.add(peer, at, waited, late);
         }
     }
 

@@ -29,6 +29,10 @@ pub(crate) struct Two {
     pub(crate) unfinished: (u32, u64),
     /// Connections that nobody has accepted.
     pub(crate) queue: u32,
+    /// Requests that have no answer, questions to the database that have none, and for how many seconds the oldest.
+    pub(crate) hung: (u32, u32, u64),
+    /// What the database was sent that needs no answer.
+    pub(crate) unasked: u64,
 }
 
 /// Nothing out of the ordinary: thirty requests a second, each with a question to the database.
@@ -42,6 +46,8 @@ pub(crate) const CALM: Two = Two {
     writing: 0,
     unfinished: (0, 0),
     queue: 0,
+    hung: (0, 0, 0),
+    unasked: 0,
 };
 
 /// Tells what was seen of the two seconds that end now.
@@ -61,8 +67,11 @@ pub(crate) fn see(service: &mut Service, two: Two) {
     };
     let mut database = one("10.0.0.7", Some(5432), two.others, two.pool.0, two.pool.1);
     database.failures = if two.refused > 0 { vec![(111, two.refused)] } else { Vec::new() };
+    (database.awaited, database.awaited_us) = (two.hung.1, two.hung.2 * 1_000_000);
+    database.unasked = two.unasked;
     let mut callers = one("10.0.1.9", None, two.own, 12, 12);
     (callers.unfinished, callers.unfinished_us) = (two.unfinished.0, two.unfinished.1 * 1_000_000);
+    callers.unanswered = if two.hung.2 >= 4 { two.hung.0 } else { 0 };
     let address = "0.0.0.0:8080".parse().unwrap();
     let listener = TcpListener { address, multipath: false, queue: two.queue, limit: 128, dropped: 0 };
     let listeners = vec![listener];
@@ -135,6 +144,25 @@ pub(crate) fn pool_exhausted() -> Lines {
     live(180, |second| {
         let each = Two { others: (240, 8), ..CALM };
         if (90..120).contains(&second) { ONE_LEFT } else { each }
+    })
+}
+
+/// Nothing is answered by the database or by who asks it; for so many seconds.
+pub(crate) fn hung(seconds: u64) -> Two {
+    Two { own: (0, 0), others: (0, 0), pool: (8, 0), hung: (12, 8, seconds), ..CALM }
+}
+
+/// From second 90 to 120 the database stands still: it takes what it is asked, and neither answers nor refuses.
+pub(crate) fn downstream_hung() -> Lines {
+    live(180, |second| if (90..120).contains(&second) { hung(second - 88) } else { CALM })
+}
+
+/// Questions that may take long: each answer of the database is acknowledged by a frame that needs none, and between
+/// requests its connections rest; then nobody asks for a while, and callers keep their connections.
+pub(crate) fn healthy_frames() -> Lines {
+    live(240, |second| match second {
+        120..180 => Two { own: (0, 0), others: (0, 0), hung: (2, 8, second - 118), ..CALM },
+        _ => Two { hung: (0, 3, 1), unasked: 40, ..CALM },
     })
 }
 

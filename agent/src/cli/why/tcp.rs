@@ -46,6 +46,8 @@ fn is_ill(peer: &Peer) -> bool {
     peer.segments_retransmitted_total > 0
         || peer.peer_zero_windows > 0
         || peer.own_zero_windows > 0
+        || peer.longest_wait_seconds.is_some_and(|longest| longest >= 1.0)
+        || peer.requests_unanswered > 0
         || peer.resets_sent_total > 0
         || peer.resets_received_total > 0
         || !peer.connect_failures_total.is_empty()
@@ -70,6 +72,14 @@ fn peer_line(peer: &Peer) -> String {
         let mean = peer.answer_seconds_total / peer.answers_total as f64;
         say(mean >= WORTH_TELLING, format!("answered after {} on average", short(mean)));
     }
+    // What is asked this moment is no news.
+    if let Some(longest) = peer.longest_wait_seconds.filter(|longest| *longest >= 1.0) {
+        say(true, format!("has owed {} answers for up to {}", peer.answers_awaited, short(longest)));
+    }
+    say(
+        peer.requests_unanswered > 0,
+        format!("{} requests wait for an answer for 4 s or more", peer.requests_unanswered),
+    );
     let share = peer.retransmitted_ratio.unwrap_or(0.0) * 100.0;
     let (sent, again) = (peer.segments_sent_total, peer.segments_retransmitted_total);
     say(again > 0, format!("{again} of {sent} segments sent again ({share:.1} %)"));
@@ -122,6 +132,7 @@ mod tests {
         for part in [
             "250 segments sent, 5 again (2.00 %); its network namespace: windows shut 1 times",
             "10.0.0.9:443           2 open, round trip 1.5 ms (at least 900 µs), read 5.0 ms after it came (at most 12.0 ms)",
+            "has owed 2 answers for up to 6",
             "5 of 200 segments sent again (2.5 %), 1 blocked: the peer does not read (3 probes without an answer), 4 resets received",
             "2 connects failed: ECONNREFUSED",
             "connects failed: given up",

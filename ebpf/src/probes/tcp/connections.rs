@@ -21,6 +21,8 @@ const MOST: usize = 32_768;
 const MOST_PEERS: usize = 1024;
 /// Looks for which a connection that nobody has open is remembered: it may still be closing.
 const LINGERS: u64 = 450;
+/// An answer is waited for once it has been for so many microseconds.
+const AWAITED: u64 = 200_000;
 const TCP_LISTEN: u32 = 10;
 
 /// All targets' connections.
@@ -119,6 +121,7 @@ impl Connections {
         // Between its answer and the next question a client thinks, and a pool rests: those times say nothing.
         let (answers, time) = if gain.peer.is_some_and(|peer| peer.port.is_some()) {
             gain.in_use_us += micros(record.had_whole.wrapping_sub(before.had_whole));
+            gain.unasked += u64::from(record.unasked.wrapping_sub(before.unasked));
             (record.had.wrapping_sub(before.had), record.had_time.wrapping_sub(before.had_time))
         } else {
             (record.given.wrapping_sub(before.given), record.given_time.wrapping_sub(before.given_time))
@@ -174,14 +177,19 @@ impl Connections {
 
     /// The look ends: what was added since the last one, and how it is now.
     pub(super) fn tell(&mut self, pids: &[Pid], now: Nanos) -> Vec<TcpLook> {
-        let look = self.look;
+        let (look, tick) = (self.look, self.tick);
         let open = self.known.values().filter(|known| known.look == look);
-        let open = open.map(|known| (known.pid, known.last, known.arrives(), known.waits()));
+        let open = open.map(|known| (known.pid, known.last, known.arrives(), known.waits(tick)));
         for (pid, record, arrives, waits) in open.collect::<Vec<_>>() {
             let rtt = (record.srtt != 0).then_some(record.srtt / 8);
             let least = (record.least_rtt != u32::MAX && record.srtt != 0).then_some(record.least_rtt);
             let gain = self.gain(pid, &record);
             gain.connections += 1;
+            let owed = u64::from(record.owed).saturating_mul(tick) / 1_000;
+            if gain.peer.is_some_and(|peer| peer.port.is_some()) && owed >= AWAITED {
+                gain.awaited += 1;
+                gain.awaited_us = gain.awaited_us.max(owed);
+            }
             if gain.peer.is_some_and(|peer| peer.port.is_none()) {
                 gain.unanswered += u32::from(waits);
                 gain.unfinished += u32::from(arrives.is_some());

@@ -11,6 +11,8 @@ const ARRIVING: Nanos = 6_000_000_000;
 const PAUSE: Nanos = 10_000_000_000;
 /// A request waits for its answer once it has for so long.
 const WAITING: Nanos = 4_000_000_000;
+/// A connection takes turns that has given so many answers, and to one request in so many sent anything more.
+const TURNS: (u32, u32) = (8, 50);
 
 #[derive(Debug)]
 pub(super) struct Known {
@@ -48,9 +50,13 @@ impl Known {
         (long >= ARRIVING && self.last.at.saturating_sub(latest) < PAUSE).then_some(long)
     }
 
-    /// A request has waited for its answer for a while.
-    pub(super) fn waits(&self) -> bool {
-        self.asked.is_some_and(|(since, _)| self.last.at.saturating_sub(since) >= WAITING)
+    /// A request has waited for its answer for a while; a tick is so long. The kernel knows whose turn it is, which is as
+    /// much as that somebody waits where turns are taken; else the looks tell, if bytes and answers are not of the same.
+    pub(super) fn waits(&self, tick: Nanos) -> bool {
+        let SocketRecord { owes, given, pushed, at, .. } = self.last;
+        let takes_turns = given >= TURNS.0 && pushed.saturating_mul(TURNS.1) <= given;
+        takes_turns && tick.saturating_mul(owes.into()) >= WAITING
+            || self.asked.is_some_and(|(since, _)| at.saturating_sub(since) >= WAITING)
     }
 }
 
@@ -59,6 +65,7 @@ mod tests {
     use super::*;
 
     const SECOND: Nanos = 1_000_000_000;
+    const TICK: Nanos = 4_000_000;
 
     /// A connection on which so much had come and gone at each look, two seconds apart.
     fn known(looks: u32, counts: impl Fn(u32) -> (u32, u32)) -> Known {
@@ -86,9 +93,21 @@ mod tests {
     #[test]
     fn a_request_that_is_worked_on_waits_and_does_not_arrive() {
         let worked_on = known(15, |look| (1 + look.min(2), 0));
-        assert!(worked_on.waits() && worked_on.arrives().is_none());
-        assert!(known(2, |_| (1, 0)).waits(), "since the look that saw it first");
-        assert!(!known(1, |_| (1, 0)).waits() && !known(9, |look| (look, look)).waits());
-        assert!(!known(9, |_| (7, 3)).waits(), "an idle connection that was in use before the first look");
+        assert!(worked_on.waits(TICK) && worked_on.arrives().is_none());
+        assert!(known(2, |_| (1, 0)).waits(TICK), "since the look that saw it first");
+        assert!(!known(1, |_| (1, 0)).waits(TICK) && !known(9, |look| (look, look)).waits(TICK));
+        assert!(!known(9, |_| (7, 3)).waits(TICK), "an idle connection that was in use before the first look");
+    }
+
+    #[test]
+    fn whose_turn_it_is_counts_where_turns_are_taken() {
+        let owing = |seconds: u32, given, pushed| {
+            let mut known = known(3, |look| (9 + look, 9 + look));
+            known.last = SocketRecord { owes: seconds * 250, given, pushed, ..known.last };
+            known.waits(TICK)
+        };
+        assert!(owing(5, 400, 3) && !owing(3, 400, 3));
+        assert!(!owing(5, 400, 200), "each answer is acknowledged by a frame of its own");
+        assert!(!owing(5, 2, 0), "too few to tell");
     }
 }

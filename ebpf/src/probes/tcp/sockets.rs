@@ -59,8 +59,20 @@ fn fill_reads(record: &mut SocketRecord, holder: &mut Holder) {
     (record.reads, record.read_delay, record.slowest_read) = (holder.reads, holder.delay, holder.slowest);
     (record.given, record.given_time, record.had, record.had_time) =
         (holder.given, holder.given_time, holder.had, holder.had_time);
-    record.had_whole = holder.had_whole;
+    (record.had_whole, record.unasked, record.pushed) = (holder.had_whole, holder.unasked, holder.pushed);
     holder.slowest = 0;
+}
+
+/// Who owes an answer. What is still on its way, or lies here unread, is not the peer's affair.
+#[inline(always)]
+fn fill_owing(record: &mut SocketRecord, holder: &Holder, sk: u64) {
+    if record.state != ESTABLISHED {
+        return;
+    }
+    let (acknowledged, written): (u32, u32) = (field!(sk, tcp_snd_una), field!(sk, tcp_write_seq));
+    let (copied, received): (u32, u32) = (field!(sk, tcp_copied_seq), field!(sk, tcp_rcv_nxt));
+    (record.owes, record.owed) = holder.owing();
+    record.owed = if acknowledged == written && copied == received { record.owed } else { 0 };
 }
 
 /// What its socket says.
@@ -140,6 +152,8 @@ pub extern "C" fn tcp_list(ctx: *const TaskFile) -> i32 {
                 holder.host_tgid = host_tgid;
             }
             fill_reads(record, holder);
+            record.state = number(field!(address, sk_state));
+            fill_owing(record, holder, address);
         }
         record.at = bpf_ktime_get_ns();
         record.socket = address;

@@ -1,11 +1,7 @@
 //! What can go wrong, and be well again. Adding one is a line of the enumeration and its arms.
 
 use super::super::shop::{Kind, Shop};
-use crate::{
-    process,
-    rig::{Hosts, Names},
-};
-use anyhow::ensure;
+use crate::rig::{Hosts, Names};
 use serde::Serialize;
 use serde_json::json;
 
@@ -66,7 +62,7 @@ impl Fault {
     /// It begins.
     pub(super) fn begin(self, town: &Town) -> anyhow::Result<()> {
         match self {
-            Self::PricesDown => stand(&town.prices, true),
+            Self::PricesDown => town.prices.stand(true),
             Self::PricesLate => town.prices.knob().turn(&json!({"answer_ms": 700})),
             Self::Partition => town.hosts.lose(1, 1.0),
             Self::Loss => town.hosts.lose(1, 0.08),
@@ -79,7 +75,7 @@ impl Fault {
     /// It ends.
     pub(super) fn end(self, town: &Town) -> anyhow::Result<()> {
         match self {
-            Self::PricesDown => stand(&town.prices, false),
+            Self::PricesDown => town.prices.stand(false),
             Self::PricesLate => town.prices.knob().turn(&json!({"answer_ms": 0})),
             Self::Partition | Self::Loss => town.hosts.mend(1),
             Self::NamesSilent => town.resolver.speak_again(),
@@ -87,12 +83,6 @@ impl Fault {
             Self::Pauses => town.shop.knob().turn(&json!({"pause_every": 0})),
         }
     }
-}
-
-fn stand(shop: &Shop, still: bool) -> anyhow::Result<()> {
-    let signal = if still { libc::SIGSTOP } else { libc::SIGCONT };
-    ensure!(process::signal(shop.pid(), signal)?, "the service is gone");
-    Ok(())
 }
 
 /// A fault and its time, seconds after the healthy past.

@@ -1,4 +1,4 @@
-//! The service that is asked for prices answers late, or is gone.
+//! The service that is asked for prices answers late, is gone, or stands still: then it neither answers nor refuses.
 
 use super::super::{
     callers::{Callers, Plan},
@@ -14,14 +14,24 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 4] = [
-    one("late-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, true)),
-    one("late-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, true)),
-    one("late-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, true)),
-    one("no-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, false)),
+#[derive(Clone, Copy)]
+enum Prices {
+    Late,
+    Gone,
+    Still,
+}
+
+pub(super) const ALL: [Scenario; 7] = [
+    one("late-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Late)),
+    one("late-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Late)),
+    one("late-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Late)),
+    one("no-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Gone)),
+    one("still-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Still)),
+    one("still-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Still)),
+    one("still-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Still)),
 ];
 
-fn stage(ground: &Ground<'_>, kind: Kind, late: bool) -> anyhow::Result<Stage> {
+fn stage(ground: &Ground<'_>, kind: Kind, how: Prices) -> anyhow::Result<Stage> {
     let prices = Shop::start(ground, "prices", Kind::Threads, &json!({"work_us": 200}), Options::default())?;
     let upstream = prices.address.to_string();
     let options = Options { upstream: Some(&upstream), ..Options::default() };
@@ -32,12 +42,20 @@ fn stage(ground: &Ground<'_>, kind: Kind, late: bool) -> anyhow::Result<Stage> {
         pids,
         arguments: Vec::new(),
         begin: Box::new(move || {
-            if late {
-                prices.knob().turn(&json!({"answer_ms": 600}))?;
-                return Ok(Box::new(prices) as Kept);
-            }
-            drop(prices);
-            Ok(Box::new(()) as Kept)
+            Ok(match how {
+                Prices::Late => {
+                    prices.knob().turn(&json!({"answer_ms": 600}))?;
+                    Box::new(prices) as Kept
+                }
+                Prices::Gone => {
+                    drop(prices);
+                    Box::new(())
+                }
+                Prices::Still => {
+                    prices.stand(true)?;
+                    Box::new(prices)
+                }
+            })
         }),
         kept: vec![Box::new(shop)],
         callers: Some(callers),
