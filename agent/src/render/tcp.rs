@@ -49,7 +49,7 @@ pub(crate) struct Peer {
     pub(crate) answers_awaited: u32,
     /// The longest of these waits; `null`: there is none.
     pub(crate) longest_wait_seconds: Option<f64>,
-    /// Connections to its listeners on which the target has owed an answer for four seconds or more.
+    /// Connections to its listeners on which the target has owed an answer for two seconds or more.
     pub(crate) requests_unanswered: u32,
     /// Connections whose peer takes nothing now.
     pub(crate) peer_zero_windows: u32,

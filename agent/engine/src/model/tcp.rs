@@ -97,7 +97,7 @@ pub struct TcpPeer {
     /// Sends on connections that it made which followed another after a pause, without an answer between: no questions.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unasked: u64,
-    /// Of accepted connections those on which a request has waited for its answer for four seconds or more.
+    /// Of accepted connections those on which a request has waited for its answer for two seconds or more.
     #[serde(default, skip_serializing_if = "is_none")]
     pub unanswered: u32,
     /// Of accepted connections those whose request has been arriving for more than six seconds, and still does.

@@ -44,7 +44,7 @@ pub struct SignConfig {
     pub pool_full_ratio: f64,
     /// Requests that have been arriving for more than six seconds, at a moment.
     pub unfinished_requests: f64,
-    /// Requests that have waited for their answer for four seconds, at a moment.
+    /// Requests that have waited for their answer for two seconds, at a moment.
     pub unanswered: f64,
     /// Connections that nobody has accepted, at a moment.
     pub unaccepted: f64,
@@ -255,7 +255,8 @@ impl Sign {
             Self::Answer => bar(config.answer_seconds, 4.0, 0.5, 5, 4),
             Self::Arrivals | Self::Asked => bar(config.arrivals_per_second, 2.0, 20.0, 5, 4),
             Self::Unfinished => bar(config.unfinished_requests, 4.0, 9.0, 5, 3),
-            Self::Unanswered => bar(config.unanswered, 4.0, 9.0, 5, 4),
+            // Callers give up, and wait anew.
+            Self::Unanswered => bar(config.unanswered, 4.0, 9.0, 5, 3),
             Self::Unaccepted => bar(config.unaccepted, 4.0, 9.0, 5, 4),
             // Whoever reads in bursts is nobody's business.
             Self::BlockedWrites => bar(config.blocked_writers, 4.0, 4.0, 7, 6),

@@ -71,7 +71,7 @@ pub(crate) fn see(service: &mut Service, two: Two) {
     database.unasked = two.unasked;
     let mut callers = one("10.0.1.9", None, two.own, 12, 12);
     (callers.unfinished, callers.unfinished_us) = (two.unfinished.0, two.unfinished.1 * 1_000_000);
-    callers.unanswered = if two.hung.2 >= 4 { two.hung.0 } else { 0 };
+    callers.unanswered = if two.hung.2 >= 2 { two.hung.0 } else { 0 };
     let address = "0.0.0.0:8080".parse().unwrap();
     let listener = TcpListener { address, multipath: false, queue: two.queue, limit: 128, dropped: 0 };
     let listeners = vec![listener];

@@ -78,7 +78,7 @@ fn peer_line(peer: &Peer) -> String {
     }
     say(
         peer.requests_unanswered > 0,
-        format!("{} requests wait for an answer for 4 s or more", peer.requests_unanswered),
+        format!("{} requests wait for an answer for 2 s or more", peer.requests_unanswered),
     );
     let share = peer.retransmitted_ratio.unwrap_or(0.0) * 100.0;
     let (sent, again) = (peer.segments_sent_total, peer.segments_retransmitted_total);

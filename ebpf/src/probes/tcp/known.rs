@@ -10,7 +10,7 @@ const ARRIVING: Nanos = 6_000_000_000;
 /// It does not arrive any more if nothing came for so long: then it is worked on.
 const PAUSE: Nanos = 10_000_000_000;
 /// A request waits for its answer once it has for so long.
-const WAITING: Nanos = 4_000_000_000;
+const WAITING: Nanos = 2_000_000_000;
 /// A connection takes turns that has given so many answers, and to one request in so many sent anything more.
 const TURNS: (u32, u32) = (8, 50);
 
@@ -94,8 +94,8 @@ mod tests {
     fn a_request_that_is_worked_on_waits_and_does_not_arrive() {
         let worked_on = known(15, |look| (1 + look.min(2), 0));
         assert!(worked_on.waits(TICK) && worked_on.arrives().is_none());
-        assert!(known(2, |_| (1, 0)).waits(TICK), "since the look that saw it first");
-        assert!(!known(1, |_| (1, 0)).waits(TICK) && !known(9, |look| (look, look)).waits(TICK));
+        assert!(known(1, |_| (1, 0)).waits(TICK), "since the look that saw it first");
+        assert!(!known(0, |_| (1, 0)).waits(TICK) && !known(9, |look| (look, look)).waits(TICK));
         assert!(!known(9, |_| (7, 3)).waits(TICK), "an idle connection that was in use before the first look");
     }
 
@@ -106,7 +106,7 @@ mod tests {
             known.last = SocketRecord { owes: seconds * 250, given, pushed, ..known.last };
             known.waits(TICK)
         };
-        assert!(owing(5, 400, 3) && !owing(3, 400, 3));
+        assert!(owing(2, 400, 3) && !owing(1, 400, 3));
         assert!(!owing(5, 400, 200), "each answer is acknowledged by a frame of its own");
         assert!(!owing(5, 2, 0), "too few to tell");
     }
