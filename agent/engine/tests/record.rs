@@ -43,7 +43,7 @@ const SCENARIOS: &[Scenario] = &[
     ("traffic_surge", crowd::traffic_surge),
     ("pool_exhausted", crowd::pool_exhausted),
     ("downstream_hung", crowd::downstream_hung),
-    ("healthy_frames", crowd::healthy_frames),
+    ("frames_are_no_questions", crowd::frames_are_no_questions),
     ("healthy_crowds", crowd::healthy_crowds),
     ("deadline_overrun", crowd::deadline_overrun),
     ("healthy_uploads", crowd::healthy_uploads),

@@ -3,8 +3,8 @@
 //! Rests on two views of the same calls. Client spans say how much of the delay of slow requests, against healthy ones
 //! of the same route, lies in calls to one peer, and how many of the failed requests had a call to it that failed
 //! (`calls/`). The process's own outgoing connections say that connects fail, that answers take longer than is usual
-//! for whom it asks or do not come at all, and that round trips got long. Spans are
-//! written by the process itself: one that is held back writes long ones, so what holds it back explains them.
+//! for whom it asks or do not come at all, and that round trips got long. Spans are written by the process itself: one that
+//! is held back writes long ones, so what holds it back explains them.
 
 use super::{CauseUnit, Scene, shortage};
 use crate::{

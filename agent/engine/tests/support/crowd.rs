@@ -157,12 +157,12 @@ pub(crate) fn downstream_hung() -> Lines {
     live(180, |second| if (90..120).contains(&second) { hung(second - 88) } else { CALM })
 }
 
-/// Questions that may take long: each answer of the database is acknowledged by a frame that needs none, and between
-/// requests its connections rest; then nobody asks for a while, and callers keep their connections.
-pub(crate) fn healthy_frames() -> Lines {
-    live(240, |second| match second {
-        120..180 => Two { own: (0, 0), others: (0, 0), hung: (2, 8, second - 118), ..CALM },
-        _ => Two { hung: (0, 3, 1), unasked: 40, ..CALM },
+/// Each answer of the database is acknowledged by a frame that needs none, so between requests its connections seem to
+/// wait. From second 120 to 160 a lock holds the requests up, and these connections rest for longer.
+pub(crate) fn frames_are_no_questions() -> Lines {
+    live(220, |second| match second {
+        120..160 => Two { own: (60, 480), waiters: 6, hung: (0, 8, second - 118), unasked: 40, ..CALM },
+        _ => Two { hung: (0, 1, 1), unasked: 40, ..CALM },
     })
 }
 
