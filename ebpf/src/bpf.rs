@@ -18,7 +18,7 @@ mod probes {
     #[path = "epoll/kernel.rs"]
     mod epoll;
     #[path = "fd/kernel.rs"]
-    mod fd;
+    pub mod fd;
     #[path = "memory/growth.rs"]
     mod growth;
     #[path = "memory/kernel.rs"]

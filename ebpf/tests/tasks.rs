@@ -128,28 +128,6 @@ say('ready'); wait()
     assert_eq!(locks_in(&mut session, python.pid(), 2).len(), 0, "Python's pools");
 }
 
-/// Its lock is a semaphore: whoever waits for it looks like a thread that rests, so nothing may be said.
-#[test]
-fn pythons_lock_cannot_be_told_from_resting_and_is_not_claimed() {
-    let python = Victim::start(
-        r#"
-import threading, time
-lock, again = threading.Lock(), threading.RLock()
-def contend():
-    while True:
-        with lock: time.sleep(0.04)
-        with again: time.sleep(0.01)
-for _ in range(6): threading.Thread(target=contend, daemon=True).start()
-say('ready'); wait()
-"#,
-    );
-    python.expect("ready");
-    let mut session = session();
-    session.add_target(python.pid()).unwrap();
-    let locks = locks_in(&mut session, python.pid(), 3);
-    assert!(locks.is_empty(), "{locks:?}");
-}
-
 /// Rust's conditions and mutexes wait with the same operation; this process is the victim.
 #[test]
 fn a_rust_condition_that_was_signalled_twice_rests_and_a_rust_mutex_is_contended() {

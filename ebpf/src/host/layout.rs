@@ -115,7 +115,7 @@ fn document() -> String {
             on_cpu,
             word,
             word_known,
-            _end,
+            owes,
             comm,
             started,
             runtime,

@@ -8,6 +8,7 @@ pub(crate) mod clock;
 pub(crate) mod cost;
 pub(crate) mod elf;
 pub(crate) mod footprint;
+pub(crate) mod goroutines;
 pub(crate) mod growth;
 pub(crate) mod hooks;
 pub(crate) mod iterator;

@@ -64,10 +64,15 @@ pub(crate) struct Sites {
 impl Sites {
     /// The site of a copied stack; 0 if nothing could be unwound.
     pub(crate) fn site(&mut self, pid: Pid, record: &StackRecord, now: Nanos) -> SiteId {
-        let Some(tables) = tables(&mut self.tables, pid, record.registers.ip, now) else { return SiteId(0) };
         let (base, stack) = copied(record);
         let registers =
             if record.is_of_new_thread() { caller(record.registers, base, stack) } else { record.registers };
+        self.of_copy(pid, registers, base, stack, now)
+    }
+
+    /// The site of a stack of which this much was copied, from `base` on.
+    pub(crate) fn of_copy(&mut self, pid: Pid, registers: Registers, base: u64, stack: &[u8], now: Nanos) -> SiteId {
+        let Some(tables) = tables(&mut self.tables, pid, registers.ip, now) else { return SiteId(0) };
         let addresses = tables.unwinder.unwind(registers, base, stack);
         let id = identity(&tables.unwinder, &addresses);
         // Names are read from a process that lives: one that came this way last is likelier to than the first.

@@ -145,6 +145,18 @@ pub(crate) fn executable(pid: Pid) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/exe"))
 }
 
+/// `AT_PHDR` and `AT_ENTRY`: where the kernel has put a program's headers, and where it let it begin.
+pub(crate) const AT_PHDR: u64 = 3;
+pub(crate) const AT_ENTRY: u64 = 9;
+
+/// What the kernel has told a process in its auxiliary vector.
+pub(crate) fn auxiliary(pid: Pid, kind: u64) -> Option<u64> {
+    let words = fs::read(format!("/proc/{pid}/auxv")).ok()?;
+    let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |word| u64::from_ne_bytes(*word));
+    let entry = words.chunks_exact(16).find(|entry| word(entry) == kind)?;
+    Some(word(&entry[8..]))
+}
+
 /// Start of a process, from `/proc/PID/stat`: field 22 in clock ticks since boot. `None` if it is gone.
 pub(crate) fn started(pid: Pid) -> Option<Nanos> {
     let stat = proc_file::read(format!("/proc/{pid}/stat")).ok()?;

@@ -78,6 +78,10 @@ pub enum LockKind {
     Owned,
     /// Its word is 2, "locked and waited for": the C library's mutex, Rust's, Go's runtime. The holder is not known.
     Word,
+    /// A semaphore for which threads wait that owe answers to requests: Python's locks.
+    Semaphore,
+    /// A mutex of Go's `sync`, as the runtime tells of its goroutines; all that are waited for at one place.
+    Goroutine,
 }
 
 /// Threads waited for a lock since the last such record.

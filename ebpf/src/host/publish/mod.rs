@@ -7,7 +7,7 @@
 
 mod image;
 mod maps;
-mod memory;
+pub(crate) mod memory;
 mod patience;
 mod place;
 mod process;
@@ -33,8 +33,6 @@ const LATEST: Nanos = 3_000_000_000;
 const SHARE: Nanos = 200;
 /// Looks at a library that the loader is not done with.
 const PATIENCE: u8 = 16;
-/// `AT_PHDR` of the auxiliary vector.
-const AT_PHDR: u64 = 3;
 
 /// One process.
 #[derive(Clone, Debug, Default)]
@@ -153,7 +151,8 @@ impl Publisher {
         {
             self.deny(&error);
         }
-        let found = place::find(memory, &maps.objects, headers(pid), &mut self.plain);
+        let headers = targets::auxiliary(pid, targets::AT_PHDR).unwrap_or_default();
+        let found = place::find(memory, &maps.objects, headers, &mut self.plain);
         self.plain.retain(|object| maps.objects.contains(object));
         self.found = Some(match found {
             // A program that does not show its symbol, and was not stripped; or one that may not be read.
@@ -191,12 +190,4 @@ impl Publisher {
 /// Pages of a process's address space: changes with everything that is mapped.
 fn pages(pid: Pid) -> Option<u64> {
     fs::read_to_string(format!("/proc/{pid}/statm")).ok()?.split(' ').next()?.parse().ok()
-}
-
-/// Where the kernel has put the program's headers; 0: not known.
-fn headers(pid: Pid) -> u64 {
-    let words = fs::read(format!("/proc/{pid}/auxv")).unwrap_or_default();
-    let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |word| u64::from_ne_bytes(*word));
-    let entry = words.chunks_exact(16).find(|entry| word(entry) == AT_PHDR);
-    entry.map_or(0, |entry| word(&entry[8..]))
 }

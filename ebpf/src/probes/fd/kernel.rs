@@ -8,7 +8,7 @@ use crate::{
     },
     probes::dns,
     wire::{
-        ALONE, ConnectionRecord, Counter, FdRecord, FileOrigin, SAMPLE_CONNECTIONS, SAMPLE_FD, VIA_ACCEPT,
+        ALONE, ConnectionRecord, Counter, FdRecord, FileOrigin, SAMPLE_CONNECTIONS, SAMPLE_FD, TaskState, VIA_ACCEPT,
         VIA_EXISTING, VIA_OPEN, short_peer,
     },
 };
@@ -72,6 +72,18 @@ fn kept(file: u64) -> Option<FileOrigin> {
         let after = (&raw const (*known).turn).read_volatile();
         (before & 1 == 0 && before == after && of == file).then_some(origin)
     }
+}
+
+/// Whether a thread has taken a request from a connection, and nobody has written to that since.
+/// Every address is read with a check.
+#[inline(always)]
+pub fn owes(task: &TaskState) -> bool {
+    let Some(origin) = kept(task.connection) else { return false };
+    let socket: u64 = field!(task.connection, file_private_data);
+    let sk: u64 = field!(socket, socket_sk);
+    let written: u32 = field!(sk, tcp_write_seq);
+    let is_same = origin.made == task.connection_made && (origin.exchange ^ task.exchange as u32) & !ALONE == 0;
+    task.connection != 0 && is_same && written == origin.written
 }
 
 /// What the exit of a system call returned.

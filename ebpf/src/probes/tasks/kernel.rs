@@ -3,6 +3,7 @@
 
 use crate::{
     kernel::{lifecycle, load, offset, storage::TASKS},
+    probes::fd,
     wire::TaskRecord,
 };
 use aya_ebpf::{
@@ -61,11 +62,15 @@ pub extern "C" fn task_look(ctx: *const Task) -> i32 {
         ];
         record.place = [load(regs, offset!(regs_ip)), load(regs, offset!(regs_sp))];
         record.origin = Default::default();
+        (record.word, record.word_known, record.owes) = (0, 0, 0);
+        let waits = record.syscall == FUTEX && record.state != 0;
         if let Some(state) = TASKS.get(task, false) {
             record.origin = state.origin;
+            if waits {
+                record.owes = fd::owes(state) as u32;
+            }
         }
-        (record.word, record.word_known) = (0, 0);
-        if record.syscall == FUTEX && record.state != 0 {
+        if waits {
             let word = (&raw mut record.word).cast::<c_void>();
             let known = bpf_copy_from_user_task(word, 4, record.arguments[0] as *const c_void, task, 0) == 0;
             record.word_known = known as u32;

@@ -10,8 +10,13 @@
 //!   it was handed over: one got on and others still wait for a 2, or, twice, somebody waits for a 2 again. No
 //!   condition does that.
 //!
+//! - A semaphore (Python's `Lock` is one) looks the same to whoever rests on it. It counts where two threads at once wait
+//!   for the same one although each owes an answer to a request that it has read: nobody rests then. From there on one is
+//!   enough.
+//! - Goroutines that wait for a mutex, which no thread shows: their runtime's own list says so (`goroutines`).
+//!
 //! Not told apart, and so not claimed: locks that park each thread on a word of its own (`parking_lot`, Java), and
-//! semaphores (Python's `Lock`). A Rust mutex that is never handed over is not claimed either.
+//! semaphores of threads that serve no connection. A Rust mutex that is never handed over is not claimed either.
 
 use crate::wire::TaskRecord;
 use snowshed_engine::model::{LockKind, Nanos};
@@ -60,12 +65,49 @@ pub(super) fn wanted(record: &TaskRecord, is_own: impl Fn(u32) -> bool) -> Optio
     let holder = Some(record.word & TID).filter(|tid| *tid != 0 && is_own(*tid));
     let is = |kind, doubtful, holder| Some(Wanted { word, kind, doubtful, holder });
     match operation {
+        WAIT | WAIT_BITSET if value == 0 && record.word == 0 && record.owes != 0 => {
+            is(LockKind::Semaphore, false, None)
+        }
         LOCK_PI | LOCK_PI2 => is(LockKind::Pi, false, holder),
         WAIT | WAIT_BITSET if record.word != value => None,
         WAIT | WAIT_BITSET if value & WAITERS != 0 && holder.is_some() => is(LockKind::Owned, false, holder),
         WAIT | WAIT_BITSET if value == 2 && timeout == 0 => is(LockKind::Word, operation == WAIT_BITSET, None),
         _ => None,
     }
+}
+
+/// Somebody who waits for a lock, as a look shows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiter {
+    pub(super) wanted: Wanted,
+    /// The thread's number in the initial namespace, or the goroutine's.
+    pub(super) id: u64,
+    /// Equal in two looks: the very same wait.
+    pub(super) turn: u64,
+    /// It stands for so many.
+    pub(super) weight: u32,
+}
+
+impl Wanted {
+    /// A mutex of a runtime that lists who waits for it; those at one place are taken together.
+    pub(super) fn of_runtime(place: u64) -> Self {
+        // No address has this bit.
+        Self { word: place | 1 << 63, kind: LockKind::Goroutine, doubtful: false, holder: None }
+    }
+
+    pub(super) fn word(&self) -> u64 {
+        self.word
+    }
+}
+
+/// Those of a process's threads that wait for what may be a lock.
+pub(super) fn waiters(records: &[TaskRecord]) -> Vec<Waiter> {
+    let own: HashSet<u32> = records.iter().map(innermost).collect();
+    let waiter = |record: &TaskRecord| {
+        let wanted = wanted(record, |tid| own.contains(&tid))?;
+        Some(Waiter { wanted, id: u64::from(record.host[0]), turn: record.sleeps, weight: 1 })
+    };
+    records.iter().filter_map(waiter).collect()
 }
 
 /// One wait that is going on.
@@ -81,8 +123,12 @@ struct Lock {
     kind: LockKind,
     doubtful: bool,
     holder: Option<u32>,
-    /// By thread, initial namespace.
-    waiting: HashMap<u32, Wait>,
+    /// More than one waited at once, or it is none that must be told from resting.
+    is_crowded: bool,
+    /// Each that is seen to wait stands for so many.
+    weight: u32,
+    /// By who waits.
+    waiting: HashMap<u64, Wait>,
     seen: Nanos,
     hand_overs: u64,
     /// Somebody got on, and nobody has been seen waiting since.
@@ -108,8 +154,8 @@ pub(super) struct Contended {
     pub(super) wait_ns: Nanos,
     pub(super) longest_ns: Nanos,
     pub(super) hand_overs: u64,
-    /// The thread that waits longest, initial namespace.
-    pub(super) longest_waiter: Option<u32>,
+    /// Who waits longest: a thread (initial namespace), or a goroutine.
+    pub(super) longest_waiter: Option<u64>,
 }
 
 /// The locks of one process.
@@ -121,26 +167,27 @@ pub(super) struct Locks {
 }
 
 impl Locks {
-    /// Takes a look; whether somebody waits for what may be a lock.
-    pub(super) fn look(&mut self, now: Nanos, records: &[TaskRecord]) -> bool {
+    /// Takes a look; whether somebody waits for what is a lock.
+    pub(super) fn look(&mut self, now: Nanos, waiters: &[Waiter]) -> bool {
         let stretch = self.at.map_or(0, |at| now.saturating_sub(at)).min(STRETCH);
         self.at = Some(now);
-        let own: HashSet<u32> = records.iter().map(innermost).collect();
-        let mut present: HashMap<u64, Vec<(u32, u64)>> = HashMap::new();
-        for record in records {
-            let Some(wanted) = wanted(record, |tid| own.contains(&tid)) else { continue };
+        let mut present: HashMap<u64, Vec<(u64, u64)>> = HashMap::new();
+        for Waiter { wanted, id, turn, weight } in waiters {
             if self.locks.len() >= MOST && !self.locks.contains_key(&wanted.word) {
                 continue;
             }
-            let lock = self.locks.entry(wanted.word).or_insert_with(|| Lock::new(&wanted));
+            let lock = self.locks.entry(wanted.word).or_insert_with(|| Lock::new(wanted));
             (lock.kind, lock.doubtful, lock.holder) = (wanted.kind, wanted.doubtful, wanted.holder);
-            present.entry(wanted.word).or_default().push((record.host[0], record.sleeps));
+            lock.weight = *weight;
+            present.entry(wanted.word).or_default().push((*id, *turn));
         }
         for (word, lock) in &mut self.locks {
-            lock.take(now, stretch, present.get(word).map(Vec::as_slice).unwrap_or_default());
+            let present = present.get(word).map(Vec::as_slice).unwrap_or_default();
+            lock.is_crowded |= lock.kind != LockKind::Semaphore || present.len() > 1;
+            lock.take(now, stretch, if lock.is_crowded { present } else { &[] });
         }
         self.locks.retain(|_, lock| now.saturating_sub(lock.seen) < FORGET);
-        !present.is_empty()
+        self.locks.values().any(|lock| !lock.waiting.is_empty())
     }
 
     /// Whether a word is followed.
@@ -167,6 +214,8 @@ impl Lock {
             kind: wanted.kind,
             doubtful: wanted.doubtful,
             holder: wanted.holder,
+            is_crowded: false,
+            weight: 1,
             waiting: HashMap::new(),
             seen: 0,
             hand_overs: 0,
@@ -181,8 +230,8 @@ impl Lock {
         }
     }
 
-    fn take(&mut self, now: Nanos, stretch: Nanos, present: &[(u32, u64)]) {
-        let is_still = |tid: &u32, wait: &Wait| present.contains(&(*tid, wait.sleeps));
+    fn take(&mut self, now: Nanos, stretch: Nanos, present: &[(u64, u64)]) {
+        let is_still = |tid: &u64, wait: &Wait| present.contains(&(*tid, wait.sleeps));
         let before = self.waiting.len();
         self.waiting.retain(|tid, wait| is_still(tid, wait));
         let stayed = self.waiting.len();
@@ -194,11 +243,11 @@ impl Lock {
         }
         for (tid, sleeps) in present {
             if !self.waiting.contains_key(tid) {
-                self.waits += 1;
+                self.waits += u64::from(self.weight);
                 self.waiting.insert(*tid, Wait { sleeps: *sleeps, since: now });
             }
             // A thread seen waiting stands for the time between two looks: right on average.
-            self.wait_ns += stretch;
+            self.wait_ns = self.wait_ns.saturating_add(stretch.saturating_mul(u64::from(self.weight)));
         }
         let longest = self.waiting.values().map(|wait| now.saturating_sub(wait.since)).max();
         self.longest = self.longest.max(longest.unwrap_or(0));
@@ -219,7 +268,7 @@ impl Lock {
             word,
             kind: self.kind,
             holder: self.holder,
-            waiters: u32::try_from(self.waiting.len()).unwrap_or(u32::MAX),
+            waiters: u32::try_from(self.waiting.len()).unwrap_or(u32::MAX).saturating_mul(self.weight),
             waits: self.waits - self.told_waits,
             wait_ns,
             longest_ns: self.longest,
@@ -251,7 +300,7 @@ mod tests {
         let mut locks = Locks::default();
         locks.tell(0);
         for step in 0..20 {
-            locks.look(step * 50 * MS, &records(step));
+            locks.look(step * 50 * MS, &waiters(&records(step)));
         }
         locks.tell(1_000 * MS)
     }
@@ -302,6 +351,35 @@ mod tests {
     }
 
     #[test]
+    fn a_semaphore_is_a_lock_once_two_who_owe_an_answer_wait_for_it() {
+        let owing = |tid: u32, word| {
+            let record = blocked(tid, 5, (word, 0), (WAIT_BITSET, 0, 0));
+            TaskRecord { owes: 1, ..record }
+        };
+        assert_eq!(told(|_| vec![owing(1, 64), owing(2, 96)]), [], "each on its own: they wait for somebody's answer");
+        assert_eq!(told(|_| vec![blocked(1, 5, (64, 0), (WAIT, 0, 0)), owing(2, 64)]), [], "one of them rests");
+        // One waits, then for a while a second one, then one again.
+        let found = told(|step| (1..=1 + u32::from(step == 4)).map(|tid| owing(tid, 64)).collect());
+        let [lock] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((lock.kind, lock.longest_ns), (LockKind::Semaphore, 750 * MS), "counted from there on");
+    }
+
+    #[test]
+    fn goroutines_at_one_place_are_one_lock_and_no_threads() {
+        let mut locks = Locks::default();
+        locks.tell(0);
+        for step in 0..20 {
+            let goroutine = |id| Waiter { wanted: Wanted::of_runtime(64), id, turn: step / 10, weight: 1 };
+            let mut all = [7, 8].map(goroutine).to_vec();
+            all.extend(waiters(&[blocked(7, 5, (64, 2), (WAIT, 2, 0))]));
+            assert!(locks.look(step * 50 * MS, &all));
+        }
+        let told = locks.tell(1_000 * MS);
+        let goroutines = told.iter().find(|lock| lock.kind == LockKind::Goroutine).unwrap();
+        assert_eq!((told.len(), goroutines.waits, goroutines.waiters, goroutines.longest_ns), (2, 4, 2, 450 * MS));
+    }
+
+    #[test]
     fn the_holder_is_named_where_the_word_holds_it() {
         let holder = TaskRecord { host: [9, 1], numbers: [9, 0, 0, 0], ..Default::default() };
         for (operation, value, kind) in [(WAIT, WAITERS | 9, LockKind::Owned), (LOCK_PI, 0, LockKind::Pi)] {
@@ -317,7 +395,7 @@ mod tests {
             let records: Vec<_> = (1..1_000)
                 .map(|tid| blocked(tid, step, (u64::from(tid) * 4 + step * 4_000, 2), (WAIT, 2, 0)))
                 .collect();
-            locks.look(step * 50 * MS, &records);
+            locks.look(step * 50 * MS, &waiters(&records));
             assert!(locks.locks.len() <= MOST);
         }
     }

@@ -9,6 +9,7 @@
 //! cannot be told from resting.
 
 mod disk;
+mod goroutines;
 mod groups;
 mod locks;
 mod throttle;

@@ -2,8 +2,9 @@
 
 use super::{
     disk::{self, Disk},
+    goroutines::Goroutines,
     groups,
-    locks::{Contended, Locks, innermost},
+    locks::{self, Contended, Locks, innermost},
     throttle::Cgroup,
     writers::{self, Writers},
 };
@@ -15,7 +16,9 @@ use crate::{
     probes::{Look, Probe},
     wire::{Counter, StackRecord, TaskRecord},
 };
-use snowshed_engine::model::{CpuTime, Holder, LockWait, Nanos, Observation, Pid, SiteId, Threads, Throttled};
+use snowshed_engine::model::{
+    CpuTime, Holder, LockKind, LockWait, Nanos, Observation, Pid, SiteId, Threads, Throttled,
+};
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
@@ -67,6 +70,7 @@ struct Process {
     looked: Option<Nanos>,
     told: Nanos,
     locks: Locks,
+    goroutines: Goroutines,
     /// Where the waiters of a lock stand; only of those that `locks` knows.
     lock_sites: HashMap<u64, SiteId>,
     /// CPU time and delay of each thread when they were last told.
@@ -202,7 +206,9 @@ impl Process {
 
     fn look(&mut self, look: &mut Look<'_>, pid: Pid, records: &[TaskRecord]) {
         let now = look.now;
-        if self.locks.look(now, records) {
+        let mut waiters = locks::waiters(records);
+        self.goroutines.look(now, pid, &mut waiters);
+        if self.locks.look(now, &waiters) {
             self.wary_until = now + WARY;
         }
         let work = (records.iter().map(|record| record.runtime).sum(), records.len());
@@ -270,10 +276,15 @@ fn name_lock(
     records: &[TaskRecord],
     lock: &Contended,
 ) -> LockWait {
-    let waiter = records.iter().find(|record| Some(record.host[0]) == lock.longest_waiter);
+    let is_thread = lock.kind != LockKind::Goroutine;
+    let of = |record: &&TaskRecord| is_thread && Some(u64::from(record.host[0])) == lock.longest_waiter;
+    let waiter = records.iter().find(of);
     let mut site = process.lock_sites.get(&lock.word).copied().unwrap_or_default();
     if site.0 == 0 {
-        site = waiter.map_or(SiteId(0), |record| place(look, pid, record));
+        site = match waiter {
+            Some(record) => place(look, pid, record),
+            None => process.goroutines.site(look, pid, lock.word),
+        };
         if site.0 != 0 {
             process.lock_sites.insert(lock.word, site);
         }
@@ -289,7 +300,11 @@ fn name_lock(
         longest_ns: lock.longest_ns,
         hand_overs: lock.hand_overs,
         site,
-        thread: waiter.map(groups::name).unwrap_or_default(),
+        thread: match (waiter, lock.longest_waiter) {
+            (Some(record), _) => groups::name(record),
+            (None, Some(number)) if !is_thread => format!("goroutine {number}"),
+            (None, _) => String::new(),
+        },
         holder: holder.map(|record| Holder {
             tid: number(record, look.level),
             thread: groups::name(record),
