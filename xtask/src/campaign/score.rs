@@ -92,6 +92,8 @@ pub(super) struct Score {
     pub(super) false_incidents: usize,
     /// What was told of it at the end.
     pub(super) told: String,
+    /// What was named first, where that was not the truth.
+    pub(super) told_first: Option<String>,
     /// Of every incident: confidence of its first cause, and whether that is the truth.
     pub(super) judged: Vec<(f64, bool)>,
 }
@@ -132,6 +134,7 @@ pub(super) fn score(seen: &[Seen], truth: Option<Truth>) -> Score {
     let first_name = states(id).into_iter().find(|one| one.named);
     score.named = first_name.map(|one| one.at);
     score.top1 = first_name.is_some_and(|one| one.names(truth.kind)) && last.names(truth.kind);
+    score.told_first = first_name.filter(|one| !one.names(truth.kind)).map(|one| one.title.clone());
     score.top3 = last.causes.iter().take(3).any(|(kind, _)| kind == truth.kind);
     score.place = truth.place.map(|place| last.names(truth.kind) && last.frames.contains(place));
     score.confidence = last.causes.first().map(|(_, confidence)| *confidence);

@@ -129,8 +129,9 @@ pub(super) fn line(run: &Run) -> String {
         (Some(_), true) => "right",
         (Some(_), false) => "WRONG",
     };
+    let first = score.told_first.as_ref().map_or_else(String::new, |told| format!("; named first: {told}"));
     format!(
-        "{} ({}, {}): {verdict}, detected {}, named {}, confidence {}, {} false, processors short {:.0} % / {:.0} %: {}",
+        "{} ({}, {}): {verdict}, detected {}, named {}, confidence {}, {} false, processors short {:.0} % / {:.0} %: {}{first}",
         run.scenario,
         run.truth.unwrap_or("healthy"),
         if run.spans > 0 { "spans" } else { "no spans" },

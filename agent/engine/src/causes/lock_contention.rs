@@ -7,7 +7,7 @@
 use super::{CauseUnit, Scene, shortage};
 use crate::{
     loops::StallSite,
-    model::{Cause, CauseKind, Evidence, Join, Layer, LockWait, Nanos, SiteId, ThreadRef},
+    model::{Cause, CauseKind, Evidence, Join, Layer, LockKind, LockWait, Nanos, SiteId, ThreadRef},
     signs::{LockPlace, Sign, track::Deviation},
     window::{SECOND, seconds},
 };
@@ -82,8 +82,10 @@ fn title(found: &Deviation, share: f64, lock: &LockWait) -> String {
         Some(holder) => format!("; held by {}", holder.thread),
         None => String::new(),
     };
+    // A goroutine's name says what it is.
+    let (who, thread) = if lock.kind == LockKind::Goroutine { ("goroutines", "") } else { ("threads", "thread ") };
     format!(
-        "{:.1} threads wait for a lock on average, {:.1} before{of}; the longest wait took {} (thread {}){holder}",
+        "{:.1} {who} wait for a lock on average, {:.1} before{of}; the longest wait took {} ({thread}{}){holder}",
         found.after,
         found.before,
         shortage::time(seconds(lock.longest_ns)),

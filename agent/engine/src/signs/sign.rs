@@ -258,8 +258,8 @@ impl Sign {
             // Callers give up, and wait anew.
             Self::Unanswered => bar(config.unanswered, 4.0, 9.0, 5, 3),
             Self::Unaccepted => bar(config.unaccepted, 4.0, 9.0, 5, 4),
-            // Whoever reads in bursts is nobody's business.
-            Self::BlockedWrites => bar(config.blocked_writers, 4.0, 4.0, 7, 6),
+            // Whoever reads in bursts is nobody's business. Sooner than the lock that the writer may hold.
+            Self::BlockedWrites => bar(config.blocked_writers, 4.0, 4.0, 6, 5),
             Self::DnsFailed => bar(config.dns_failed_ratio, 3.0, 4.0, 7, 3),
             Self::DnsUnknown => bar(0.5, 3.0, 4.0, 7, 4),
             Self::DnsTime => bar(config.dns_answer_seconds, 5.0, 1.0, 5, 3),

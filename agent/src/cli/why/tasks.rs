@@ -1,6 +1,7 @@
 //! What `why` says of a process's threads: only what somebody would act on, or that shows where threads come from.
 
 use crate::render::{own_frames, tasks::Record, text::seconds, wire_name};
+use snowshed_engine::model::LockKind;
 
 /// Groups of threads shown.
 const GROUPS: usize = 5;
@@ -57,13 +58,15 @@ fn published(record: &Record, lines: &mut Vec<String>) {
 
 fn locks(record: &Record, lines: &mut Vec<String>) {
     for lock in record.locks.iter().take(LOCKS) {
+        let is_goroutine = lock.kind == LockKind::Goroutine;
+        let kind = if is_goroutine { String::new() } else { format!(", {}", wire_name(lock.kind)) };
         lines.push(format!(
-            "  lock     waited for {} in all, at least {} at once; {} threads at the last look ({}, {})",
+            "  lock     waited for {} in all, at least {} at once; {} {} at the last look ({}{kind})",
             seconds(lock.wait_seconds),
             seconds(lock.longest_seconds),
             lock.waiters,
+            if is_goroutine { "goroutines" } else { "threads" },
             lock.thread,
-            wire_name(lock.kind)
         ));
         let frames = own_frames(&lock.frames);
         if frames.is_empty() {
@@ -113,7 +116,6 @@ fn processor(record: &Record, looked: f64, lines: &mut Vec<String>) {
 mod tests {
     use super::*;
     use crate::render::tasks::{Blocked, Cpu, Group, Holder, Lock, Threads};
-    use snowshed_engine::model::LockKind;
 
     #[test]
     fn locks_threads_and_throttling_are_said_in_words() {
