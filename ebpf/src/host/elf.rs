@@ -33,30 +33,6 @@ pub(crate) fn is_go(executable: &Path) -> bool {
     object::File::parse(&map[..]).is_ok_and(|elf| elf.section_by_name(".go.buildinfo").is_some())
 }
 
-/// Where symbols of a program made by the Go toolchain lie, as the file has it.
-pub(crate) struct Found<const N: usize> {
-    pub(crate) addresses: [u64; N],
-    /// Where the program begins to run.
-    pub(crate) entry: u64,
-}
-
-/// `None`: it is not made by Go, or one of the symbols is missing.
-pub(crate) fn go_symbols<const N: usize>(executable: &Path, names: [&str; N]) -> Option<Found<N>> {
-    let file = File::open(executable).ok()?;
-    // SAFETY: as above.
-    let map = unsafe { memmap2::Mmap::map(&file) }.ok()?;
-    let elf = object::File::parse(&map[..]).ok()?;
-    elf.section_by_name(".go.buildinfo")?;
-    let mut found = [None; N];
-    for symbol in elf.symbols() {
-        if let Some(at) = symbol.name().ok().and_then(|name| names.iter().position(|wanted| *wanted == name)) {
-            found[at] = Some(symbol.address());
-        }
-    }
-    let missing = found.iter().any(Option::is_none);
-    (!missing).then(|| Found { addresses: found.map(Option::unwrap_or_default), entry: elf.entry() })
-}
-
 /// The build id of a program in hexadecimal digits, or what the Go toolchain wrote in its place.
 pub(crate) fn build_id(executable: &Path) -> Option<String> {
     let file = File::open(executable).ok()?;

@@ -1,14 +1,14 @@
 //! Go's own list of its goroutines, read from a process's memory: who waits for a mutex, which no thread shows.
 //!
-//! Where the list lies is in the program's symbol table; how a goroutine is laid out changes with Go's versions (1.20 to
+//! Where the list lies is found in the program (`gosyms`); how a goroutine is laid out changes with Go's versions (1.20 to
 //! 1.27 are known, from `runtime/runtime2.go`; later ones are taken for the last of them) and is checked before it is
 //! believed: each goroutine names its own address. Why it waits is told by the runtime's own table of reasons.
 //! Invariant: only reads, bounded, and nothing is trusted: garbage is no goroutine. Cost: one system call for a thousand
 //! goroutines, and a few more if some wait.
-//! Limits: not told of programs without symbols (`-s`), in shared libraries, and for Go before 1.20.
+//! Limits: not told of Go in shared libraries, and of Go before 1.20; of the first million goroutines only.
 
 use super::{
-    elf,
+    gosyms,
     publish::memory::{MOST_PLACES, Memory, Process},
     targets,
 };
@@ -18,12 +18,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Goroutines that are looked at; of more, one in so many.
 const MOST: usize = 16_384;
+/// Goroutines, whether they live or not, beyond which the list is not read.
+const MOST_LISTED: usize = 1 << 20;
 /// Callers by which places are told apart.
 const DEEPEST: usize = 8;
 /// Of a stack so much is read at most.
 const STACK: u64 = 8 << 10;
 /// Reasons to wait that are known at most; a runtime has some forty.
-const MOST_REASONS: u64 = 64;
+const MOST_REASONS: u8 = 64;
 /// What the runtime calls a wait for a mutex.
 const REASONS: [&[u8]; 3] = [b"sync.Mutex.Lock", b"sync.RWMutex.Lock", b"sync.RWMutex.RLock"];
 const WAITING: u32 = 4;
@@ -90,24 +92,18 @@ pub(crate) struct Runtime {
 impl Runtime {
     /// `None`: it is none that is known, or its memory cannot be read.
     pub(crate) fn of(pid: Pid) -> Option<Self> {
-        let names = ["runtime.allglen", "runtime.allgptr", "runtime.buildVersion", "runtime.waitReasonStrings"];
-        let found = elf::go_symbols(&targets::executable(pid), names)?;
-        let bias = targets::auxiliary(pid, targets::AT_ENTRY)?.wrapping_sub(found.entry);
-        let [length, list, version, reasons] = found.addresses.map(|address| address.wrapping_add(bias));
-        let process = Process(pid);
-        let layout = Layout::of(&String::from_utf8_lossy(&text(process, version)?))?;
-        let is_lock = |number: &u64| {
-            text(process, reasons.wrapping_add(16 * number)).is_some_and(|text| REASONS.contains(&text.as_slice()))
-        };
-        let reasons: Vec<u8> =
-            (0..MOST_REASONS).filter(is_lock).filter_map(|number| u8::try_from(number).ok()).collect();
-        (reasons.len() == REASONS.len()).then_some(Self { process, length, list, layout, reasons })
+        let places = gosyms::of(&targets::executable(pid))?;
+        let bias = targets::auxiliary(pid, targets::AT_ENTRY)?.wrapping_sub(places.entry);
+        let (length, list) = (places.length.wrapping_add(bias), places.list.wrapping_add(bias));
+        let (process, layout) = (Process(pid), Layout::of(&places.version)?);
+        let reasons = places.reasons.iter().find_map(|table| reasons(process, table.wrapping_add(bias)))?;
+        Some(Self { process, length, list, layout, reasons })
     }
 
     /// Those that wait for a mutex; `None`: what lies there are no goroutines.
     pub(crate) fn waiting(&self) -> Option<Vec<Goroutine>> {
         // The length is read first: the list is never shorter than what it was.
-        let length = usize::try_from(self.process.word(self.length)?).ok()?.min(1 << 24);
+        let length = usize::try_from(self.process.word(self.length)?).ok()?.min(MOST_LISTED);
         let list = self.process.word(self.list)?;
         let step = length.div_ceil(MOST).max(1);
         let mut addresses = vec![0; length * 8];
@@ -193,6 +189,16 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 
 fn half(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+/// The numbers of the reasons that are waits for a mutex; `None`: that is no table of reasons.
+fn reasons(process: Process, table: u64) -> Option<Vec<u8>> {
+    let is_lock = |number: &u8| {
+        let reason = text(process, table.wrapping_add(16 * u64::from(*number)));
+        reason.is_some_and(|text| REASONS.contains(&text.as_slice()))
+    };
+    let found: Vec<u8> = (0..MOST_REASONS).filter(is_lock).collect();
+    (found.len() == REASONS.len()).then_some(found)
 }
 
 /// A string of Go: where it lies, and its length.

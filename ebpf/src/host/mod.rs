@@ -9,6 +9,7 @@ pub(crate) mod cost;
 pub(crate) mod elf;
 pub(crate) mod footprint;
 pub(crate) mod goroutines;
+pub(crate) mod gosyms;
 pub(crate) mod growth;
 pub(crate) mod hooks;
 pub(crate) mod iterator;

@@ -17,15 +17,30 @@ pub(crate) type Named = (String, Option<(String, u32)>);
 /// The function whose code lies at this offset of a file.
 pub(crate) fn resolve(file: &[u8], offset: u64) -> Option<Named> {
     let elf = object::File::parse(file).ok()?;
-    let section = [".gopclntab", ".data.rel.ro.gopclntab"].iter().find_map(|name| elf.section_by_name(name))?;
-    let text = elf.section_by_name(".text")?.address();
+    let table = table(&elf)?;
     let address = elf.segments().find_map(|segment| {
         let (start, length) = segment.file_range();
         let executable = matches!(segment.flags(), SegmentFlags::Elf { p_flags } if p_flags & object::elf::PF_X != 0);
         let inside = executable && start <= offset && offset < start.saturating_add(length);
         inside.then(|| segment.address().wrapping_add(offset - start))
     })?;
-    Table { bytes: section.data().ok()?, text }.look_up(address)
+    table.look_up(address)
+}
+
+/// Addresses and code of functions by their names; `None`: one of them is not there.
+pub(crate) fn code<'a, const N: usize>(elf: &object::File<'a>, names: [&str; N]) -> Option<[(u64, &'a [u8]); N]> {
+    let mut found = [None; N];
+    let text = elf.section_by_name(".text")?;
+    let (start, bytes) = (text.address(), text.data().ok()?);
+    table(elf)?.find(&names, |at, address| found[at] = Some(address));
+    let code = |address: u64| Some((address, bytes.get(usize::try_from(address.checked_sub(start)?).ok()?..)?));
+    let found = found.map(|address| address.and_then(code));
+    found.iter().all(Option::is_some).then(|| found.map(Option::unwrap_or_default))
+}
+
+fn table<'a>(elf: &object::File<'a>) -> Option<Table<'a>> {
+    let section = [".gopclntab", ".data.rel.ro.gopclntab"].iter().find_map(|name| elf.section_by_name(name))?;
+    Some(Table { bytes: section.data().ok()?, text: elf.section_by_name(".text")?.address() })
 }
 
 struct Table<'a> {
@@ -52,16 +67,41 @@ impl Table<'_> {
         (end > 0).then(|| String::from_utf8_lossy(&bytes[..end]).into_owned())
     }
 
-    fn look_up(&self, address: u64) -> Option<Named> {
+    /// How many functions there are, and where code begins.
+    fn header(&self) -> Option<(usize, u64)> {
         let is_known = self.word(0)? == MAGIC && self.bytes.get(7) == Some(&8);
         let (count, text) = (self.long(0)?, self.long(2)? as u64);
-        let [names, units, files, values, functions] = [3, 4, 5, 6, 7].map(|index| self.long(index));
-        let (names, units, files, values, functions) = (names?, units?, files?, values?, functions?);
         // Position-independent programs have it filled in when they are loaded.
         let text = if text == 0 { self.text } else { text };
+        (is_known && count > 0 && count <= self.bytes.len()).then_some((count, text))
+    }
+
+    /// Tells of each of these names where its function begins.
+    fn find(&self, wanted: &[&str], mut tell: impl FnMut(usize, u64)) -> Option<()> {
+        let (count, text) = self.header()?;
+        let (names, functions) = (self.long(3)?, self.long(7)?);
+        for index in 0..count {
+            let at = functions.checked_add(index.checked_mul(8)?)?;
+            let (entry, function) = (self.word(at)?, self.word(at.checked_add(4)?)? as usize);
+            let name = names.checked_add(self.word(functions.checked_add(function)?.checked_add(4)?)? as usize)?;
+            let is = |wanted: &&str| {
+                let end = name.saturating_add(wanted.len());
+                self.bytes.get(name..end) == Some(wanted.as_bytes()) && self.bytes.get(end) == Some(&0)
+            };
+            if let Some(which) = wanted.iter().position(is) {
+                tell(which, text.wrapping_add(entry.into()));
+            }
+        }
+        Some(())
+    }
+
+    fn look_up(&self, address: u64) -> Option<Named> {
+        let (count, text) = self.header()?;
+        let [names, units, files, values, functions] = [3, 4, 5, 6, 7].map(|index| self.long(index));
+        let (names, units, files, values, functions) = (names?, units?, files?, values?, functions?);
         let target = u32::try_from(address.checked_sub(text)?).ok()?;
         let entry = |index: usize| self.word(functions.checked_add(index.checked_mul(8)?)?);
-        if !is_known || count == 0 || count > self.bytes.len() || entry(0)? > target || entry(count)? <= target {
+        if entry(0)? > target || entry(count)? <= target {
             return None;
         }
         // The last function that begins at or before the target.
@@ -154,6 +194,9 @@ mod tests {
         assert_eq!(table.look_up(0x1010).unwrap().0, "main.g");
         assert_eq!(table.look_up(0x1020), None, "past the end");
         assert_eq!(table.look_up(0xfff), None, "before the beginning");
+        let mut found = [0; 2];
+        table.find(&["main.g", "main"], |at, address| found[at] = address);
+        assert_eq!(found, [0x1010, 0], "whole names only");
     }
 
     #[test]
@@ -161,12 +204,14 @@ mod tests {
         let whole = table();
         for cut in 0..whole.len() {
             Table { bytes: &whole[..cut], text: 0 }.look_up(0x1004);
+            Table { bytes: &whole[..cut], text: 0 }.find(&["main.g"], |_, _| ());
         }
         for at in 0..whole.len() {
             for value in [0, 0x7f, 0x80, 0xff] {
                 let mut bytes = whole.clone();
                 bytes[at] = value;
                 Table { bytes: &bytes, text: 0 }.look_up(0x1004);
+                Table { bytes: &bytes, text: 0 }.find(&["main.g"], |_, _| ());
             }
         }
         assert_eq!(resolve(b"no ELF", 0), None);

@@ -5,8 +5,9 @@
 //! Cost: no hook of its own, so unwatched processes pay nothing and a watched one nothing for a futex call; one
 //! record per thread and look; task storage and perhaps a copied stack for a new thread.
 //! Limits: locks are sampled. Time waited is an unbiased estimate; waits shorter than a look are found only by
-//! their number, and counts and longest waits are lower bounds. So are writes that nobody reads (`writers`). See `locks` for what counts as a lock, and what
-//! cannot be told from resting.
+//! their number, and counts and longest waits are lower bounds (a goroutine that runs 256 times between two looks and waits
+//! again at the same place counts as waiting on). So are writes that nobody reads (`writers`). See `locks` for what counts
+//! as a lock, and what cannot be told from resting.
 
 mod disk;
 mod goroutines;
