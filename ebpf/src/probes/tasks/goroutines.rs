@@ -1,6 +1,6 @@
 //! Goroutines that wait for a mutex, beside the threads that wait for locks.
 //!
-//! Cost: of each look that is taken, at most a fiftieth of the time until the next one.
+//! Cost: of each look that is taken, at most a two-hundredth of the time until the next one.
 
 use super::locks::{Waiter, Wanted};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 use snowshed_engine::model::{Nanos, Pid, SiteId};
 
 /// A look that took long is paid off first.
-const SHARE: Nanos = 50;
+const SHARE: Nanos = 200;
 
 /// Of one process.
 #[derive(Debug, Default)]
