@@ -5,6 +5,7 @@
 //! everything else is constant; a decision is bounded by the caps.
 
 mod exit;
+mod family;
 mod kin;
 mod setup;
 mod spans;
@@ -373,6 +374,7 @@ impl Engine {
             let own: Vec<Burn> = own.map(|(burn, _)| burn.clone()).collect();
             target.evaluate(self.now, &self.config, &own, &self.lives, &mut self.ledger, out);
         }
+        self.tell(out);
         self.departed.end(self.now, &mut self.ledger, out);
     }
 

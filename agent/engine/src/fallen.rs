@@ -35,12 +35,11 @@ impl Fallen {
     pub(crate) fn exit(
         &mut self,
         target: &Target,
-        last: Option<&Incident>,
+        last: &Incident,
         now: Nanos,
         ledger: &mut Ledger,
         told: &mut Vec<Incident>,
     ) {
-        let Some(last) = last else { return };
         let detail = format!(
             "it ended while an incident was open ({}); how it ended is unknown; {}",
             last.trigger.detail,
@@ -51,6 +50,7 @@ impl Fallen {
             id: ledger.number(),
             pid: target.pid,
             name: target.name.clone(),
+            also: last.also.clone(),
             severity: last.severity,
             trigger: Trigger { kind: TriggerKind::ProcessExit, slo: None, detail },
             opened: now,

@@ -8,7 +8,9 @@ use crate::{
     causes::{self, Scene},
     correlate::rank::{Explained, rank},
     detect::Finding,
-    model::{ActionTaken, Cause, CauseKind, Incident, IncidentId, Nanos, Pid, Severity, Times, Trigger, Verdict},
+    model::{
+        ActionTaken, Cause, CauseKind, Incident, IncidentId, Nanos, Pid, Severity, SiteId, Times, Trigger, Verdict,
+    },
     window::SECOND,
 };
 use std::collections::VecDeque;
@@ -68,6 +70,7 @@ struct Gist {
     times: Times,
     actions: usize,
     changed: usize,
+    also: usize,
     closed: bool,
 }
 
@@ -85,6 +88,8 @@ pub(crate) struct Episode {
     pub(crate) usual: Option<u32>,
     told: Gist,
     told_at: Option<Nanos>,
+    /// Another incident of its family speaks for it.
+    yields: bool,
 }
 
 impl Episode {
@@ -95,6 +100,7 @@ impl Episode {
             id: ledger.number(),
             pid,
             name: name.to_owned(),
+            also: Vec::new(),
             severity: first.severity,
             trigger,
             opened: now,
@@ -115,7 +121,45 @@ impl Episode {
             usual: None,
             told: Gist::default(),
             told_at: None,
+            yields: false,
         }
+    }
+
+    /// Whether another process of its family has the same trouble: the same first cause where both are believed, else what
+    /// opened them.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let named = |one: &Self| {
+            let first = one.incident.causes.first().filter(|_| one.incident.verdict == Verdict::Named)?;
+            // What is kept is another trouble if it is made elsewhere; what is short is short wherever it is waited for.
+            let place = if causes::is_shortage(first.kind) { SiteId(0) } else { first.site };
+            Some((first.kind, place))
+        };
+        let (own, others) = (&self.incident, &other.incident);
+        own.name == others.name
+            && match (named(self), named(other)) {
+                (Some(one), Some(another)) => one == another,
+                _ => own.trigger.kind == others.trigger.kind && self.of == other.of,
+            }
+    }
+
+    /// Whether anybody was told of it.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told_at.is_some()
+    }
+
+    /// Whether nothing is to be told of it, because another speaks for it.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.yields && !self.is_told()
+    }
+
+    /// It speaks for itself, and for the same in these processes.
+    pub(crate) fn stand(&mut self, also: Vec<Pid>) {
+        (self.yields, self.incident.also) = (false, also);
+    }
+
+    /// Another one speaks for it.
+    pub(crate) fn yield_to_kin(&mut self) {
+        (self.yields, self.incident.also) = (true, Vec::new());
     }
 
     /// Takes in what is found now.
@@ -194,7 +238,7 @@ impl Episode {
 
     /// The incident, if it has changed enough since it was last told and that is a while ago.
     pub(crate) fn news(&mut self, now: Nanos) -> Option<Incident> {
-        if self.told_at.is_some_and(|at| now.saturating_sub(at) < TELL_EVERY) {
+        if self.is_silent() || self.told_at.is_some_and(|at| now.saturating_sub(at) < TELL_EVERY) {
             return None;
         }
         let gist = self.gist();
@@ -218,6 +262,7 @@ impl Episode {
             times: Times { onset: (0, 0), ..incident.times },
             actions: incident.actions.len(),
             changed: incident.what_changed.len(),
+            also: incident.also.len(),
             closed: incident.closed.is_some(),
         }
     }

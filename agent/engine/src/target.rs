@@ -336,18 +336,23 @@ impl Target {
         if let Some(decision) = breaker.advance(now, wanted, obeyed, &config.breaker) {
             self.carry_out(now, decision, config, episode.as_mut(), out);
         }
-        if let Some(mut open) = episode.take() {
-            if open.is_over(now, breaker.is_closed()) {
+        (self.episode, self.breaker, self.rules) = (episode, breaker, rules);
+        self.ask(now, out);
+    }
+
+    /// Tells what is new of its incident, and files it if it is over.
+    pub(crate) fn tell(&mut self, now: Nanos, ledger: &mut Ledger, out: &mut Vec<Output>) {
+        let closed = self.breaker.is_closed();
+        if let Some(open) = self.episode.take_if(|open| open.is_over(now, closed)) {
+            // What nobody was told of needs no end.
+            if !open.is_silent() {
                 let closed = open.close(now);
                 out.push(Output::Incident(Box::new(closed.clone())));
                 ledger.file(closed);
-            } else {
-                out.extend(open.news(now).map(|incident| Output::Incident(Box::new(incident))));
-                episode = Some(open);
             }
+        } else if let Some(open) = &mut self.episode {
+            out.extend(open.news(now).map(|incident| Output::Incident(Box::new(incident))));
         }
-        (self.episode, self.breaker, self.rules) = (episode, breaker, rules);
-        self.ask(now, out);
     }
 
     fn carry_out(

@@ -23,7 +23,8 @@ pub(crate) fn build(
     config: &EngineConfig,
     lost: Vec<Lost>,
 ) -> View {
-    let open = targets.values().filter_map(|target| target.episode.as_ref()).map(|episode| episode.incident.clone());
+    let open = targets.values().filter_map(|target| target.episode.as_ref());
+    let open = open.filter(|episode| !episode.is_silent()).map(|episode| episode.incident.clone());
     let mut incidents: Vec<Incident> = open.chain(ledger.closed().cloned()).collect();
     incidents.sort_by_key(|incident| std::cmp::Reverse((incident.opened, incident.id)));
     let used = targets.values().filter(|target| target.breaker.used);

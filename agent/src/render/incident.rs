@@ -48,6 +48,9 @@ pub(crate) struct Target {
     pub(crate) started_at: Option<String>,
     pub(crate) service_instance_id: Option<String>,
     pub(crate) pod: Option<String>,
+    /// Other processes of the same service in which the same goes on.
+    #[serde(default)]
+    pub(crate) also_pids: Vec<Pid>,
 }
 
 /// What opened it.
@@ -136,6 +139,7 @@ impl Record {
                 started_at: passport.target_started.map(at),
                 service_instance_id: passport.instance.clone(),
                 pod: None,
+                also_pids: incident.also.clone(),
             },
             severity: incident.severity,
             opened_at: at(incident.opened),
@@ -235,6 +239,7 @@ pub(crate) mod tests {
             id: 7,
             pid: 4242,
             name: "transcoder".into(),
+            also: vec![4243, 4244],
             severity: Severity::Page,
             trigger: model::Trigger {
                 kind: TriggerKind::Orphans,

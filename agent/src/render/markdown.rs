@@ -19,6 +19,9 @@ pub(crate) fn incident(record: &Record) -> String {
         format!("- Severity: {}", wire_name(record.severity)),
         format!("- Trigger: {}: {}", wire_name(record.trigger.kind), escape(&record.trigger.detail)),
         format!("- Verdict: {}", escape(&text::verdict(record))),
+    ];
+    lines.extend(text::also(record).map(|also| format!("- Also in: {also}")));
+    lines.extend([
         String::new(),
         "| Onset | Detected | Named | Mitigated | Recovered | Closed |".to_owned(),
         "| --- | --- | --- | --- | --- | --- |".to_owned(),
@@ -32,7 +35,7 @@ pub(crate) fn incident(record: &Record) -> String {
             or_dash(record.times.recovered.as_ref()),
             or_dash(record.closed_at.as_ref())
         ),
-    ];
+    ]);
     if !record.what_changed.is_empty() {
         lines.extend(["", "## What changed", ""].map(String::from));
         lines.extend(record.what_changed.iter().map(|change| format!("- {}", escape(change))));
@@ -130,6 +133,7 @@ mod tests {
         let markdown = incident(&Record::of(&numbered, &sites, &clock));
         assert_eq!(markdown.lines().filter(|line| line.starts_with("# ")).count(), 1, "{markdown}");
         assert!(markdown.contains("| application | fd.orphaned |"), "{markdown}");
+        assert!(markdown.contains("- Also in: 2 more processes of the service"), "{markdown}");
         assert!(markdown.contains("## What changed") && markdown.contains("- traffic: GET /"), "{markdown}");
     }
 }

@@ -69,12 +69,22 @@ pub(crate) fn description(record: &Record) -> String {
         }
         lines.extend(forecast(cause).map(|sentence| format!("forecast: {sentence}")));
     }
+    lines.extend(also(record).map(|also| format!("also in: {also}")));
     lines.extend(record.what_changed.iter().take(4).map(|change| format!("changed: {change}")));
     lines.extend(record.actions.iter().rev().take(3).rev().map(|action| {
         let mode = if action.dry_run { "would " } else { "" };
         format!("action: {mode}{} {} ({})", wire_name(action.actuator), action.change, action.reason)
     }));
     lines.join("\n")
+}
+
+/// The other processes of the service in which the same goes on.
+pub(crate) fn also(record: &Record) -> Option<String> {
+    let pids = &record.target.also_pids;
+    let some: Vec<String> = pids.iter().take(8).map(ToString::to_string).collect();
+    let more = if pids.len() > some.len() { ", ..." } else { "" };
+    let noun = if pids.len() == 1 { "process" } else { "processes" };
+    (!pids.is_empty()).then(|| format!("{} more {noun} of the service (pid {}{more})", pids.len(), some.join(", ")))
 }
 
 /// One line for a list: when, how urgent, which process, what.
@@ -106,6 +116,9 @@ pub(crate) fn incident(record: &Record) -> String {
     };
     line(format!("incident {}", record.id));
     line(format!("  process    {} (pid {})", record.target.name, record.target.pid));
+    if let Some(also) = also(record) {
+        line(format!("  also in    {also}"));
+    }
     line(format!("  severity   {}", wire_name(record.severity)));
     line(format!("  trigger    {}: {}", wire_name(record.trigger.kind), record.trigger.detail));
     line(format!("  verdict    {}", verdict(record)));
@@ -191,6 +204,7 @@ mod tests {
             "0af7651916cd43dd",
             "(dry run)",
             "changed    start: the process started 9 s before",
+            "also in    2 more processes of the service (pid 4243, 4244)",
         ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }

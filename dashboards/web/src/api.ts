@@ -101,7 +101,8 @@ export type Severity = "page" | "ticket" | "info";
 /** The public record of an incident. */
 export interface Incident {
   id: string;
-  target: { name: string; pid: number };
+  /** Also: other processes of the same service in which the same goes on. */
+  target: { name: string; pid: number; also_pids: number[] };
   severity: Severity;
   opened_at: string;
   updated_at: string | null;

@@ -238,7 +238,7 @@ export function incident(value: unknown): Incident | null {
   const [from, to] = [time(onset[0]), time(onset[1])];
   return {
     id,
-    target: { name: text(where["name"], "?"), pid: amount(where["pid"]) ?? 0 },
+    target: { name: text(where["name"], "?"), pid: amount(where["pid"]) ?? 0, also_pids: list(where["also_pids"], amount, 16) },
     severity: oneOf(i["severity"], SEVERITIES, "info"),
     opened_at: opened,
     updated_at: time(i["updated_at"]),

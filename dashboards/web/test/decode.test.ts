@@ -47,7 +47,7 @@ describe("decoding of what a peer sends", () => {
       id: "a", opened_at: AT, severity: "apocalypse", verdict: "certain", times: { onset: [AT] }, actions: "no",
       causes: [{ kind: "fd_leak", confidence: 1e9, trace_ids: [{}, "", "abc"], site: { frames: [1, "f (a.rs:1)"] }, evidence: [{ signal: "s", before: "0" }] }],
     });
-    expect(incident).toMatchObject({ severity: "info", verdict: "unknown", actions: [], target: { name: "?", pid: 0 } });
+    expect(incident).toMatchObject({ severity: "info", verdict: "unknown", actions: [], target: { name: "?", pid: 0, also_pids: [] } });
     expect(incident?.times.onset).toBeNull();
     expect(incident?.causes[0]).toMatchObject({ confidence: 1, trace_ids: ["abc"], site: { frames: ["f (a.rs:1)"] }, thread: null });
     expect(incident?.causes[0]?.evidence[0]).toMatchObject({ before: null, join: "none", ambiguity: 1 });

@@ -13,13 +13,9 @@ impl Engine {
             return false;
         }
         if target.episode.is_some() || !self.departed.again(&target.name, self.now, out) {
-            let told = out.len();
             target.evaluate(self.now, &self.config, &[], &self.lives, &mut self.ledger, out);
             if let Some(episode) = target.episode.take() {
-                let is_told = out[told..].iter().any(|output| matches!(output, Output::Incident(_)));
-                if !is_told {
-                    out.push(Output::Incident(Box::new(episode.incident.clone())));
-                }
+                out.push(Output::Incident(Box::new(episode.incident.clone())));
                 self.departed.add(episode.incident, self.now, &mut self.ledger, out);
             }
         }
@@ -37,10 +33,14 @@ impl Engine {
         self.traces.exit(pid, self.now);
         let Some(mut target) = self.targets.remove(&pid) else { return };
         self.lives.ended(&target.name, pid, self.now);
-        let closed = target.episode.take().map(|episode| episode.close(self.now));
-        let mut told: Vec<Incident> = closed.clone().into_iter().collect();
-        self.fallen.exit(&target, closed.as_ref(), self.now, &mut self.ledger, &mut told);
+        let Some(episode) = target.episode.take() else { return };
+        let is_silent = episode.is_silent();
+        let closed = episode.close(self.now);
+        let mut told: Vec<Incident> = if is_silent { Vec::new() } else { vec![closed.clone()] };
+        self.fallen.exit(&target, &closed, self.now, &mut self.ledger, &mut told);
         out.extend(told.into_iter().map(|incident| Output::Incident(Box::new(incident))));
-        closed.into_iter().for_each(|closed| self.ledger.file(closed));
+        if !is_silent {
+            self.ledger.file(closed);
+        }
     }
 }

@@ -34,7 +34,7 @@ impl Engine {
     }
 
     /// The first of a family that is watched; none for who is not.
-    fn root(&self, pid: Pid) -> Option<Pid> {
+    pub(super) fn root(&self, pid: Pid) -> Option<Pid> {
         let mut first = self.targets.get(&pid)?;
         for _ in 0..HEIGHT {
             let Some(parent) = first.parent.and_then(|parent| self.targets.get(&parent)) else { break };

@@ -15,6 +15,9 @@ pub struct Incident {
     pub pid: Pid,
     /// Its name.
     pub name: String,
+    /// Other processes of the same service in which the same goes on, and of which nothing is told apart; at most 16.
+    #[serde(default)]
+    pub also: Vec<Pid>,
     /// How urgent.
     pub severity: Severity,
     /// What made it open.

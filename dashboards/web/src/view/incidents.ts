@@ -68,7 +68,7 @@ export class Incidents {
       element.dataset["verdict"] = incident.verdict;
       say(severity, open ? incident.severity : "closed");
       say(title, headline(incident));
-      say(where, `${incident.target.name} · pid ${incident.target.pid}`);
+      say(where, whereText(incident));
       say(since, sinceText(incident, this.now));
       const key = expanded ? JSON.stringify(incident) : "";
       if (key === drawn) return;
@@ -83,6 +83,11 @@ export class Incidents {
 function headline(incident: Incident): string {
   const title = incident.verdict === "named" ? incident.causes[0]?.title : undefined;
   return title || incident.trigger.detail || words(incident.trigger.kind);
+}
+
+function whereText({ target }: Incident): string {
+  const others = target.also_pids.length;
+  return `${target.name} · pid ${target.pid}${others === 0 ? "" : ` and ${others} more`}`;
 }
 
 function sinceText(incident: Incident, now: number): string {
