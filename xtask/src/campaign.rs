@@ -7,6 +7,7 @@ mod blind;
 mod callers;
 mod cgroup;
 mod disk;
+mod forecast;
 mod scenarios;
 mod score;
 mod shop;

@@ -47,6 +47,39 @@ impl Group {
     pub(super) fn take(&self, pid: u32) -> anyhow::Result<()> {
         self.set("cgroup.procs", &pid.to_string())
     }
+
+    /// One of its files, to be read.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Has what this thread starts begin its life in the group: what a process had before it was moved is not counted there.
+    pub(super) fn around<T>(&self, start: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        // SAFETY: no arguments, cannot fail.
+        let tid = unsafe { libc::gettid() }.to_string();
+        let home = self.home()?;
+        self.set("tasks", &tid)?;
+        let started = start();
+        fs::write(&home, tid).with_context(|| format!("go back to {}", home.display()))?;
+        started
+    }
+
+    /// The list of threads of the group that this thread is in.
+    fn home(&self) -> anyhow::Result<PathBuf> {
+        let top = self.0.parent().context("no controller")?;
+        let controller = top.file_name().and_then(|name| name.to_str()).context("no controller")?;
+        let groups = fs::read_to_string("/proc/thread-self/cgroup")?;
+        let path = groups.lines().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            controllers.split(',').any(|one| one == controller).then_some(path)
+        });
+        let path = path.with_context(|| format!("this thread is in no group of {controller}"))?;
+        let tasks = top.join(path.trim_start_matches('/')).join("tasks");
+        if !is_real(&tasks) {
+            bail!("{} is not the kernel's", tasks.display());
+        }
+        Ok(tasks)
+    }
 }
 
 impl Drop for Group {

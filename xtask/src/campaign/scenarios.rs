@@ -19,6 +19,7 @@ mod outside;
 mod pool_exhausted;
 mod postgres;
 mod redis;
+mod slow_leak;
 mod task_leak;
 mod tcp_retransmits;
 mod traffic_surge;
@@ -48,5 +49,6 @@ pub(super) const ALL: &[&[Scenario]] = &[
     &redis::ALL,
     &postgres::ALL,
     &outside::ALL,
+    &slow_leak::ALL,
     &healthy::ALL,
 ];

@@ -40,6 +40,10 @@ pub(super) struct Seen {
     /// Frames of the first cause's place.
     pub(super) frames: String,
     pub(super) title: String,
+    /// When its first cause is told to have used something up: the least and the most, seconds from now.
+    pub(super) eta: Option<(f64, f64)>,
+    /// From the beginning of the evidence of its first cause to the name, seconds.
+    pub(super) took: Option<f64>,
     /// It has not ended.
     pub(super) open: bool,
 }
@@ -59,6 +63,8 @@ impl Seen {
             named: incident["verdict"] == "named",
             causes: causes.iter().map(told).collect(),
             frames: first["site"]["frames"].to_string(),
+            eta: first["forecast"]["eta_seconds"].as_array().and_then(|eta| Some((eta[0].as_f64()?, eta[1].as_f64()?))),
+            took: seconds_between(&first["evidence"][0]["since"], &incident["times"]["named"]),
             title: first["title"].as_str().or(detail).unwrap_or_default().to_owned(),
             open: incident["closed_at"].is_null(),
         }
@@ -73,6 +79,11 @@ impl Seen {
     }
 }
 
+fn seconds_between(from: &Value, to: &Value) -> Option<f64> {
+    let at = |value: &Value| value.as_str()?.parse::<jiff::Timestamp>().ok();
+    Some(at(to)?.duration_since(at(from)?).as_secs_f64())
+}
+
 /// How one run went.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Score {
@@ -80,6 +91,8 @@ pub(super) struct Score {
     pub(super) detected: Option<f64>,
     /// From the onset to the first name, seconds.
     pub(super) named: Option<f64>,
+    /// From the beginning of its evidence, as the agent tells it, to the first name, seconds.
+    pub(super) took: Option<f64>,
     /// The first name, and the one at the end, are right.
     pub(super) top1: bool,
     /// The right one is among the first three at the end.
@@ -133,6 +146,7 @@ pub(super) fn score(seen: &[Seen], truth: Option<Truth>) -> Score {
     };
     let first_name = states(id).into_iter().find(|one| one.named);
     score.named = first_name.map(|one| one.at);
+    score.took = first_name.and_then(|one| one.took);
     score.top1 = first_name.is_some_and(|one| one.names(truth.kind)) && last.names(truth.kind);
     score.told_first = first_name.filter(|one| !one.names(truth.kind)).map(|one| one.title.clone());
     score.top3 = last.causes.iter().take(3).any(|(kind, _)| kind == truth.kind);
@@ -157,7 +171,17 @@ mod tests {
 
     fn seen(at: f64, id: &str, named: bool, causes: &[(&str, f64)]) -> Seen {
         let causes = causes.iter().map(|(kind, sure)| ((*kind).to_owned(), *sure)).collect();
-        Seen { at, id: id.into(), named, causes, frames: "[\"theme\"]".into(), title: "t".into(), open: true }
+        Seen {
+            at,
+            id: id.into(),
+            named,
+            causes,
+            frames: "[\"theme\"]".into(),
+            title: "t".into(),
+            eta: None,
+            took: Some(2.0),
+            open: true,
+        }
     }
 
     #[test]
@@ -170,12 +194,23 @@ mod tests {
         let right = score(&all, Some(TRUTH));
         assert_eq!((right.detected, right.named, right.top1, right.top3), (Some(3.0), Some(5.0), true, true));
         assert_eq!((right.place, right.confidence, right.false_incidents), (Some(true), Some(0.9), 0));
-        assert_eq!(right.judged, [(0.9, true)]);
+        assert_eq!((right.took, right.judged), (Some(2.0), vec![(0.9, true)]));
 
         let mut changed = all.clone();
         changed[1].causes[0].0 = "task_leak".into();
         let changed = score(&changed, Some(TRUTH));
         assert!(!changed.top1 && changed.top3, "it was told wrong at first: {changed:?}");
+    }
+
+    #[test]
+    fn an_incident_is_read_with_its_forecast_and_how_long_its_evidence_waited_for_a_name() {
+        let told = serde_json::json!({"id": "1", "verdict": "named", "times": {"named": "2026-01-01T00:00:09.500Z"},
+            "causes": [{"kind": "fd_leak", "confidence": 0.9, "forecast": {"eta_seconds": [50.0, 70.5]},
+                "evidence": [{"since": "2026-01-01T00:00:02Z"}]}]});
+        let seen = Seen::read(&told, 4.0);
+        assert_eq!((seen.eta, seen.took, seen.open), (Some((50.0, 70.5)), Some(7.5), true));
+        let bare = Seen::read(&serde_json::json!({"causes": [{"evidence": []}]}), 4.0);
+        assert_eq!((bare.eta, bare.took), (None, None));
     }
 
     #[test]

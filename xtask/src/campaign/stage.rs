@@ -4,6 +4,7 @@
 
 use super::{
     callers::{Callers, Plan},
+    forecast::{Outcome, Told, note, outcome},
     score::{NO_NAME, Score, Seen, Truth, score},
     shop::{Kind, Options, Shop},
 };
@@ -66,9 +67,14 @@ pub(super) type Kept = Box<dyn Any>;
 /// What a scenario starts with.
 pub(super) enum Stage {
     Ready(Set),
+    /// The same, watched until what runs out is used up.
+    Lasting(Set, UsedUp),
     /// It cannot be run here, for this reason.
     Skipped(String),
 }
+
+/// Whether what runs out is used up.
+pub(super) type UsedUp = Box<dyn Fn() -> anyhow::Result<bool>>;
 
 /// A service under load.
 pub(super) struct Set {
@@ -125,6 +131,8 @@ pub(super) struct Run {
     /// Why it could not run.
     pub(super) skipped: Option<String>,
     pub(super) score: Score,
+    /// Of what was told to run out, where the run lasted until it had.
+    pub(super) forecast: Option<Outcome>,
     /// Share of the time in which something on the machine waited for a processor: in health, and after the onset.
     pub(super) pressure: (f64, f64),
     /// Seconds of a healthy service, for the rate of false incidents.
@@ -144,12 +152,14 @@ pub(super) fn run(scenario: &'static Scenario, number: u8, spans: bool) -> anyho
         spans: 0,
         skipped: None,
         score: Score::default(),
+        forecast: None,
         pressure: (0.0, 0.0),
         healthy_seconds: 0.0,
         answered: 0,
     };
-    let set = match (scenario.stage)(&ground)? {
-        Stage::Ready(set) => set,
+    let (set, used_up) = match (scenario.stage)(&ground)? {
+        Stage::Ready(set) => (set, None),
+        Stage::Lasting(set, used_up) => (set, Some(used_up)),
         Stage::Skipped(reason) => {
             run.skipped = Some(reason);
             return Ok(run);
@@ -159,7 +169,7 @@ pub(super) fn run(scenario: &'static Scenario, number: u8, spans: bool) -> anyho
     let mut arguments: Vec<&str> = pids.iter().flat_map(|pid| ["--pid", pid.as_str()]).collect();
     arguments.extend(set.arguments.iter().map(String::as_str));
     let agent = Agent::start(folder.path(), ground.ports, &arguments)?;
-    let mut watch = Watch { agent: &agent, seen: Vec::new() };
+    let mut watch = Watch { agent: &agent, seen: Vec::new(), forecasts: Vec::new() };
 
     let begun = (Instant::now(), pressure_total()?);
     let healthy = Duration::from_secs(scenario.healthy);
@@ -180,8 +190,14 @@ pub(super) fn run(scenario: &'static Scenario, number: u8, spans: bool) -> anyho
         let so_far = score(&watch.seen, scenario.truth);
         named = so_far.top1.then(|| named.unwrap_or_else(Instant::now));
         // A name that must not come may come late.
-        let may_end = scenario.truth.is_some_and(|truth| truth.kind != NO_NAME);
+        let may_end = used_up.is_none() && scenario.truth.is_some_and(|truth| truth.kind != NO_NAME);
         if may_end && named.is_some_and(|at| at.elapsed() > SETTLE) {
+            break;
+        }
+        if let Some(is_used_up) = &used_up
+            && is_used_up()?
+        {
+            run.forecast = outcome(&watch.forecasts, begun.0.elapsed().as_secs_f64());
             break;
         }
         process::pause(LOOK)?;
@@ -203,6 +219,7 @@ pub(super) fn run(scenario: &'static Scenario, number: u8, spans: bool) -> anyho
 struct Watch<'a> {
     agent: &'a Agent,
     seen: Vec<Seen>,
+    forecasts: Vec<Told>,
 }
 
 impl Watch<'_> {
@@ -211,7 +228,11 @@ impl Watch<'_> {
         let now = Instant::now();
         let at =
             now.saturating_duration_since(onset).as_secs_f64() - onset.saturating_duration_since(now).as_secs_f64();
-        watch_once(self.agent, at, &mut self.seen)
+        watch_once(self.agent, at, &mut self.seen)?;
+        if let Some(eta) = self.seen.iter().rev().find(|one| one.open).and_then(|one| one.eta).filter(|_| at > 0.0) {
+            note(&mut self.forecasts, Told { at, eta });
+        }
+        Ok(())
     }
 }
 

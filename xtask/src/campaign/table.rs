@@ -130,8 +130,18 @@ pub(super) fn line(run: &Run) -> String {
         (Some(_), false) => "WRONG",
     };
     let first = score.told_first.as_ref().map_or_else(String::new, |told| format!("; named first: {told}"));
+    let forecast = run.forecast.map_or_else(String::new, |told| {
+        format!(
+            "; used up after {:.0} s, told {:.0} s before, {} of {} forecasts held it, {:.0} % of the time wide",
+            told.lasted,
+            told.lead,
+            told.held,
+            told.told,
+            told.width * 100.0
+        )
+    });
     format!(
-        "{} ({}, {}): {verdict}, detected {}, named {}, confidence {}, {} false, processors short {:.0} % / {:.0} %: {}{first}",
+        "{} ({}, {}): {verdict}, detected {}, named {}, confidence {}, {} false, processors short {:.0} % / {:.0} %: {}{first}{forecast}",
         run.scenario,
         run.truth.unwrap_or("healthy"),
         if run.spans > 0 { "spans" } else { "no spans" },
@@ -213,6 +223,7 @@ mod tests {
             spans: 0,
             skipped: None,
             score,
+            forecast: None,
             pressure,
             healthy_seconds: 90.0,
             answered: 9,

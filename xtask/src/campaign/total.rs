@@ -17,6 +17,9 @@ pub(super) struct Total {
     /// Seconds from the onset to the first name: the median, and that of the slowest in twenty.
     named: Option<f64>,
     named_p95: Option<f64>,
+    /// The same from the beginning of the evidence.
+    took: Option<f64>,
+    took_p95: Option<f64>,
     /// The scenario with the least share of right names, and that share.
     worst: Option<(String, f64)>,
     /// Runs whose cause has no name, and in how many of them none was given.
@@ -32,12 +35,15 @@ impl Total {
         let judged = scenarios.iter().filter(|row| row.faults > 0 && row.truth != Some(NO_NAME));
         let worst = judged.min_by(|a, b| right(a).total_cmp(&right(b))).map(|row| (row.name.clone(), right(row)));
         let named = || known.iter().filter_map(|run| run.score.named).collect();
+        let took = || known.iter().filter_map(|run| run.score.took).collect();
         Self {
             faults: known.len(),
             top1: known.iter().filter(|run| run.score.top1).count(),
             top3: known.iter().filter(|run| run.score.top3).count(),
             named: median(named()),
             named_p95: slow(named()),
+            took: median(took()),
+            took_p95: slow(took()),
             worst,
             outside: (outside.len(), outside.iter().filter(|run| run.score.top1).count()),
         }
@@ -50,9 +56,11 @@ impl fmt::Display for Total {
         let (named, p95) = (number(self.named, 1), number(self.named_p95, 1));
         write!(
             f,
-            "faults: top-1 {}, top-3 {}; named after {named} s, {p95} s in the slowest of twenty",
+            "faults: top-1 {}, top-3 {}; named after {named} s, {p95} s in the slowest of twenty ({} s and {} s from the beginning of the evidence)",
             share(self.top1),
-            share(self.top3)
+            share(self.top3),
+            number(self.took, 1),
+            number(self.took_p95, 1)
         )?;
         if let Some((name, right)) = &self.worst {
             write!(f, "; worst: {name} with {right:.2}")?;

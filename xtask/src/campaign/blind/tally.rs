@@ -64,7 +64,17 @@ mod tests {
 
     fn seen(at: f64, id: &str, named: bool, kind: &str, open: bool) -> Seen {
         let causes = vec![(kind.to_owned(), 0.8)];
-        Seen { at, id: id.into(), named, causes, frames: String::new(), title: String::new(), open }
+        Seen {
+            at,
+            id: id.into(),
+            named,
+            causes,
+            frames: String::new(),
+            title: String::new(),
+            eta: None,
+            took: None,
+            open,
+        }
     }
 
     #[test]

@@ -11,23 +11,15 @@ use serde_json::json;
 
 const TRUTH: Option<Truth> = Some(Truth { kind: "cpu_throttled", place: None });
 
-pub(super) const ALL: [Scenario; 2] = [
-    Scenario {
-        name: "quota-python",
-        system: Kind::Threads.name(),
-        truth: TRUTH,
-        healthy: 50,
-        watched: 70,
-        stage: |ground| stage(ground, Kind::Threads),
-    },
-    Scenario {
-        name: "quota-node",
-        system: Kind::Node.name(),
-        truth: TRUTH,
-        healthy: 50,
-        watched: 70,
-        stage: |ground| stage(ground, Kind::Node),
-    },
+const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
+    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
+}
+
+pub(super) const ALL: [Scenario; 4] = [
+    one("quota-python", Kind::Threads, |ground| stage(ground, Kind::Threads)),
+    one("quota-node", Kind::Node, |ground| stage(ground, Kind::Node)),
+    one("quota-go", Kind::Go, |ground| stage(ground, Kind::Go)),
+    one("quota-pool", Kind::Pool, |ground| stage(ground, Kind::Pool)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {

@@ -10,23 +10,15 @@ use super::super::{
 };
 use serde_json::json;
 
-pub(super) const ALL: [Scenario; 2] = [
-    Scenario {
-        name: "journal-python",
-        system: Kind::Threads.name(),
-        truth: Some(Truth { kind: "disk_stall", place: None }),
-        healthy: 50,
-        watched: 70,
-        stage: |ground| stage(ground, Kind::Threads),
-    },
-    Scenario {
-        name: "journal-go",
-        system: Kind::Go.name(),
-        truth: Some(Truth { kind: "disk_stall", place: None }),
-        healthy: 50,
-        watched: 70,
-        stage: |ground| stage(ground, Kind::Go),
-    },
+const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
+    let truth = Some(Truth { kind: "disk_stall", place: None });
+    Scenario { name, system: kind.name(), truth, healthy: 50, watched: 70, stage }
+}
+
+pub(super) const ALL: [Scenario; 3] = [
+    one("journal-python", Kind::Threads, |ground| stage(ground, Kind::Threads)),
+    one("journal-go", Kind::Go, |ground| stage(ground, Kind::Go)),
+    one("journal-pool", Kind::Pool, |ground| stage(ground, Kind::Pool)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
@@ -39,7 +31,7 @@ fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
         Err(error) => return Ok(Stage::Skipped(format!("no disk of its own can be had: {error:#}"))),
     };
     let options = Options { folder: Some(&disk.folder), ..Options::default() };
-    let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 500, "journal_kb": 16}), options)?;
+    let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 500, "journal_kb": 16, "seats": 4}), options)?;
     group.take(shop.pid())?;
     let callers = Callers::start(Plan { callers: 4, ..Plan::new(shop.address) }, None)?;
     let limit = format!("{} {}", disk.number, 64 << 10);

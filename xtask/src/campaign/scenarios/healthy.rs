@@ -13,10 +13,11 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: None, healthy: 45, watched: 90, stage }
 }
 
-pub(super) const ALL: [Scenario; 5] = [
-    one("wave", Kind::Go, |ground| {
-        let plan = |plan| Plan { wave: Some(Duration::from_secs(40)), part_after: 20, ..plan };
-        shop_with(ground, Kind::Go, &json!({"work_us": 2000}), json!({}), Options::default(), plan)
+pub(super) const ALL: [Scenario; 7] = [
+    one("wave", Kind::Go, |ground| wave(ground, Kind::Go)),
+    one("wave-node", Kind::Node, |ground| wave(ground, Kind::Node)),
+    one("slow-clients-go", Kind::Go, |ground| {
+        more_callers(ground, Kind::Go, |plan| Plan { callers: 10, pause: Duration::from_secs(4), ..plan })
     }),
     one("slow-clients", Kind::Threads, |ground| {
         more_callers(ground, Kind::Threads, |plan| Plan { callers: 10, pause: Duration::from_secs(4), ..plan })
@@ -52,6 +53,12 @@ pub(super) const ALL: [Scenario; 5] = [
     }),
     one("saw-tooth", Kind::Go, |ground| shop(ground, Kind::Go, &json!({"work_us": 500}), json!({"report_kb": 256}))),
 ];
+
+/// Sometimes more come, sometimes fewer.
+fn wave(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    let plan = |plan| Plan { wave: Some(Duration::from_secs(40)), part_after: 20, ..plan };
+    shop_with(ground, kind, &json!({"work_us": 2000}), json!({}), Options::default(), plan)
+}
 
 /// Others come in addition.
 fn more_callers(ground: &Ground<'_>, kind: Kind, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {

@@ -3,25 +3,21 @@
 use super::super::{
     score::Truth,
     shop::Kind,
-    stage::{Scenario, shop},
+    stage::{Ground, Scenario, Stage, shop},
 };
 use serde_json::json;
 
-pub(super) const ALL: [Scenario; 2] = [
-    Scenario {
-        name: "stock-python",
-        system: Kind::Threads.name(),
-        truth: Some(Truth { kind: "lock_contention", place: None }),
-        healthy: 50,
-        watched: 70,
-        stage: |ground| shop(ground, Kind::Threads, &json!({"work_us": 1000}), json!({"reserve_ms": 80})),
-    },
-    Scenario {
-        name: "stock-go",
-        system: Kind::Go.name(),
-        truth: Some(Truth { kind: "lock_contention", place: None }),
-        healthy: 50,
-        watched: 70,
-        stage: |ground| shop(ground, Kind::Go, &json!({"work_us": 1000}), json!({"reserve_ms": 80})),
-    },
+const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
+    let truth = Some(Truth { kind: "lock_contention", place: None });
+    Scenario { name, system: kind.name(), truth, healthy: 50, watched: 70, stage }
+}
+
+fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    shop(ground, kind, &json!({"work_us": 1000, "seats": 6}), json!({"reserve_ms": 80}))
+}
+
+pub(super) const ALL: [Scenario; 3] = [
+    one("stock-python", Kind::Threads, |ground| stage(ground, Kind::Threads)),
+    one("stock-go", Kind::Go, |ground| stage(ground, Kind::Go)),
+    one("stock-pool", Kind::Pool, |ground| stage(ground, Kind::Pool)),
 ];

@@ -3,35 +3,23 @@
 use super::super::{
     score::Truth,
     shop::Kind,
-    stage::{Scenario, shop},
+    stage::{Ground, Scenario, Stage, shop},
 };
 use serde_json::json;
 
 const TRUTH: Option<Truth> = Some(Truth { kind: "memory_growth", place: None });
 
-pub(super) const ALL: [Scenario; 3] = [
-    Scenario {
-        name: "sessions-python",
-        system: Kind::Threads.name(),
-        truth: TRUTH,
-        healthy: 60,
-        watched: 120,
-        stage: |ground| shop(ground, Kind::Threads, &json!({"work_us": 500}), json!({"session_kb": 64})),
-    },
-    Scenario {
-        name: "sessions-go",
-        system: Kind::Go.name(),
-        truth: TRUTH,
-        healthy: 60,
-        watched: 120,
-        stage: |ground| shop(ground, Kind::Go, &json!({"work_us": 500}), json!({"session_kb": 64})),
-    },
-    Scenario {
-        name: "sessions-node",
-        system: Kind::Node.name(),
-        truth: TRUTH,
-        healthy: 60,
-        watched: 120,
-        stage: |ground| shop(ground, Kind::Node, &json!({"work_us": 500}), json!({"session_kb": 64})),
-    },
+const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
+    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 60, watched: 120, stage }
+}
+
+fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    shop(ground, kind, &json!({"work_us": 500}), json!({"session_kb": 64}))
+}
+
+pub(super) const ALL: [Scenario; 4] = [
+    one("sessions-python", Kind::Threads, |ground| stage(ground, Kind::Threads)),
+    one("sessions-go", Kind::Go, |ground| stage(ground, Kind::Go)),
+    one("sessions-node", Kind::Node, |ground| stage(ground, Kind::Node)),
+    one("sessions-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio)),
 ];

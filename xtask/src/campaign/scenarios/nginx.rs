@@ -23,8 +23,10 @@ const fn one(
     Scenario { name, system: "nginx", truth: Truth::of(kind), healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 4] = [
-    one("late-shop-nginx", Some("downstream_slow"), late_shop),
+pub(super) const ALL: [Scenario; 6] = [
+    one("late-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late)),
+    one("still-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Still)),
+    one("no-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Gone)),
     one("lossy-pages-nginx", Some("tcp_retransmits"), lossy_pages),
     one("quota-nginx", Some("cpu_throttled"), quota),
     one("reload-nginx", None, reload),
@@ -51,15 +53,28 @@ fn set(
     Stage::Ready(Set { pids, arguments: Vec::new(), begin: Box::new(begin), kept, callers: Some(callers) })
 }
 
-/// The service behind it answers late.
-fn late_shop(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+/// What becomes of the service behind it.
+#[derive(Clone, Copy)]
+enum Behind {
+    Late,
+    Still,
+    Gone,
+}
+
+fn before_shop(ground: &Ground<'_>, how: Behind) -> anyhow::Result<Stage> {
     let shop = Shop::start(ground, "shop", Kind::Threads, &json!({"work_us": 500}), Options::default())?;
     let nginx = Nginx::start(ground.folder, None, &format!("proxy_pass http://{};", shop.address), "")?;
     let callers = Callers::start(Plan::new(nginx.address), None)?;
-    let knob = shop.knob();
-    Ok(set(nginx, vec![Box::new(shop)], callers, move || {
-        knob.turn(&json!({"answer_ms": 600}))?;
-        Ok(Box::new(()))
+    Ok(set(nginx, Vec::new(), callers, move || {
+        match how {
+            Behind::Late => shop.knob().turn(&json!({"answer_ms": 600}))?,
+            Behind::Still => shop.stand(true)?,
+            Behind::Gone => {
+                drop(shop);
+                return Ok(Box::new(()));
+            }
+        }
+        Ok(Box::new(shop))
     }))
 }
 

@@ -19,11 +19,12 @@ const fn one(
     Scenario { name, system: "redis", truth: Truth::of(kind), healthy: 60, watched, stage }
 }
 
-pub(super) const ALL: [Scenario; 5] = [
+pub(super) const ALL: [Scenario; 6] = [
     one("script-redis", Some("event_loop_stall"), 60, |ground| also(ground, SCRIPT, 1, Duration::from_secs(1))),
     one("keys-redis", Some("memory_growth"), 120, |ground| also(ground, NEW_KEYS, 2, Duration::from_millis(40))),
     one("journal-redis", Some("disk_stall"), 70, journal),
     one("limit-redis", Some("oom_kill"), 60, limit),
+    one("quota-redis", Some("cpu_throttled"), 70, quota),
     one("snapshots-redis", None, 70, |ground| also(ground, SNAPSHOT, 1, Duration::from_secs(10))),
 ];
 
@@ -86,6 +87,14 @@ const SCRIPT: By = |address| {
     })
 };
 
+/// A script of some milliseconds.
+const SUM: By = |address| {
+    Asks::boxed(address, |_| {
+        let text = "local sum = 0 for n = 1, 200000 do sum = sum + n * n end return sum";
+        redis::cmd("EVAL").arg(text).arg(0).to_owned()
+    })
+};
+
 /// Keys that nobody deletes.
 const NEW_KEYS: By = |address| {
     Asks::boxed(address, move |_| {
@@ -98,7 +107,16 @@ const NEW_KEYS: By = |address| {
 const SNAPSHOT: By = |address| Asks::boxed(address, |_| redis::cmd("BGSAVE"));
 
 fn set(redis: Redis, kept: Vec<Kept>, begin: impl FnOnce() -> anyhow::Result<Kept> + 'static) -> anyhow::Result<Stage> {
-    let callers = Callers::start(Plan { client: ITEMS, ..Plan::new(redis.address) }, None)?;
+    asked(ITEMS, redis, kept, begin)
+}
+
+fn asked(
+    client: By,
+    redis: Redis,
+    kept: Vec<Kept>,
+    begin: impl FnOnce() -> anyhow::Result<Kept> + 'static,
+) -> anyhow::Result<Stage> {
+    let callers = Callers::start(Plan { client, ..Plan::new(redis.address) }, None)?;
     let pids = vec![redis.pid()];
     let kept = std::iter::once(Box::new(redis) as Kept).chain(kept).collect();
     Ok(Stage::Ready(Set { pids, arguments: Vec::new(), begin: Box::new(begin), kept, callers: Some(callers) }))
@@ -146,5 +164,21 @@ fn limit(ground: &Ground<'_>) -> anyhow::Result<Stage> {
     set(redis, Vec::new(), move || {
         let others = more(address, NEW_KEYS, 8, Duration::from_millis(10))?;
         Ok(Box::new((others, group)))
+    })
+}
+
+/// Its control group may use less than it needs.
+fn quota(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+    let group = match Group::make("cpu", ground.number.into()) {
+        Ok(group) => group,
+        Err(error) => return Ok(Stage::Skipped(format!("no limit of processors can be had: {error:#}"))),
+    };
+    group.set("cpu.cfs_period_us", "100000")?;
+    group.set("cpu.cfs_quota_us", "150000")?;
+    let redis = Redis::start(ground.folder, ground.folder, &[])?;
+    group.take(redis.pid())?;
+    asked(SUM, redis, Vec::new(), move || {
+        group.set("cpu.cfs_quota_us", "10000")?;
+        Ok(Box::new(group))
     })
 }

@@ -4,25 +4,29 @@ use super::super::{
     callers::Plan,
     score::Truth,
     shop::{Kind, Options},
-    stage::{Scenario, Stage, shop_with},
+    stage::{Ground, Scenario, Stage, shop_with},
 };
 use serde_json::json;
 use std::time::Duration;
 
 const TRUTH: Option<Truth> = Some(Truth { kind: "task_leak", place: None });
 
-pub(super) const ALL: [Scenario; 2] = [
+pub(super) const ALL: [Scenario; 3] = [
     Scenario {
         name: "watchers-python",
         system: Kind::Threads.name(),
         truth: TRUTH,
         healthy: 60,
         watched: 120,
-        stage: |ground| {
-            // One a second and caller: threads are dear.
-            let plan = |plan| Plan { callers: 2, pause: Duration::from_secs(1), ..plan };
-            shop_with(ground, Kind::Threads, &json!({"work_us": 500}), json!({"watch": 1}), Options::default(), plan)
-        },
+        stage: |ground| threads(ground, Kind::Threads),
+    },
+    Scenario {
+        name: "watchers-pool",
+        system: Kind::Pool.name(),
+        truth: TRUTH,
+        healthy: 60,
+        watched: 120,
+        stage: |ground| threads(ground, Kind::Pool),
     },
     Scenario {
         name: "watchers-go",
@@ -47,3 +51,9 @@ pub(super) const ALL: [Scenario; 2] = [
         },
     },
 ];
+
+fn threads(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    // One a second and caller: threads are dear.
+    let plan = |plan| Plan { callers: 2, pause: Duration::from_secs(1), ..plan };
+    shop_with(ground, kind, &json!({"work_us": 500}), json!({"watch": 1}), Options::default(), plan)
+}

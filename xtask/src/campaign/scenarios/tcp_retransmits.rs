@@ -14,26 +14,18 @@ const TRUTH: Option<Truth> = Some(Truth { kind: "tcp_retransmits", place: None }
 /// Lost, of what comes in at the other end.
 const LOST: f64 = 0.04;
 
-pub(super) const ALL: [Scenario; 2] = [
-    Scenario {
-        name: "lossy-callers",
-        system: Kind::Threads.name(),
-        truth: TRUTH,
-        healthy: 50,
-        watched: 70,
-        stage: |ground| stage(ground, false),
-    },
-    Scenario {
-        name: "lossy-upstream",
-        system: Kind::Go.name(),
-        truth: TRUTH,
-        healthy: 50,
-        watched: 70,
-        stage: |ground| stage(ground, true),
-    },
+const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
+    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
+}
+
+pub(super) const ALL: [Scenario; 4] = [
+    one("lossy-callers", Kind::Threads, |ground| stage(ground, Kind::Threads, false)),
+    one("lossy-upstream", Kind::Go, |ground| stage(ground, Kind::Go, true)),
+    one("lossy-callers-go", Kind::Go, |ground| stage(ground, Kind::Go, false)),
+    one("lossy-upstream-python", Kind::Threads, |ground| stage(ground, Kind::Threads, true)),
 ];
 
-fn stage(ground: &Ground<'_>, upstream: bool) -> anyhow::Result<Stage> {
+fn stage(ground: &Ground<'_>, kind: Kind, upstream: bool) -> anyhow::Result<Stage> {
     let hosts = Rc::new(Hosts::make(ground.number)?);
     let at = |host| Options { hosts: Some((&hosts, host)), ..Options::default() };
     let settings = json!({"work_us": 1000, "page_kb": 40, "ask": u8::from(upstream)});
@@ -42,12 +34,12 @@ fn stage(ground: &Ground<'_>, upstream: bool) -> anyhow::Result<Stage> {
         let other = Shop::start(ground, "prices", Kind::Threads, &json!({"page_kb": 40}), at(1))?;
         let address = other.address.to_string();
         let options = Options { upstream: Some(&address), ..at(0) };
-        let shop = Shop::start(ground, "shop", Kind::Go, &settings, options)?;
+        let shop = Shop::start(ground, "shop", kind, &settings, options)?;
         kept.push(Box::new(other));
         let callers = Callers::start(Plan::new(shop.address), Some(&hosts.namespace(0)?))?;
         (shop, callers)
     } else {
-        let shop = Shop::start(ground, "shop", Kind::Threads, &settings, at(0))?;
+        let shop = Shop::start(ground, "shop", kind, &settings, at(0))?;
         let callers = Callers::start(Plan::new(shop.address), Some(&hosts.namespace(1)?))?;
         (shop, callers)
     };
