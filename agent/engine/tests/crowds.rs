@@ -207,6 +207,24 @@ fn a_lock_is_not_named_first_whose_holder_stands_in_a_write() {
 }
 
 #[test]
+fn connects_that_are_sent_once_more_before_they_are_refused_are_no_losses() {
+    // One in seven meets what is left of an earlier connection from the same port; nothing else is sent there any more.
+    let mut lines = live(150, |second| match second {
+        90.. => Two { own: (60, 3), others: (0, 0), refused: 84, ..CALM },
+        _ => CALM,
+    });
+    for (_, observation) in &mut lines {
+        let Observation::Tcp(look) = observation else { continue };
+        for one in look.peers.iter_mut().filter(|one| !one.failures.is_empty()) {
+            (one.resent, one.data_segments) = (12, 0);
+        }
+    }
+    let told = all(&lines);
+    let named: Vec<_> = told.iter().filter(|one| one.verdict == Verdict::Named).map(|one| one.causes[0].kind).collect();
+    assert!(!named.is_empty() && named.iter().all(|kind| *kind == CauseKind::DownstreamSlow), "{named:?}");
+}
+
+#[test]
 fn callers_that_ask_again_whoever_is_slow_are_no_crowd() {
     let slow_first = |passed| Two { own: (if passed < 8 { 60 } else { 400 }, 700), ..CALM };
     assert_eq!(named(slow_first), None, "nothing says why it is slow");

@@ -7,6 +7,10 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
+/// `ECONNREFUSED`. A connect that meets what is left of an earlier connection is sent once more before it is refused: both
+/// got through, so nothing was lost.
+const REFUSED: u32 = 111;
+
 impl Signs {
     /// Takes a look at its connections.
     #[expect(clippy::cast_precision_loss, reason = "counts, as shares and rates")]
@@ -15,7 +19,9 @@ impl Signs {
         let (mut failed, mut slowest, mut arrived) = (0.0, None::<f64>, 0.0);
         let (mut full, mut unfinished, mut unanswered) = (None::<bool>, 0.0, 0.0);
         for one in &told.peers {
-            let (resent, sent) = (one.resent as f64, one.data_segments.max(one.resent) as f64);
+            let refused: u64 = one.failures.iter().filter(|(errno, _)| *errno == REFUSED).map(|(_, count)| count).sum();
+            let resent = one.resent.saturating_sub(refused);
+            let (resent, sent) = (resent as f64, one.data_segments.max(resent) as f64);
             self.add(Sign::Resent, at, resent, sent);
             let Some(peer) = one.peer else { continue };
             if one.resent > 0 {
