@@ -10,9 +10,9 @@ mod seen;
 mod victim;
 mod whole;
 
-use seen::wait;
+use seen::{functions, locks_in, wait};
 use snowshed_ebpf::Session;
-use snowshed_engine::model::{LockKind, LockWait, Observation, SiteId};
+use snowshed_engine::model::{LockKind, LockWait, Observation};
 use std::{
     fs,
     io::{Read, Write},
@@ -27,24 +27,6 @@ fn session() -> Session {
     // SAFETY: no arguments, cannot fail.
     assert_eq!(unsafe { libc::geteuid() }, 0, "these tests attach kernel programs: run them as root");
     whole::start()
-}
-
-/// Locks told in so many tellings of a process.
-fn locks_in(session: &mut Session, pid: u32, tellings: u32) -> Vec<LockWait> {
-    let (mut told, mut locks) = (0, Vec::new());
-    wait(session, "tellings", |seen| {
-        match seen {
-            Observation::Threads(threads) if threads.pid == pid => told += 1,
-            Observation::LockWait(lock) if lock.pid == pid => locks.push(lock.clone()),
-            _ => {}
-        }
-        (told > tellings).then_some(())
-    });
-    locks
-}
-
-fn functions(session: &mut Session, site: SiteId) -> Vec<String> {
-    session.frames(site).into_iter().map(|frame| frame.function).collect()
 }
 
 #[test]
@@ -135,10 +117,13 @@ fn goroutines_that_wait_for_a_mutex_are_told_and_those_that_rest_are_not() {
         go.env("GOTOOLCHAIN", "local").env("GOPROXY", "off").env("CGO_ENABLED", "0").env("GO111MODULE", "off");
         go.env("GOCACHE", target.join("go/cache"));
         assert!(go.status().expect("this test needs Go").success());
-        let victim = Victim::run(&mut Command::new(&program));
-        victim.expect("resting");
+        // It is watched when it still is a shell.
+        let victim = Victim::run(Command::new("sh").args(["-c", "read line; exec \"$0\""]).arg(&program));
         let mut session = session();
         session.add_target(victim.pid()).unwrap();
+        locks_in(&mut session, victim.pid(), 1);
+        victim.go_on();
+        victim.expect("resting");
         let locks = locks_in(&mut session, victim.pid(), 2);
         assert!(locks.is_empty(), "{name}: a wait group, a channel and a condition: {locks:?}");
         victim.go_on();

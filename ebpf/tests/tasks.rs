@@ -10,9 +10,9 @@ mod seen;
 mod victim;
 mod whole;
 
-use seen::wait;
+use seen::{functions, locks_in, wait};
 use snowshed_ebpf::{Session, Tier};
-use snowshed_engine::model::{LockKind, LockWait, Observation, SiteId};
+use snowshed_engine::model::{LockKind, LockWait, Observation};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -51,24 +51,6 @@ fn victim(mode: &str) -> Victim {
     let victim = Victim::run(Command::new(program).arg(mode));
     victim.expect("ready");
     victim
-}
-
-/// Locks told in so many tellings of a process.
-fn locks_in(session: &mut Session, pid: u32, tellings: u32) -> Vec<LockWait> {
-    let (mut told, mut locks) = (0, Vec::new());
-    wait(session, "tellings", |seen| {
-        match seen {
-            Observation::Threads(threads) if threads.pid == pid => told += 1,
-            Observation::LockWait(lock) if lock.pid == pid => locks.push(lock.clone()),
-            _ => {}
-        }
-        (told > tellings).then_some(())
-    });
-    locks
-}
-
-fn functions(session: &mut Session, site: SiteId) -> Vec<String> {
-    session.frames(site).into_iter().map(|frame| frame.function).collect()
 }
 
 #[test]

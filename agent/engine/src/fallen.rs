@@ -50,7 +50,8 @@ impl Fallen {
             id: ledger.number(),
             pid: target.pid,
             name: target.name.clone(),
-            also: last.also.clone(),
+            // Of a death nobody speaks for another.
+            also: Vec::new(),
             severity: last.severity,
             trigger: Trigger { kind: TriggerKind::ProcessExit, slo: None, detail },
             opened: now,

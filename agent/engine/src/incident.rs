@@ -125,9 +125,9 @@ impl Episode {
         }
     }
 
-    /// Whether another process of its family has the same trouble: the same first cause where both are believed, else what
-    /// opened them.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
+    /// Whether it may speak for another process of its family: nothing was told or done of that one's incident, it is no
+    /// more urgent, and its trouble is the same: the same first cause where both are believed, else what opened them.
+    pub(crate) fn may_speak_for(&self, other: &Self) -> bool {
         let named = |one: &Self| {
             let first = one.incident.causes.first().filter(|_| one.incident.verdict == Verdict::Named)?;
             // What is kept is another trouble if it is made elsewhere; what is short is short wherever it is waited for.
@@ -135,7 +135,9 @@ impl Episode {
             Some((first.kind, place))
         };
         let (own, others) = (&self.incident, &other.incident);
-        own.name == others.name
+        let is_free = !other.is_told() && others.actions.is_empty() && others.severity <= own.severity;
+        is_free
+            && own.name == others.name
             && match (named(self), named(other)) {
                 (Some(one), Some(another)) => one == another,
                 _ => own.trigger.kind == others.trigger.kind && self.of == other.of,

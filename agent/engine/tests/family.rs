@@ -6,16 +6,32 @@ use snowshed_engine::{
     Engine,
     config::EngineConfig,
     model::{
-        Blocked, CauseKind, CpuTime, Incident, Join, Nanos, Observation, Output, ProcessExit, ProcessSeen, SiteId,
-        Spent, Stall, TriggerKind, Verdict,
+        Blocked, CauseKind, CpuTime, Incident, Join, Nanos, Observation, Output, ProcessExit, ProcessSeen, Request,
+        Severity, SiteId, Spent, Stall, TraceId, TriggerKind, Verdict,
     },
+    slo::parse,
 };
 use std::collections::BTreeMap;
 
 const SECOND: Nanos = 1_000_000_000;
 const FIRST: u32 = 100;
 const WORKERS: [u32; 4] = [101, 102, 103, 104];
-const END: u64 = 120;
+const OBJECTIVE: &str = r#"apiVersion: openslo/v1
+kind: SLO
+metadata: {name: answers}
+spec:
+  service: server
+  indicator:
+    metadata: {name: answers}
+    spec:
+      ratioMetric:
+        counter: true
+        good:  {metricSource: {type: snowshed, spec: {route: "GET /", status: "< 500"}}}
+        total: {metricSource: {type: snowshed, spec: {route: "GET /"}}}
+  timeWindow: [{duration: 1h, isRolling: true}]
+  budgetingMethod: Occurrences
+  objectives: [{target: 0.95}]
+"#;
 
 /// What happens to a worker in a second.
 #[derive(Clone, Copy, PartialEq)]
@@ -24,15 +40,27 @@ enum Ill {
     Well,
     /// It waits for a disk, and its loop with it.
     Disk,
+    /// It waits for a disk, and its requests fail.
+    DiskAndFails,
     /// Its loop computes.
     Computes,
     /// It ends.
     Ends,
 }
 
-/// What was told of each incident last, and how many the API shows at the end.
+/// What was told of each incident last in two minutes, and how many the API shows at the end.
 fn run(parent: Option<u32>, name: fn(u32) -> &'static str, ill: fn(u32, u64) -> Ill) -> (Vec<Incident>, usize) {
-    let (mut engine, mut out) = (Engine::new(EngineConfig::default()), Vec::new());
+    run_until(120, parent, name, ill)
+}
+
+fn run_until(
+    end: u64,
+    parent: Option<u32>,
+    name: fn(u32) -> &'static str,
+    ill: fn(u32, u64) -> Ill,
+) -> (Vec<Incident>, usize) {
+    let config = EngineConfig { slos: parse(OBJECTIVE, "slo.yaml").unwrap(), ..EngineConfig::default() };
+    let (mut engine, mut out) = (Engine::new(config), Vec::new());
     let mut told: BTreeMap<u64, Incident> = BTreeMap::new();
     let mut ended = Vec::new();
     let mut see = |engine: &mut Engine, at: Nanos, observation: Observation| {
@@ -48,7 +76,7 @@ fn run(parent: Option<u32>, name: fn(u32) -> &'static str, ill: fn(u32, u64) -> 
     };
     see(&mut engine, SECOND, process(FIRST, None));
     WORKERS.iter().for_each(|pid| see(&mut engine, SECOND, process(*pid, parent)));
-    for second in 2..END {
+    for second in 2..end {
         let at = second * SECOND;
         for pid in WORKERS.into_iter().filter(|pid| !ended.contains(pid)).collect::<Vec<_>>() {
             let ill = ill(pid, second);
@@ -62,13 +90,35 @@ fn run(parent: Option<u32>, name: fn(u32) -> &'static str, ill: fn(u32, u64) -> 
             if ill != Ill::Well {
                 see(&mut engine, at, Observation::Stall(stuck(pid, at, ill == Ill::Computes)));
             }
-            if ill == Ill::Disk {
+            if matches!(ill, Ill::Disk | Ill::DiskAndFails) {
                 see(&mut engine, at, Observation::Blocked(waits(pid, at)));
+            }
+            for n in 0..10 {
+                let failed = ill == Ill::DiskAndFails;
+                see(&mut engine, at, Observation::Request(request(pid, at, n, failed)));
             }
         }
     }
-    let shown = engine.view(END * SECOND).incidents.len();
+    let shown = engine.view(end * SECOND).incidents.len();
     (told.into_values().collect(), shown)
+}
+
+fn request(pid: u32, ended: Nanos, n: u64, failed: bool) -> Request {
+    Request {
+        pid: Some(pid),
+        service: "server".into(),
+        trace: TraceId((u128::from(ended) << 64 | u128::from(pid) << 8 | u128::from(n)).to_be_bytes()),
+        span: None,
+        route: "GET /".into(),
+        started: ended - SECOND / 100,
+        ended,
+        first_byte: None,
+        status: Some(if failed { 500 } else { 200 }),
+        failed,
+        weight: 1.0,
+        peer: None,
+        serial: false,
+    }
 }
 
 fn stuck(pid: u32, until: Nanos, on_cpu: bool) -> Stall {
@@ -153,6 +203,7 @@ fn who_spoke_and_ends_is_followed_by_another_and_a_death_is_told_of_each() {
     let deaths: Vec<u32> =
         told.iter().filter(|one| one.trigger.kind == TriggerKind::ProcessExit).map(|one| one.pid).collect();
     assert_eq!(deaths, [101, 104]);
+    assert!(told.iter().all(|one| one.trigger.kind != TriggerKind::ProcessExit || one.also.is_empty()), "{told:#?}");
     let lives: Vec<_> = told.iter().filter(|one| one.trigger.kind != TriggerKind::ProcessExit).collect();
     let [first, second] = lives.as_slice() else { panic!("{lives:#?}") };
     assert!(first.pid == 101 && first.closed == Some(80 * SECOND), "{first:#?}");
@@ -169,4 +220,17 @@ fn what_was_told_is_told_to_its_end() {
     });
     let whose: Vec<_> = told.iter().map(|one| (one.pid, one.also.as_slice(), one.closed.is_some())).collect();
     assert_eq!(whose, [(102, [].as_slice(), true), (101, [103, 104].as_slice(), true)]);
+}
+
+#[test]
+fn what_is_more_urgent_is_told_although_another_speaks() {
+    // All wait for one disk; the requests of the last one fail too, for three windows of an objective.
+    let (told, _) = run_until(220, Some(FIRST), same, |pid, second| match (pid, second) {
+        (_, ..60) => Ill::Well,
+        (104, 75..) => Ill::DiskAndFails,
+        _ => Ill::Disk,
+    });
+    let whose: Vec<_> = told.iter().map(|one| (one.pid, one.severity, one.also.as_slice())).collect();
+    assert!(whose[0].0 == 101 && whose[0].1 < Severity::Page && whose[0].2 == [102, 103], "{whose:?}");
+    assert!(whose.iter().any(|(pid, severity, _)| (*pid, *severity) == (104, Severity::Page)), "{whose:?}");
 }

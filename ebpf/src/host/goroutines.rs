@@ -208,3 +208,75 @@ fn text(process: Process, at: u64) -> Option<Vec<u8>> {
     process.read(address, &mut text).ok()?;
     Some(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAYOUT: Layout = Layout { frame: 96, status: 144 };
+    const MUTEX: u8 = 22;
+
+    /// A goroutine as it lies in memory; it waits for a mutex, and its frame pointer leads here.
+    fn goroutine(number: u64, stack: (u64, u64), frame: u64) -> Box<[u64; SIZE / 8]> {
+        let mut one = Box::new([0; SIZE / 8]);
+        (one[0], one[1], one[Layout::PC / 8], one[LAYOUT.frame / 8]) = (stack.0, stack.1, 0x1000, frame);
+        (one[LAYOUT.status / 8], one[LAYOUT.status / 8 + 1]) = (u64::from(WAITING | SCANNED), number);
+        one[LAYOUT.reason() / 8] = u64::from(MUTEX);
+        one[Layout::OWN / 8] = at(&one[0]);
+        one
+    }
+
+    fn at(word: &u64) -> u64 {
+        (&raw const *word).expose_provenance() as u64
+    }
+
+    /// The list lies in this very process.
+    fn waiting(length: u64, list: u64) -> Option<Vec<Goroutine>> {
+        let words = [length, list];
+        let process = Process(std::process::id());
+        Runtime { process, length: at(&words[0]), list: at(&words[1]), layout: LAYOUT, reasons: vec![MUTEX] }.waiting()
+    }
+
+    #[test]
+    fn versions_have_their_layouts() {
+        let of = |version| Layout::of(version).map(|layout| (layout.frame, layout.reason()));
+        assert_eq!([of("go1.20.6"), of("go1.22.10")], [Some((104, 176)); 2]);
+        assert_eq!([of("go1.23.4"), of("go1.24")], [Some((104, 184)); 2]);
+        assert_eq!([of("go1.27.3"), of("devel go1.28-abc")], [Some((96, 176)); 2]);
+        assert_eq!([of("go1.19.8"), of("go2.0"), of(""), of("go1.x")], [None; 4]);
+    }
+
+    #[test]
+    fn who_waits_at_one_place_is_told_from_who_waits_elsewhere_and_who_runs() {
+        // Frames: where the next one lies, and the caller.
+        let stack = Box::new([0, 0x2000, 0, 0x3000, 0, 0x2000]);
+        let bounds = (at(&stack[0]), at(&stack[0]) + 48);
+        let frames = [0, 2, 4].map(|index| at(&stack[index]));
+        let mut all: Vec<_> = frames.iter().zip(1..).map(|(frame, n)| goroutine(n, bounds, *frame)).collect();
+        let mut runs = goroutine(4, bounds, frames[0]);
+        runs[LAYOUT.status / 8] = 2;
+        all.push(runs);
+        let list: Vec<u64> = all.iter().map(|one| at(&one[0])).collect();
+        let told = waiting(4, at(&list[0])).unwrap();
+        assert_eq!(told.iter().map(|one| one.number).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(told[0].place == told[2].place && told[0].place != told[1].place, "{told:?}");
+        all[0][LAYOUT.reason() / 8] |= 5 << 56;
+        let later = waiting(4, at(&list[0])).unwrap();
+        assert!(later[0].turn != told[0].turn && later[1].turn == told[1].turn, "one of them has run");
+    }
+
+    #[test]
+    fn garbage_is_no_goroutine_and_does_no_harm() {
+        // A frame that leads to itself, and one that leads out of the stack.
+        let mut stack = Box::new([0_u64; 2]);
+        stack[0] = at(&stack[0]);
+        let bounds = (at(&stack[0]), at(&stack[0]) + 16);
+        let all = [goroutine(1, bounds, bounds.0), goroutine(2, bounds, 8), goroutine(3, (0, u64::MAX), u64::MAX)];
+        let list = all.each_ref().map(|one| at(&one[0]));
+        assert_eq!(waiting(3, at(&list[0])).unwrap().len(), 3);
+        assert!(waiting(u64::MAX, at(&list[0])).is_none() && waiting(3, 8).is_none(), "no such list");
+        let words = [7_u64; SIZE];
+        assert!(waiting(1, at(&at(&words[0]))).is_none(), "another one's layout");
+        assert_eq!(waiting(0, at(&list[0])).unwrap().len(), 0);
+    }
+}

@@ -90,6 +90,8 @@ pub(crate) trait Probe: Send {
     fn unhooked(&mut self) {}
     /// Its hooks were off until now: what they remembered before may be of something else by now.
     fn hooked(&mut self, _since: Nanos) {}
+    /// A process executes another program: what was read from the old one's file or memory says nothing of it.
+    fn executed(&mut self, _pid: Pid) {}
     /// Forgets a process.
     fn forget(&mut self, _pid: Pid) {}
 }

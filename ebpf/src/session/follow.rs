@@ -142,6 +142,7 @@ impl Session {
                 let Some(pid) = self.targets.inner(event.host_tgid) else { return };
                 self.sites.forget(pid);
                 self.executed.insert(pid, event.at);
+                self.units.iter_mut().for_each(|unit| unit.probe.executed(pid));
                 if let Some(mut watched) = self.targets.get(pid).cloned() {
                     watched.name = targets::name(pid).unwrap_or(watched.name);
                     watched.instance = None;

@@ -1,7 +1,7 @@
 //! Waiting for what a session tells.
 
 use snowshed_ebpf::Session;
-use snowshed_engine::model::Observation;
+use snowshed_engine::model::{LockWait, Observation, SiteId};
 use std::time::{Duration, Instant};
 
 /// Only a hang takes this long, also on an emulated machine.
@@ -19,4 +19,25 @@ pub(crate) fn wait<T>(session: &mut Session, what: &str, mut pick: impl FnMut(&O
         }
     }
     panic!("not seen within {PATIENCE:?}: {what}");
+}
+
+/// Locks told in so many tellings of a process.
+#[allow(dead_code, reason = "the suites of locks use it")]
+pub(crate) fn locks_in(session: &mut Session, pid: u32, tellings: u32) -> Vec<LockWait> {
+    let (mut told, mut locks) = (0, Vec::new());
+    wait(session, "tellings", |seen| {
+        match seen {
+            Observation::Threads(threads) if threads.pid == pid => told += 1,
+            Observation::LockWait(lock) if lock.pid == pid => locks.push(lock.clone()),
+            _ => {}
+        }
+        (told > tellings).then_some(())
+    });
+    locks
+}
+
+/// The functions of a site, innermost first.
+#[allow(dead_code, reason = "the suites of locks use it")]
+pub(crate) fn functions(session: &mut Session, site: SiteId) -> Vec<String> {
+    session.frames(site).into_iter().map(|frame| frame.function).collect()
 }

@@ -34,6 +34,19 @@ impl Group {
         Ok(Self(folder))
     }
 
+    /// One whose processes may use one and a half processors; [`Self::slow_down`] leaves them less.
+    pub(super) fn of_processors(number: u64) -> anyhow::Result<Self> {
+        let group = Self::make("cpu", number)?;
+        group.set("cpu.cfs_period_us", "100000")?;
+        group.slow_down(150_000)?;
+        Ok(group)
+    }
+
+    /// So many microseconds of each tenth of a second.
+    pub(super) fn slow_down(&self, quota: u32) -> anyhow::Result<()> {
+        self.set("cpu.cfs_quota_us", &quota.to_string())
+    }
+
     /// Writes one of its files.
     pub(super) fn set(&self, file: &str, value: &str) -> anyhow::Result<()> {
         let path = self.0.join(file);

@@ -2,7 +2,7 @@
 //!
 //! A service of many workers has a target for each of them, and each sees the same dependency be late. The first incident
 //! speaks for the others: they keep their own, with evidence and limits, but nothing is told of those until the one that
-//! speaks for them is over, or theirs becomes another.
+//! speaks for them is over, or theirs becomes another, or more urgent, or something is done about it.
 //! Invariant: what somebody was told of once is told to its end. Cost: nothing unless two incidents are open.
 
 use super::Engine;
@@ -41,10 +41,10 @@ impl Engine {
         let mut speakers: Vec<Speaker> = Vec::new();
         for pid in open {
             let (Some(one), Some(root)) = (episode(pid), self.root(pid)) else { continue };
-            let is_same = |other: &&mut Speaker| {
-                other.root == root && episode(other.pid).is_some_and(|other: &Episode| other.is_same(one))
+            let speaks = |other: &&mut Speaker| {
+                other.root == root && episode(other.pid).is_some_and(|other: &Episode| other.may_speak_for(one))
             };
-            match speakers.iter_mut().find(is_same).filter(|_| !one.is_told()) {
+            match speakers.iter_mut().find(speaks) {
                 Some(speaker) => speaker.also.push(pid),
                 None => speakers.push(Speaker { root, pid, also: Vec::new() }),
             }

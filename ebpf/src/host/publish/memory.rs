@@ -91,6 +91,18 @@ mod tests {
     }
 
     #[test]
+    fn places_are_read_in_order_up_to_the_first_that_is_not_there() {
+        let own = Process(std::process::id());
+        let words = [7_u64, 8, 9];
+        let at = |index: usize| (&raw const words[index]).expose_provenance() as u64;
+        let expected: Vec<u8> = [9_u64, 7].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        assert_eq!(own.scattered(&[at(2), at(0)], 8).unwrap(), expected);
+        assert_eq!(own.scattered(&[at(2), at(0), 8, at(1)], 8).unwrap(), expected);
+        assert_eq!(own.scattered(&vec![at(1); MOST_PLACES + 9], 8).unwrap().len(), MOST_PLACES * 8);
+        assert!(own.scattered(&[], 8).unwrap().is_empty() && own.scattered(&[8], 8).is_err());
+    }
+
+    #[test]
     fn what_ends_at_a_page_is_not_read_beyond_it() {
         // SAFETY: a mapping of its own, of which the second page is given back at once.
         let page = unsafe {

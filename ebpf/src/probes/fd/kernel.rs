@@ -78,12 +78,15 @@ fn kept(file: u64) -> Option<FileOrigin> {
 /// Every address is read with a check.
 #[inline(always)]
 pub fn owes(task: &TaskState) -> bool {
+    if task.connection == 0 {
+        return false;
+    }
     let Some(origin) = kept(task.connection) else { return false };
     let socket: u64 = field!(task.connection, file_private_data);
     let sk: u64 = field!(socket, socket_sk);
     let written: u32 = field!(sk, tcp_write_seq);
     let is_same = origin.made == task.connection_made && (origin.exchange ^ task.exchange as u32) & !ALONE == 0;
-    task.connection != 0 && is_same && written == origin.written
+    is_same && written == origin.written
 }
 
 /// What the exit of a system call returned.

@@ -282,6 +282,10 @@ impl Probe for Fd {
         }
     }
 
+    fn executed(&mut self, pid: Pid) {
+        self.roaming.remove(&pid);
+    }
+
     fn forget(&mut self, pid: Pid) {
         self.pace.forget(pid);
         self.last.remove(&pid);

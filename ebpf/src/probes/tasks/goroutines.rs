@@ -2,7 +2,7 @@
 //!
 //! Cost: of each look that is taken, at most a two-hundredth of the time until the next one.
 
-use super::locks::{Waiter, Wanted};
+use super::waiters::{Waiter, Wanted};
 use crate::{
     host::{
         clock,
@@ -52,7 +52,7 @@ impl Goroutines {
     /// Where those stand that wait for this lock; 0: they have gone on.
     pub(super) fn site(&self, look: &mut Look<'_>, pid: Pid, lock: u64) -> SiteId {
         let Some(Some(runtime)) = &self.runtime else { return SiteId(0) };
-        let mut of_lock = self.waiting.iter().filter(|one| Wanted::of_runtime(one.place).word() == lock);
+        let mut of_lock = self.waiting.iter().filter(|one| Wanted::of_runtime(one.place).word == lock);
         let stack = of_lock.find_map(|one| runtime.stack(one));
         let site =
             |(registers, base, stack): (_, u64, Vec<u8>)| look.sites.of_copy(pid, registers, base, &stack, look.now);

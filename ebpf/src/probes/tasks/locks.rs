@@ -1,26 +1,11 @@
-//! Tells threads that wait for a lock from threads that rest, look by look. Pure, so it is tested without a kernel.
+//! The locks of a process, look by look: how long they are waited for, and which of them are contended. Pure, so it is tested
+//! without a kernel.
 //!
-//! A thread that is blocked in `futex` says only on which word, with which operation and value. What makes it a lock:
-//! - `FUTEX_LOCK_PI`: the kernel's own lock.
-//! - The word holds the id of one of the process's own threads and the kernel's "has waiters" bit: robust mutexes
-//!   and all of musl's. The holder is known.
-//! - It waits without a time limit for the word to be no longer 2, and the word is 2: "locked, and waited for" with
-//!   the C library, Rust's `std` and Go's runtime. A condition's word counts up instead, and an idle pool waits on
-//!   one; so where the operation is one that conditions use too (`FUTEX_WAIT_BITSET`: Rust), it counts only once
-//!   it was handed over: one got on and others still wait for a 2, or, twice, somebody waits for a 2 again. No
-//!   condition does that.
-//!
-//! - A semaphore (Python's `Lock` is one) looks the same to whoever rests on it. It counts where two threads at once wait
-//!   for the same one although each owes an answer to a request that it has read: nobody rests then. From there on one is
-//!   enough.
-//! - Goroutines that wait for a mutex, which no thread shows: their runtime's own list says so (`goroutines`).
-//!
-//! Not told apart, and so not claimed: locks that park each thread on a word of its own (`parking_lot`, Java), and
-//! semaphores of threads that serve no connection. A Rust mutex that is never handed over is not claimed either.
+//! What may be a lock at all, and what must be seen of it besides, is told in `waiters`.
 
-use crate::wire::TaskRecord;
+use super::waiters::{Waiter, Wanted};
 use snowshed_engine::model::{LockKind, Nanos};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// Locks that are followed in a process.
 const MOST: usize = 256;
@@ -33,87 +18,10 @@ const LONG: Nanos = 150_000_000;
 /// So is a tenth of the time, on average, with somebody waiting and others getting on.
 const SHARE: u64 = 10;
 
-const FUTEX: i64 = 202;
-/// `FUTEX_PRIVATE_FLAG`, `FUTEX_CLOCK_REALTIME`.
-const FLAGS: u64 = 128 | 256;
-const WAIT: u64 = 0;
-const LOCK_PI: u64 = 6;
-const WAIT_BITSET: u64 = 9;
-const LOCK_PI2: u64 = 13;
-/// `FUTEX_WAITERS` and `FUTEX_TID_MASK`.
-const WAITERS: u32 = 0x8000_0000;
-const TID: u32 = 0x3fff_ffff;
-
-/// A wait for what looks like a lock.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Wanted {
-    word: u64,
-    kind: LockKind,
-    /// The operation is used for conditions too.
-    doubtful: bool,
-    /// As the word says, in the process's own numbers.
-    holder: Option<u32>,
-}
-
-/// What a thread waits for, if it is a lock; `is_own` says whether the process has a thread of that number.
-pub(super) fn wanted(record: &TaskRecord, is_own: impl Fn(u32) -> bool) -> Option<Wanted> {
-    if record.syscall != FUTEX || record.state == 0 || record.on_cpu != 0 || record.word_known == 0 {
-        return None;
-    }
-    let [word, operation, value, timeout] = record.arguments;
-    let (operation, value) = (operation & !FLAGS, value as u32);
-    let holder = Some(record.word & TID).filter(|tid| *tid != 0 && is_own(*tid));
-    let is = |kind, doubtful, holder| Some(Wanted { word, kind, doubtful, holder });
-    match operation {
-        WAIT | WAIT_BITSET if value == 0 && record.word == 0 && record.owes != 0 => {
-            is(LockKind::Semaphore, false, None)
-        }
-        LOCK_PI | LOCK_PI2 => is(LockKind::Pi, false, holder),
-        WAIT | WAIT_BITSET if record.word != value => None,
-        WAIT | WAIT_BITSET if value & WAITERS != 0 && holder.is_some() => is(LockKind::Owned, false, holder),
-        WAIT | WAIT_BITSET if value == 2 && timeout == 0 => is(LockKind::Word, operation == WAIT_BITSET, None),
-        _ => None,
-    }
-}
-
-/// Somebody who waits for a lock, as a look shows it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Waiter {
-    pub(super) wanted: Wanted,
-    /// The thread's number in the initial namespace, or the goroutine's.
-    pub(super) id: u64,
-    /// Equal in two looks: the very same wait.
-    pub(super) turn: u64,
-    /// It stands for so many.
-    pub(super) weight: u32,
-}
-
-impl Wanted {
-    /// A mutex of a runtime that lists who waits for it; those at one place are taken together.
-    pub(super) fn of_runtime(place: u64) -> Self {
-        // No address has this bit.
-        Self { word: place | 1 << 63, kind: LockKind::Goroutine, doubtful: false, holder: None }
-    }
-
-    pub(super) fn word(&self) -> u64 {
-        self.word
-    }
-}
-
-/// Those of a process's threads that wait for what may be a lock.
-pub(super) fn waiters(records: &[TaskRecord]) -> Vec<Waiter> {
-    let own: HashSet<u32> = records.iter().map(innermost).collect();
-    let waiter = |record: &TaskRecord| {
-        let wanted = wanted(record, |tid| own.contains(&tid))?;
-        Some(Waiter { wanted, id: u64::from(record.host[0]), turn: record.sleeps, weight: 1 })
-    };
-    records.iter().filter_map(waiter).collect()
-}
-
 /// One wait that is going on.
 #[derive(Clone, Copy, Debug)]
 struct Wait {
-    sleeps: u64,
+    turn: u64,
     since: Nanos,
 }
 
@@ -171,7 +79,7 @@ impl Locks {
     pub(super) fn look(&mut self, now: Nanos, waiters: &[Waiter]) -> bool {
         let stretch = self.at.map_or(0, |at| now.saturating_sub(at)).min(STRETCH);
         self.at = Some(now);
-        let mut present: HashMap<u64, Vec<(u64, u64)>> = HashMap::new();
+        let mut present: HashMap<u64, HashMap<u64, u64>> = HashMap::new();
         for Waiter { wanted, id, turn, weight } in waiters {
             if self.locks.len() >= MOST && !self.locks.contains_key(&wanted.word) {
                 continue;
@@ -179,12 +87,13 @@ impl Locks {
             let lock = self.locks.entry(wanted.word).or_insert_with(|| Lock::new(wanted));
             (lock.kind, lock.doubtful, lock.holder) = (wanted.kind, wanted.doubtful, wanted.holder);
             lock.weight = *weight;
-            present.entry(wanted.word).or_default().push((*id, *turn));
+            present.entry(wanted.word).or_default().insert(*id, *turn);
         }
+        let nobody = HashMap::new();
         for (word, lock) in &mut self.locks {
-            let present = present.get(word).map(Vec::as_slice).unwrap_or_default();
+            let present = present.get(word).unwrap_or(&nobody);
             lock.is_crowded |= lock.kind != LockKind::Semaphore || present.len() > 1;
-            lock.take(now, stretch, if lock.is_crowded { present } else { &[] });
+            lock.take(now, stretch, if lock.is_crowded { present } else { &nobody });
         }
         self.locks.retain(|_, lock| now.saturating_sub(lock.seen) < FORGET);
         self.locks.values().any(|lock| !lock.waiting.is_empty())
@@ -201,11 +110,6 @@ impl Locks {
         self.told = now;
         self.locks.iter_mut().filter_map(|(word, lock)| lock.tell(*word, over)).collect()
     }
-}
-
-/// The number of a thread in its own pid namespace, which is what it writes into words.
-pub(super) fn innermost(record: &TaskRecord) -> u32 {
-    record.numbers.get(record.level as usize).copied().unwrap_or_default()
 }
 
 impl Lock {
@@ -230,10 +134,10 @@ impl Lock {
         }
     }
 
-    fn take(&mut self, now: Nanos, stretch: Nanos, present: &[(u64, u64)]) {
-        let is_still = |tid: &u64, wait: &Wait| present.contains(&(*tid, wait.sleeps));
+    /// `present`: who waits, and in which turn. Cost: linear, as ten thousand goroutines may wait for one.
+    fn take(&mut self, now: Nanos, stretch: Nanos, present: &HashMap<u64, u64>) {
         let before = self.waiting.len();
-        self.waiting.retain(|tid, wait| is_still(tid, wait));
+        self.waiting.retain(|id, wait| present.get(id) == Some(&wait.turn));
         let stayed = self.waiting.len();
         // Somebody got on, and somebody who waited before still waits.
         self.hand_overs += u64::from(stayed > 0 && stayed < before);
@@ -241,10 +145,10 @@ impl Lock {
         if self.left && !present.is_empty() {
             (self.left, self.returns) = (false, self.returns + 1);
         }
-        for (tid, sleeps) in present {
-            if !self.waiting.contains_key(tid) {
+        for (id, turn) in present {
+            if !self.waiting.contains_key(id) {
                 self.waits += u64::from(self.weight);
-                self.waiting.insert(*tid, Wait { sleeps: *sleeps, since: now });
+                self.waiting.insert(*id, Wait { turn: *turn, since: now });
             }
             // A thread seen waiting stands for the time between two looks: right on average.
             self.wait_ns = self.wait_ns.saturating_add(stretch.saturating_mul(u64::from(self.weight)));
@@ -273,7 +177,7 @@ impl Lock {
             wait_ns,
             longest_ns: self.longest,
             hand_overs: self.hand_overs - self.told_hand_overs,
-            longest_waiter: self.waiting.iter().min_by_key(|(_, wait)| wait.since).map(|(tid, _)| *tid),
+            longest_waiter: self.waiting.iter().min_by_key(|(_, wait)| wait.since).map(|(id, _)| *id),
         };
         (self.told_waits, self.told_wait_ns, self.told_hand_overs) = (self.waits, self.wait_ns, self.hand_overs);
         Some(told)
@@ -282,7 +186,11 @@ impl Lock {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::waiters::{FUTEX, LOCK_PI, WAIT, WAIT_BITSET, WAITERS, waiters},
+        *,
+    };
+    use crate::wire::TaskRecord;
 
     const MS: Nanos = 1_000_000;
 
@@ -386,6 +294,18 @@ mod tests {
             let found = told(|_| vec![holder, blocked(1, 5, (64, WAITERS | 9), (operation, value, 0))]);
             assert!(matches!(found.as_slice(), [lock] if lock.holder == Some(9) && lock.kind == kind), "{found:?}");
         }
+    }
+
+    #[test]
+    fn as_many_as_wait_for_one_lock_are_told() {
+        let mut locks = Locks::default();
+        locks.tell(0);
+        for step in 0..20 {
+            let waiter = |id| Waiter { wanted: Wanted::of_runtime(64), id, turn: 1, weight: 3 };
+            locks.look(step * 50 * MS, &(0..16_384).map(waiter).collect::<Vec<_>>());
+        }
+        let told = locks.tell(1_000 * MS);
+        assert_eq!((told[0].waiters, told[0].wait_ns), (3 * 16_384, 3 * 16_384 * 950 * MS), "each stands for three");
     }
 
     #[test]

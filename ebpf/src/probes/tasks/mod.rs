@@ -6,8 +6,8 @@
 //! record per thread and look; task storage and perhaps a copied stack for a new thread.
 //! Limits: locks are sampled. Time waited is an unbiased estimate; waits shorter than a look are found only by
 //! their number, and counts and longest waits are lower bounds (a goroutine that runs 256 times between two looks and waits
-//! again at the same place counts as waiting on). So are writes that nobody reads (`writers`). See `locks` for what counts
-//! as a lock, and what cannot be told from resting.
+//! again at the same place counts as waiting on). So are writes that nobody reads (`writers`). See `waiters` for what
+//! counts as a lock, and what cannot be told from resting.
 
 mod disk;
 mod goroutines;
@@ -15,6 +15,7 @@ mod groups;
 mod locks;
 mod throttle;
 mod user;
+mod waiters;
 mod writers;
 
 pub(super) use user::Tasks;

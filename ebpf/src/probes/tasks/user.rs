@@ -4,8 +4,9 @@ use super::{
     disk::{self, Disk},
     goroutines::Goroutines,
     groups,
-    locks::{self, Contended, Locks, innermost},
+    locks::{Contended, Locks},
     throttle::Cgroup,
+    waiters::{innermost, waiters},
     writers::{self, Writers},
 };
 use crate::{
@@ -140,6 +141,12 @@ impl Probe for Tasks {
         }
     }
 
+    fn executed(&mut self, pid: Pid) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.goroutines = Goroutines::default();
+        }
+    }
+
     fn forget(&mut self, pid: Pid) {
         if let Some(process) = self.processes.remove(&pid) {
             for thread in process.cpu.keys() {
@@ -206,7 +213,7 @@ impl Process {
 
     fn look(&mut self, look: &mut Look<'_>, pid: Pid, records: &[TaskRecord]) {
         let now = look.now;
-        let mut waiters = locks::waiters(records);
+        let mut waiters = waiters(records);
         self.goroutines.look(now, pid, &mut waiters);
         if self.locks.look(now, &waiters) {
             self.wary_until = now + WARY;

@@ -23,12 +23,10 @@ pub(super) const ALL: [Scenario; 4] = [
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
-    let group = match Group::make("cpu", ground.number.into()) {
+    let group = match Group::of_processors(ground.number.into()) {
         Ok(group) => group,
         Err(error) => return Ok(Stage::Skipped(format!("no limit of processors can be had: {error:#}"))),
     };
-    group.set("cpu.cfs_period_us", "100000")?;
-    group.set("cpu.cfs_quota_us", "150000")?;
     let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 4000}), Options::default())?;
     group.take(shop.pid())?;
     let callers = Callers::start(Plan::new(shop.address), None)?;
@@ -36,7 +34,7 @@ fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
         pids: vec![shop.pid()],
         arguments: Vec::new(),
         begin: Box::new(move || {
-            group.set("cpu.cfs_quota_us", "10000")?;
+            group.slow_down(10_000)?;
             Ok(Box::new(group) as Kept)
         }),
         kept: vec![Box::new(shop)],

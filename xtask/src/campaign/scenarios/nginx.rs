@@ -93,12 +93,10 @@ fn lossy_pages(ground: &Ground<'_>) -> anyhow::Result<Stage> {
 
 /// Its control group may use less than it needs.
 fn quota(ground: &Ground<'_>) -> anyhow::Result<Stage> {
-    let group = match Group::make("cpu", ground.number.into()) {
+    let group = match Group::of_processors(ground.number.into()) {
         Ok(group) => group,
         Err(error) => return Ok(Stage::Skipped(format!("no limit of processors can be had: {error:#}"))),
     };
-    group.set("cpu.cfs_period_us", "100000")?;
-    group.set("cpu.cfs_quota_us", "150000")?;
     page(ground, 2 << 20)?;
     let nginx = Nginx::start(ground.folder, None, "", "")?;
     group.take(nginx.pid())?;
@@ -108,7 +106,7 @@ fn quota(ground: &Ground<'_>) -> anyhow::Result<Stage> {
     }
     let callers = Callers::start(Plan::new(nginx.address), None)?;
     Ok(set(nginx, Vec::new(), callers, move || {
-        group.set("cpu.cfs_quota_us", "2000")?;
+        group.slow_down(2_000)?;
         Ok(Box::new(group))
     }))
 }

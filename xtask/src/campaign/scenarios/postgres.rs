@@ -86,17 +86,15 @@ fn lossy(ground: &Ground<'_>) -> anyhow::Result<Stage> {
 
 /// Its control group may use less than it needs.
 fn quota(ground: &Ground<'_>) -> anyhow::Result<Stage> {
-    let group = match Group::make("cpu", ground.number.into()) {
+    let group = match Group::of_processors(ground.number.into()) {
         Ok(group) => group,
         Err(error) => return Ok(Stage::Skipped(format!("no limit of processors can be had: {error:#}"))),
     };
-    group.set("cpu.cfs_period_us", "100000")?;
-    group.set("cpu.cfs_quota_us", "150000")?;
     let postgres = Postgres::start(ground.folder, ground.folder, None)?;
     group.take(postgres.pid())?;
     let clients = postgres.ask(None, SUM, 4, 50)?;
     set(postgres, clients, Vec::new(), move || {
-        group.set("cpu.cfs_quota_us", "10000")?;
+        group.slow_down(10_000)?;
         Ok(Box::new(group))
     })
 }
