@@ -2,9 +2,10 @@
 //! for the budget's sake, and each by itself by a probe that hooks a call only while a target uses it.
 //!
 //! Invariant: a hook that is off costs nobody anything; its program stays loaded. Cost: attaching takes well under a
-//! millisecond; detaching waits for the kernel's grace period, some ten of them.
+//! millisecond; detaching waits for one of the kernel's grace periods, for all hooks that are taken off together the same.
 
 use super::{
+    keeper::{Keeper, Kept},
     kernel::{AttachError, Kernel, program},
     refusal::{chain, refusal},
     tracefs,
@@ -15,8 +16,27 @@ use aya::programs::{BtfTracePoint, ProgramError, TracePoint, tp_btf::BtfTracePoi
 #[derive(Debug)]
 #[expect(dead_code, reason = "held, not read")]
 pub(crate) enum Link {
-    System(TracePointLink),
+    /// The link goes first, while the tracepoint still has another user.
+    System(TracePointLink, Option<Kept>),
     Typed(BtfTracePointLink),
+}
+
+/// Takes them off and returns when they are. Each waits for a grace period, so they wait side by side.
+fn release(links: Vec<Link>) {
+    std::thread::scope(|scope| {
+        for link in links {
+            // Without a thread it is dropped here and now.
+            drop(std::thread::Builder::new().name("unhook".to_owned()).spawn_scoped(scope, move || drop(link)));
+        }
+    });
+}
+
+/// Takes them off a moment later: meanwhile the rings must be read on.
+fn let_go(links: Vec<Link>) {
+    if !links.is_empty() {
+        // Likewise.
+        drop(std::thread::Builder::new().name("unhook".to_owned()).spawn(move || release(links)));
+    }
 }
 
 /// A program and its place.
@@ -36,9 +56,10 @@ impl Hook {
 }
 
 /// Attaches to a system call's tracepoint.
-pub(crate) fn system(program: &mut TracePoint, tracepoint: &str) -> Result<Link, ProgramError> {
+pub(crate) fn system(program: &mut TracePoint, tracepoint: &str, keeper: &Keeper) -> Result<Link, ProgramError> {
     let id = program.attach("syscalls", tracepoint)?;
-    program.take_link(id).map(Link::System)
+    let link = program.take_link(id)?;
+    Ok(Link::System(link, keeper.keep(tracepoint)))
 }
 
 /// Attaches to the BTF tracepoint that the program was loaded for.
@@ -68,25 +89,23 @@ impl Kernel {
     /// Attaches a loaded program to a system call's tracepoint.
     pub(crate) fn put_on(&mut self, name: &str, tracepoint: &str) -> Result<(), AttachError> {
         let program: &mut TracePoint = program(&mut self.ebpf, name)?;
-        let link = system(program, tracepoint).map_err(|error| failed(tracepoint)(chain(&error)))?;
+        let link = system(program, tracepoint, &self.keeper).map_err(|error| failed(tracepoint)(chain(&error)))?;
         self.hooks.push(Hook::new(name, tracepoint, link));
         Ok(())
     }
 
     /// Takes that hook off again.
     pub(crate) fn take_off(&mut self, name: &str, tracepoint: &str) {
+        let this = |hook: &&mut Hook| hook.program == name && hook.tracepoint == tracepoint;
+        let links = self.hooks.iter_mut().filter(this).filter_map(|hook| hook.link.take()).collect();
         self.hooks.retain(|hook| hook.program != name || hook.tracepoint != tracepoint);
+        let_go(links);
     }
 
-    /// Takes the hooks of these programs off, a moment later: with many hooks their grace periods come to a second, in
-    /// which the rings must be read on.
+    /// Takes the hooks of these programs off, a moment later.
     pub(crate) fn unhook(&mut self, programs: &[&str]) {
         let off = self.hooks.iter_mut().filter(|hook| programs.contains(&hook.program.as_str()));
-        let links: Vec<Link> = off.filter_map(|hook| hook.link.take()).collect();
-        if !links.is_empty() {
-            // Without a thread they are dropped here and now.
-            drop(std::thread::Builder::new().name("unhook".to_owned()).spawn(move || drop(links)));
-        }
+        let_go(off.filter_map(|hook| hook.link.take()).collect());
     }
 
     /// Puts them on again.
@@ -94,17 +113,23 @@ impl Kernel {
     /// # Errors
     /// The first that the kernel refuses, which it did not at the start.
     pub(crate) fn rehook(&mut self, programs: &[&str]) -> Result<(), String> {
-        let Self { hooks, ebpf, .. } = self;
+        let Self { hooks, ebpf, keeper, .. } = self;
         for hook in hooks.iter_mut().filter(|hook| programs.contains(&hook.program.as_str()) && hook.link.is_none()) {
             let failed = |error: ProgramError| format!("attach {}: {}", hook.tracepoint, chain(&error));
             let name = hook.program.as_str();
             let link = if hook.typed {
                 typed(program::<BtfTracePoint>(ebpf, name).map_err(|error| error.to_string())?)
             } else {
-                system(program::<TracePoint>(ebpf, name).map_err(|error| error.to_string())?, &hook.tracepoint)
+                system(program::<TracePoint>(ebpf, name).map_err(|error| error.to_string())?, &hook.tracepoint, keeper)
             };
             hook.link = Some(link.map_err(failed)?);
         }
         Ok(())
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        release(self.hooks.drain(..).filter_map(|hook| hook.link).collect());
     }
 }

@@ -3,11 +3,12 @@
 //! The library's own attach passes no target, so the link is made here: the kernel then walks only that
 //! process's files or threads (since 6.1).
 
+use super::bpf::{BPF_ITER_CREATE, BPF_LINK_CREATE, make};
 use std::{
     collections::HashMap,
     fs::File,
     io::{self, Read},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 /// Whose files or threads.
@@ -19,8 +20,6 @@ pub(crate) enum Of {
     Thread(u32),
 }
 
-const BPF_LINK_CREATE: libc::c_long = 28;
-const BPF_ITER_CREATE: libc::c_long = 33;
 const BPF_TRACE_ITER: u32 = 28;
 
 #[repr(C)]
@@ -34,17 +33,6 @@ struct LinkCreate {
     _pad: u32,
 }
 
-fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: the attributes are plain data of the size told, and outlive the call.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
-    let fd = i32::try_from(fd).map_err(|_| io::Error::other("bpf(2) returned an impossible descriptor"))?;
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel just made it, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 /// Makes a link, by which the iterator can be run for one process or thread as often as wanted.
 pub(crate) fn link(program: BorrowedFd<'_>, of: Of) -> io::Result<OwnedFd> {
     // struct { __u32 tid, pid, pid_fd } of union bpf_iter_link_info
@@ -52,7 +40,7 @@ pub(crate) fn link(program: BorrowedFd<'_>, of: Of) -> io::Result<OwnedFd> {
         Of::Process(pid) => [0, pid, 0, 0],
         Of::Thread(tid) => [tid, 0, 0, 0],
     };
-    bpf(
+    make(
         BPF_LINK_CREATE,
         &LinkCreate {
             prog_fd: program.as_raw_fd().unsigned_abs(),
@@ -69,7 +57,7 @@ pub(crate) fn link(program: BorrowedFd<'_>, of: Of) -> io::Result<OwnedFd> {
 /// Runs the iterator of a link; `buffer` is cleared first and keeps its capacity. The process is looked up by its number
 /// each time: whose number it is by then, the programs see.
 pub(crate) fn read(link: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<()> {
-    let iterator = bpf(BPF_ITER_CREATE, &[link.as_raw_fd().unsigned_abs(), 0])?;
+    let iterator = make(BPF_ITER_CREATE, &[link.as_raw_fd().unsigned_abs(), 0])?;
     buffer.clear();
     buffer.reserve(ROOM);
     // Without the limit the library would ask how large the file is, which it is not.

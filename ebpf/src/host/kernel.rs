@@ -7,6 +7,7 @@ use super::{
     cast, clock,
     hooks::{self, Hook},
     iterator::{self, Links, Of},
+    keeper::Keeper,
     observer,
     refusal::{chain, refusal},
     table::Table,
@@ -110,6 +111,7 @@ pub(crate) struct Kernel {
     pub(super) ebpf: Ebpf,
     /// What is attached, and where.
     pub(super) hooks: Vec<Hook>,
+    pub(super) keeper: Keeper,
     /// Links of the iterators that run again and again.
     links: Links,
     /// The kernel's types: some ten megabytes, so only until everything is attached.
@@ -173,6 +175,7 @@ impl Kernel {
             sampled: HashSet::new(),
             ebpf,
             hooks: Vec::new(),
+            keeper: Keeper::new(),
             links: Links::default(),
         })
     }
@@ -192,7 +195,7 @@ impl Kernel {
         let mut attached = 0;
         let mut last = None;
         for tracepoint in tracepoints {
-            match hooks::system(program, tracepoint) {
+            match hooks::system(program, tracepoint, &self.keeper) {
                 Ok(link) => {
                     attached += 1;
                     self.hooks.push(Hook::new(name, tracepoint, link));

@@ -1,5 +1,6 @@
 //! The host side: loading the object, finding targets, unwinding stacks. Nothing here runs in the kernel.
 
+mod bpf;
 pub(crate) mod btf;
 pub(crate) mod calibrate;
 pub(crate) mod cast;
@@ -13,6 +14,7 @@ pub(crate) mod gosyms;
 pub(crate) mod growth;
 pub(crate) mod hooks;
 pub(crate) mod iterator;
+pub(crate) mod keeper;
 pub(crate) mod kernel;
 #[cfg(test)]
 mod layout;

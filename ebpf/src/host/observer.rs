@@ -5,14 +5,12 @@
 //! there; and while it is not, no target is looked up.
 //! Cost: one `stat` a second.
 
+use super::bpf;
 use aya::maps::{MapData, MapType};
 use snowshed_engine::model::Nanos;
 use std::{
     fs, io,
-    os::{
-        fd::{AsFd, AsRawFd},
-        unix::fs::MetadataExt,
-    },
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -107,30 +105,9 @@ impl Observer {
     }
 }
 
-/// `BPF_MAP_UPDATE_ELEM` and `BPF_MAP_DELETE_ELEM`.
-const UPDATE: libc::c_long = 2;
-const DELETE: libc::c_long = 3;
-
-#[repr(C)]
-struct Element {
-    map: u32,
-    _pad: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
-}
-
 /// Puts a map into the one place of a map of maps, or takes out what is there.
 pub(crate) fn put(maps: &MapData, map: Option<&MapData>) -> io::Result<()> {
-    let fd = |map: &MapData| map.fd().as_fd().as_raw_fd().unsigned_abs();
-    let (key, value) = (0_u32, map.map(fd).unwrap_or_default());
-    // Exposed: the kernel reads them through what the compiler takes for numbers.
-    let address = |word: &u32| std::ptr::from_ref(word).expose_provenance() as u64;
-    let element = Element { map: fd(maps), _pad: 0, key: address(&key), value: address(&value), flags: 0 };
-    let command = if map.is_some() { UPDATE } else { DELETE };
-    // SAFETY: the attributes are plain data of the size told; they and what they point to outlive the call.
-    let done = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const element, size_of::<Element>()) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    bpf::put(maps.fd().as_fd(), 0, map.map(|map| map.fd().as_fd()))
 }
 
 fn open(path: &Path) -> Result<MapData, String> {
