@@ -96,8 +96,10 @@ pub(crate) fn one_line(record: &Record) -> String {
         _ if record.closed_at.is_some() => "closed",
         _ => "open",
     };
+    let others = record.target.also_pids.len();
+    let others = if others == 0 { String::new() } else { format!(" and {others} more") };
     format!(
-        "{}  {}  {:<6} {:<6}  {} ({})  {what}",
+        "{}  {}  {:<6} {:<6}  {} ({}{others})  {what}",
         record.id,
         record.opened_at,
         state,

@@ -13,6 +13,11 @@ use crate::{
 
 /// An overflow was lately if it was within this time.
 const LATELY: Nanos = 10 * SECOND;
+/// What may keep somebody from accepting, and takes longer to say for certain than that connections are dropped.
+const REASONS: [Sign; 6] =
+    [Sign::LateAnswers, Sign::LockWait, Sign::Throttled, Sign::CpuDelay, Sign::Blocked, Sign::BlockedWrites];
+/// Where one of them is high it is waited for it, for so long.
+const PATIENCE: Nanos = 16 * SECOND;
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::AcceptQueueOverflow,
@@ -21,7 +26,7 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
     opens: |scene| {
         // Whoever is dropped suffers, and is not among the requests that are known.
         let found = shortage::presses(scene, Sign::AcceptDrops, true)?;
-        if !overflows(scene, found) {
+        if !overflows(scene, found) || a_reason_may_follow(scene, found) {
             return None;
         }
         Some(shortage::finding(scene, CauseKind::AcceptQueueOverflow, found, title(scene, found)))
@@ -29,6 +34,15 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
     propose: |scene| scene.signs.of(Sign::AcceptDrops).map(|found| cause(scene, found)).into_iter().collect(),
     explains: |_, _| false,
 };
+
+/// Whether something else is about to be named of which this would be a symptom.
+fn a_reason_may_follow(scene: &Scene<'_>, found: &Deviation) -> bool {
+    let is_high = |sign: &Sign| {
+        let least = sign.bar(&scene.config.signs).least;
+        scene.signs.height(*sign, scene.now).is_some_and(|height| height >= least)
+    };
+    scene.now.saturating_sub(found.since) < PATIENCE && REASONS.iter().any(is_high)
+}
 
 /// Whether a queue is full, or some queue of the namespace overflowed lately.
 fn overflows(scene: &Scene<'_>, found: &Deviation) -> bool {

@@ -64,9 +64,11 @@ impl Signs {
         self.add(Sign::Refused, at, failed, seconds(over));
         self.add(Sign::Arrivals, at, arrived, seconds(over));
         self.add(Sign::Unfinished, at, unfinished, 1.0);
-        self.add(Sign::Unanswered, at, unanswered, 1.0);
+        let waiting: f64 = told.listeners.iter().take(LISTENERS).map(|one| f64::from(one.queue)).sum();
+        // Where nothing at all is answered, who is not accepted waits behind who is not answered: few workers hold few.
+        let behind = if unanswered > 0.0 && arrived == 0.0 { waiting } else { 0.0 };
+        self.add(Sign::Unanswered, at, unanswered + behind, 1.0);
         if !told.listeners.is_empty() {
-            let waiting = told.listeners.iter().take(LISTENERS).map(|one| f64::from(one.queue)).sum();
             self.add(Sign::Unaccepted, at, waiting, 1.0);
         }
         if let Some(full) = full {

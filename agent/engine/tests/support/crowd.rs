@@ -29,6 +29,8 @@ pub(crate) struct Two {
     pub(crate) unfinished: (u32, u64),
     /// Connections that nobody has accepted.
     pub(crate) queue: u32,
+    /// Connections for which there was no room, since it began.
+    pub(crate) dropped: u64,
     /// Requests that have no answer, questions to the database that have none, and for how many seconds the oldest.
     pub(crate) hung: (u32, u32, u64),
     /// What the database was sent that needs no answer.
@@ -46,6 +48,7 @@ pub(crate) const CALM: Two = Two {
     writing: 0,
     unfinished: (0, 0),
     queue: 0,
+    dropped: 0,
     hung: (0, 0, 0),
     unasked: 0,
 };
@@ -73,7 +76,7 @@ pub(crate) fn see(service: &mut Service, two: Two) {
     (callers.unfinished, callers.unfinished_us) = (two.unfinished.0, two.unfinished.1 * 1_000_000);
     callers.unanswered = if two.hung.2 >= 2 { two.hung.0 } else { 0 };
     let address = "0.0.0.0:8080".parse().unwrap();
-    let listener = TcpListener { address, multipath: false, queue: two.queue, limit: 128, dropped: 0 };
+    let listener = TcpListener { address, multipath: false, queue: two.queue, limit: 128, dropped: two.dropped };
     let listeners = vec![listener];
     let peers = vec![database, callers];
     service.see(Observation::Tcp(TcpLook { pid, at, peers, listeners, ..TcpLook::default() }));
@@ -155,6 +158,34 @@ pub(crate) fn hung(seconds: u64) -> Two {
 /// From second 90 to 120 the database stands still: it takes what it is asked, and neither answers nor refuses.
 pub(crate) fn downstream_hung() -> Lines {
     live(180, |second| if (90..120).contains(&second) { hung(second - 88) } else { CALM })
+}
+
+/// Two workers, of whom nobody waits for long but a few always wait to be accepted. From second 90 to 120 the database stands
+/// still, and with it both of them: that is all that is seen of those who wait.
+pub(crate) fn few_workers_hang() -> Lines {
+    live(180, |second| match second {
+        90..120 => Two { hung: (2, 2, second - 88), queue: 4, ..hung(0) },
+        _ => Two { queue: 2, ..CALM },
+    })
+}
+
+/// From second 90 to 130 a lock is held for long, and nobody accepts: the queue overflows before the lock can be named.
+pub(crate) fn full_queue_behind_a_lock() -> Lines {
+    live(200, |second| match second {
+        90..130 => Two { own: (2, 900), others: (2, 8), waiters: 7, queue: 128, dropped: (second - 88) * 3, ..CALM },
+        130.. => Two { dropped: 120, ..CALM },
+        _ => CALM,
+    })
+}
+
+/// One long report at a time in a service of few workers, the others served as ever; and a long wait for news while nobody
+/// asks for anything else.
+pub(crate) fn healthy_reports() -> Lines {
+    live(300, |second| match second {
+        60..130 => Two { queue: 2, hung: (1, 0, second - 58), ..CALM },
+        200..260 => Two { own: (0, 0), others: (0, 0), pool: (8, 0), hung: (1, 0, second - 198), ..CALM },
+        _ => Two { queue: 2, ..CALM },
+    })
 }
 
 /// Each answer of the database is acknowledged by a frame that needs none, so between requests its connections seem to

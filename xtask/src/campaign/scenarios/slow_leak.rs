@@ -60,7 +60,8 @@ fn memory(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     let shop = group.around(start)?;
     let plan = Plan { callers: 1, pause: Duration::from_millis(300), ..Plan::new(shop.address) };
     let callers = Callers::start(plan, None)?;
-    let (pid, knob, usage) = (shop.pid(), shop.knob(), group.file("memory.usage_in_bytes"));
+    let (pid, knob) = (shop.pid(), shop.knob());
+    let (usage, kinds) = (group.file("memory.usage_in_bytes"), group.file("memory.stat"));
     let set = Set {
         pids: vec![pid],
         arguments: Vec::new(),
@@ -71,10 +72,14 @@ fn memory(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
         kept: vec![Box::new(shop), Box::new(group)],
         callers: Some(callers),
     };
-    // Where the kernel begins to take back what it can, or has ended it.
+    // Where the kernel has nothing left that it could take back, or has ended it: pages of files count as used, and are
+    // given up first.
     let is_used_up = move || {
         let used: u64 = fs::read_to_string(&usage)?.trim().parse()?;
-        Ok(used + (1 << 20) >= MEMORY || !fs::exists(format!("/proc/{pid}/fd"))?)
+        let kinds = fs::read_to_string(&kinds)?;
+        let of = |name: &str| kinds.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        let files = of("total_active_file ").unwrap_or(0) + of("total_inactive_file ").unwrap_or(0);
+        Ok(used.saturating_sub(files) + (1 << 20) >= MEMORY || !fs::exists(format!("/proc/{pid}/fd"))?)
     };
     Ok(Stage::Lasting(set, Box::new(is_used_up)))
 }
