@@ -3,7 +3,8 @@
 //! The slope is Theil–Sen's (the median over all pairs of points), its interval the union of two: the
 //! rank interval (Kendall's variance; Sen 1968, Gilbert 1987) and Student's interval of the mean
 //! increment, because the points of a level that accumulates are not independent and the rank interval
-//! alone is then too narrow. The time also allows for what the increments to come will differ by.
+//! alone is then too narrow. The time also allows for what the increments to come will differ by, and for a load that is not
+//! what it was: no statistics of the past know that.
 //! Invariant: a forecast exists only if the slope's lower bound is above zero and its interval is narrow
 //! enough to be of use. Cost: at most 60 points; where they rise on average, their 1,770 pairs.
 
@@ -36,6 +37,9 @@ impl Default for ExhaustionConfig {
 const POINTS: (usize, usize) = (5, 60);
 /// An interval wider than this (latest by earliest) helps nobody and is not told.
 const WIDEST: f64 = 8.0;
+/// What leaks does so with the load, and with what the service becomes as it grows: within this share either way of the
+/// time to come that is nobody's news.
+const DRIFT: f64 = 0.1;
 /// Two-sided 95 % of the normal distribution.
 const NORMAL: f64 = 1.96;
 
@@ -56,7 +60,7 @@ impl Growth {
     /// When a rise of `room` will be complete: earliest and latest, seconds.
     pub(crate) fn times(&self, room: f64) -> (f64, f64) {
         let (early, late) = self.steps.times(room);
-        (early.min(room / self.high), late.max(room / self.low))
+        (early.min(room / self.high) * (1.0 - DRIFT), late.max(room / self.low) * (1.0 + DRIFT))
     }
 }
 
@@ -261,6 +265,7 @@ mod tests {
         let told = |changed| forecast(Resource::Fds, &series, Some(512), Some(0), changed, &config);
         let slow = told(Some(20 * SECOND)).unwrap();
         assert!(slow.eta_seconds.0 <= 252.0 && slow.eta_seconds.1 >= 251.0 && slow.eta_seconds.1 < 300.0, "{slow:?}");
+        assert!(slow.eta_seconds.0 < 230.0 && slow.eta_seconds.1 > 275.0, "a tenth either way is no news: {slow:?}");
         assert_eq!(told(Some(36 * SECOND)), told(None), "too little is known since then");
     }
 

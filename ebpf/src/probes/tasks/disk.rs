@@ -5,10 +5,13 @@
 //! descriptor's own `fdinfo` names, never by `stat`; a wait in a page fault is left without one. What has gone
 //! on meanwhile is left out. Cost: nothing but for a wait that two looks saw.
 
-use super::user::number;
+use super::{
+    user::number,
+    waits::{Longest, Waits},
+};
 use crate::{probes::epoll::syscall_name, wire::TaskRecord};
 use snowshed_engine::model::{Blocked, Nanos, Observation, Pid, SiteId};
-use std::{collections::HashMap, fs};
+use std::fs;
 
 /// Scheduler states: `TASK_UNINTERRUPTIBLE`, and `TASK_NOLOAD`, which marks kernel threads that merely idle.
 const UNINTERRUPTIBLE: u32 = 2;
@@ -20,21 +23,9 @@ const BY_DESCRIPTOR: &[i64] = &[0, 1, 17, 18, 19, 20, 40, 74, 75, 77, 217, 277, 
 
 /// Uninterruptible waits since the last telling.
 #[derive(Default)]
-pub(super) struct Disk {
-    /// By thread: its sleeps and since when.
-    waiting: HashMap<u32, (u64, Nanos)>,
-    wait_ns: Nanos,
-    longest: Option<Longest>,
-}
+pub(super) struct Disk(Waits<Seen>);
 
-/// The longest wait.
-struct Longest {
-    length: Nanos,
-    record: TaskRecord,
-    /// What was seen of it while it went on.
-    seen: Option<Seen>,
-}
-
+/// What was seen of a wait while it went on.
 #[derive(Clone, Default)]
 struct Seen {
     function: String,
@@ -46,37 +37,19 @@ impl Disk {
     /// Takes a look, which stands for a stretch of time.
     pub(super) fn look(
         &mut self,
-        now: Nanos,
-        stretch: Nanos,
+        times: (Nanos, Nanos),
         records: &[TaskRecord],
         mut place: impl FnMut(&TaskRecord) -> SiteId,
         pid: Pid,
         level: usize,
     ) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        for record in records.iter().filter(|record| is_blocked(record)) {
-            let since = match waiting.remove(&record.host[0]) {
-                Some((sleeps, since)) if sleeps == record.sleeps => since,
-                _ => now,
-            };
-            self.waiting.insert(record.host[0], (record.sleeps, since));
-            self.wait_ns += stretch;
-            let length = now.saturating_sub(since);
-            if self.longest.as_ref().is_some_and(|longest| longest.length > length) {
-                continue;
-            }
-            let same = |longest: &Longest| longest.record.host == record.host && longest.record.sleeps == record.sleeps;
-            let known = self.longest.take().filter(same).and_then(|longest| longest.seen);
-            // The first look may have met a wait that is over in a microsecond.
-            let seen = known.or_else(|| (length > 0).then(|| see(pid, number(record, level), record, &mut place)));
-            self.longest = Some(Longest { length, record: *record, seen });
-        }
+        let blocked = records.iter().filter(|record| is_blocked(record));
+        self.0.look(times, true, blocked, |record| see(pid, number(record, level), record, &mut place));
     }
 
     /// What there is to tell since it was last asked.
     pub(super) fn tell(&mut self, pid: Pid, at: Nanos, level: usize) -> Option<Observation> {
-        let wait_ns = std::mem::take(&mut self.wait_ns);
-        let Longest { length, record, seen } = self.longest.take().filter(|_| wait_ns > 0)?;
+        let (wait_ns, Longest { length, record, seen }) = self.0.tell()?;
         let Seen { function, device, site } = seen.unwrap_or_default();
         Some(Observation::Blocked(Blocked {
             pid,
@@ -155,7 +128,7 @@ mod tests {
                 places += 1;
                 SiteId(9)
             };
-            disk.look(step * 50 * MS, 50 * MS, &records, place, 0, 0);
+            disk.look((step * 50 * MS, 50 * MS), &records, place, 0, 0);
         }
         let told = disk.tell(0, 500 * MS, 0);
         let Some(Observation::Blocked(told)) = told else { panic!("{told:?}") };

@@ -16,6 +16,7 @@ mod locks;
 mod throttle;
 mod user;
 mod waiters;
+mod waits;
 mod writers;
 
 pub(super) use user::Tasks;

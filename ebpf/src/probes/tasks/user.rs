@@ -231,8 +231,8 @@ impl Process {
         let stretch = self.looked.map_or(0, |at| now.saturating_sub(at)).min(STRETCH);
         self.looked = Some(now);
         let level = look.level;
-        self.blocked.look(now, stretch, records, |record| place(look, pid, record), pid, level);
-        self.writers.look(now, stretch, records, |record| place(look, pid, record), pid);
+        self.blocked.look((now, stretch), records, |record| place(look, pid, record), pid, level);
+        self.writers.look((now, stretch), records, |record| place(look, pid, record), pid);
     }
 
     /// CPU time since the last telling; answers the threads that are gone.

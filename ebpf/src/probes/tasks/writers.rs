@@ -8,11 +8,13 @@
 //! Limits: descriptors that do not block (event loops, Go, Node) never hold a thread in a write: what is not read there
 //! piles up in their memory.
 
-use super::user::number;
+use super::{
+    user::number,
+    waits::{Longest, Waits},
+};
 use crate::{probes::epoll::syscall_name, wire::TaskRecord};
 use snowshed_engine::model::{BlockedWrite, Nanos, Observation, Pid, SiteId, WriteEnd};
 use std::{
-    collections::HashMap,
     fs,
     io::Read as _,
     net::{IpAddr, SocketAddr},
@@ -35,57 +37,32 @@ const TABLE: u64 = 4 << 20;
 /// Writes that wait since the last telling.
 #[derive(Default)]
 pub(super) struct Writers {
-    /// By thread: its sleeps and since when.
-    waiting: HashMap<u32, (u64, Nanos)>,
-    wait_ns: Nanos,
-    longest: Option<Longest>,
-    /// Where the last wait's descriptor led, and when that was looked up.
-    known: Option<(String, Nanos, WriteEnd)>,
+    waits: Waits<(WriteEnd, SiteId)>,
+    end: End,
 }
 
-/// The longest wait.
-struct Longest {
-    length: Nanos,
-    record: TaskRecord,
-    seen: Option<(WriteEnd, SiteId)>,
-}
+/// Where the last wait's descriptor led, and when that was looked up.
+#[derive(Default)]
+struct End(Option<(String, Nanos, WriteEnd)>);
 
 impl Writers {
     /// Takes a look, which stands for a stretch of time.
     pub(super) fn look(
         &mut self,
-        now: Nanos,
-        stretch: Nanos,
+        times: (Nanos, Nanos),
         records: &[TaskRecord],
         mut place: impl FnMut(&TaskRecord) -> SiteId,
         pid: Pid,
     ) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        for record in records.iter().filter(|record| is_blocked(record)) {
-            // Whoever writes on bit by bit is held up too: only the wait's length begins anew.
-            let before = waiting.remove(&record.host[0]);
-            let since = before.filter(|(sleeps, _)| *sleeps == record.sleeps).map_or(now, |(_, since)| since);
-            self.waiting.insert(record.host[0], (record.sleeps, since));
-            if before.is_none() {
-                // A first look may have met a wait that is over in a microsecond.
-                continue;
-            }
-            self.wait_ns += stretch;
-            let length = now.saturating_sub(since);
-            if self.longest.as_ref().is_some_and(|longest| longest.length > length) {
-                continue;
-            }
-            let same = |longest: &Longest| longest.record.host == record.host && longest.record.sleeps == record.sleeps;
-            let known = self.longest.take().filter(same).and_then(|longest| longest.seen);
-            let seen = known.or_else(|| (length > 0).then(|| (self.end(now, pid, record), place(record))));
-            self.longest = Some(Longest { length, record: *record, seen });
-        }
+        let Self { waits, end } = self;
+        let blocked = records.iter().filter(|record| is_blocked(record));
+        // A first look is met by every write that is over at once.
+        waits.look(times, false, blocked, |record| (end.of(times.0, pid, record), place(record)));
     }
 
     /// What there is to tell since it was last asked.
     pub(super) fn tell(&mut self, pid: Pid, at: Nanos, level: usize) -> Option<Observation> {
-        let wait_ns = std::mem::take(&mut self.wait_ns);
-        let Longest { length, record, seen } = self.longest.take().filter(|_| wait_ns > 0)?;
+        let (wait_ns, Longest { length, record, seen }) = self.waits.tell()?;
         let (to, site) = seen.unwrap_or((WriteEnd::Unknown, SiteId(0)));
         Some(Observation::BlockedWrite(BlockedWrite {
             pid,
@@ -99,12 +76,14 @@ impl Writers {
             site,
         }))
     }
+}
 
+impl End {
     /// Who is at the other end of what a thread writes to.
-    fn end(&mut self, now: Nanos, pid: Pid, record: &TaskRecord) -> WriteEnd {
+    fn of(&mut self, now: Nanos, pid: Pid, record: &TaskRecord) -> WriteEnd {
         let Some(fd) = descriptor(record) else { return WriteEnd::Unknown };
         let link = fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap_or_default().display().to_string();
-        if let Some((known, at, end)) = &self.known
+        if let Some((known, at, end)) = &self.0
             && *known == link
             && now.saturating_sub(*at) < AGAIN
         {
@@ -119,7 +98,7 @@ impl Writers {
         } else {
             WriteEnd::Unknown
         };
-        self.known = Some((link, now, end.clone()));
+        self.0 = Some((link, now, end.clone()));
         end
     }
 }
@@ -210,7 +189,7 @@ mod tests {
         let mut writers = Writers::default();
         for step in 0..10 {
             let records = [record(5, 1, 1, 1), record(6, step, 1, 44), record(7, 1, 2, 1), record(8, 1, 1, 0)];
-            writers.look(step * 50 * MS, 50 * MS, &records, |_| SiteId(9), 0);
+            writers.look((step * 50 * MS, 50 * MS), &records, |_| SiteId(9), 0);
         }
         let told = writers.tell(0, 500 * MS, 0);
         let Some(Observation::BlockedWrite(told)) = told else { panic!("{told:?}") };
@@ -227,7 +206,7 @@ mod tests {
         let own = std::os::fd::AsRawFd::as_raw_fd(&input).unsigned_abs();
         let mut one = record(1, 1, 1, 1);
         one.arguments[0] = own.into();
-        let end = Writers::default().end(0, std::process::id(), &one);
+        let end = End::default().of(0, std::process::id(), &one);
         drop(child.kill());
         drop(child.wait());
         assert_eq!(end, WriteEnd::Pipe { reader: Some(child.id()), name: Some("sleep".to_owned()) });
@@ -240,7 +219,7 @@ mod tests {
             let own = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let mut one = record(1, 1, 1, 44);
             one.arguments[0] = u64::from(std::os::fd::AsRawFd::as_raw_fd(&own).unsigned_abs());
-            let end = Writers::default().end(0, std::process::id(), &one);
+            let end = End::default().of(0, std::process::id(), &one);
             assert_eq!(end, WriteEnd::Socket { peer: Some(listener.local_addr().unwrap()) });
         }
     }

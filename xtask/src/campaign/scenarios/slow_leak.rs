@@ -13,8 +13,9 @@ use std::{fs, time::Duration};
 
 /// Descriptors that the shop may have.
 const FILES: u64 = 400;
-/// Memory that its control group may have.
+/// Memory that its control group may have, and the part of it that is little.
 const MEMORY: u64 = 320 << 20;
+const FEW: u64 = 32;
 
 const fn one(
     name: &'static str,
@@ -72,14 +73,15 @@ fn memory(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
         kept: vec![Box::new(shop), Box::new(group)],
         callers: Some(callers),
     };
-    // Where the kernel has nothing left that it could take back, or has ended it: pages of files count as used, and are
-    // given up first.
+    // Where the kernel takes back pages of files, which count as used too, and has nearly none left: on what is left of
+    // them the shop runs.
     let is_used_up = move || {
         let used: u64 = fs::read_to_string(&usage)?.trim().parse()?;
         let kinds = fs::read_to_string(&kinds)?;
         let of = |name: &str| kinds.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
         let files = of("total_active_file ").unwrap_or(0) + of("total_inactive_file ").unwrap_or(0);
-        Ok(used.saturating_sub(files) + (1 << 20) >= MEMORY || !fs::exists(format!("/proc/{pid}/fd"))?)
+        let is_short = used + (1 << 20) >= MEMORY && files <= MEMORY / FEW;
+        Ok(is_short || !fs::exists(format!("/proc/{pid}/fd"))?)
     };
     Ok(Stage::Lasting(set, Box::new(is_used_up)))
 }
