@@ -43,13 +43,15 @@ fn certain(record: &Value, sent: &BTreeMap<String, &'static str>) -> anyhow::Res
     Ok(named)
 }
 
-/// Asks for each fault at the same time; half of the clients keep their connections, as proxies do.
+/// Asks for each fault side by side; half of the clients keep their connections, as proxies do. They take turns within the
+/// pause: of requests that one event loop is asked in the same moment nobody could say whose a file is.
 fn leak(row: usize, language: Language, service: &Service) -> Vec<thread::JoinHandle<anyhow::Result<Steady>>> {
     let address = service.address();
     let ask = |(column, fault): (usize, &'static str)| {
         let keeps = (row + column).is_multiple_of(2);
         thread::spawn(move || -> anyhow::Result<Steady> {
             let mut client = Steady::new(address);
+            thread::sleep(PAUSE / 4 * u32::try_from(column)?);
             for n in 0..OBJECTS {
                 let status = client.ask_within(&trace(row, column, n), &format!("/leak/{fault}"))?;
                 ensure!(status == 200, "{}: /leak/{fault}: {status}", language.name());
@@ -100,12 +102,13 @@ fn what_leaks_carries_the_trace_of_the_request_that_made_it() -> anyhow::Result<
             .flat_map(|(column, fault)| (0..OBJECTS).map(move |n| (trace(row, column, n), fault)))
             .collect();
         let pairs = if *language == Language::Node { "unix" } else { "pipe" };
-        let mut last = Value::Null;
+        let (mut last, mut named) = (Value::Null, BTreeMap::new());
         let seen = process::wait_until("all leaks to be named with their traces", Duration::from_secs(30), || {
             last = agent.fds(service.pid())?;
-            let named = certain(&last, &sent)?;
+            named = certain(&last, &sent)?;
             Ok(["file", pairs, "tcp"].iter().all(|kind| named.get(*kind) >= Some(&ENOUGH)).then_some(()))
         });
+        println!("{}: named with certainty {named:?}", language.name());
         seen.with_context(|| format!("{}: {last:#}", language.name()))?;
         let named = agent.wait_incident("the incident with its traces", Duration::from_secs(20), |incident| {
             let cause = &incident["causes"][0];

@@ -5,6 +5,8 @@
 //! runs nothing. It is held by a map whose entries outlive its descriptor (`BPF_F_PRESERVE_ELEMS`, since 5.10): when this
 //! process ends, however it does, its programs are off at once, and a worker of the kernel closes the events one by one.
 //! Cost: no time; about a kilobyte of the kernel's memory a hook.
+//! Limits: while that worker closes them, what kernel threads and interrupts close waits behind it, for as long as this
+//! process would have waited else. Whoever is killed before its links are gone still waits for the links, one by one.
 
 use super::{
     bpf::{self, BPF_MAP_CREATE},

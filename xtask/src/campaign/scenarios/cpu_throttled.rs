@@ -15,11 +15,12 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 4] = [
+pub(super) const ALL: [Scenario; 5] = [
     one("quota-python", Kind::Threads, |ground| stage(ground, Kind::Threads)),
     one("quota-node", Kind::Node, |ground| stage(ground, Kind::Node)),
     one("quota-go", Kind::Go, |ground| stage(ground, Kind::Go)),
     one("quota-pool", Kind::Pool, |ground| stage(ground, Kind::Pool)),
+    one("quota-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {

@@ -15,10 +15,11 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 3] = [
+pub(super) const ALL: [Scenario; 4] = [
     one("journal-python", Kind::Threads, |ground| stage(ground, Kind::Threads)),
     one("journal-go", Kind::Go, |ground| stage(ground, Kind::Go)),
     one("journal-pool", Kind::Pool, |ground| stage(ground, Kind::Pool)),
+    one("journal-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {

@@ -25,12 +25,15 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 90, stage }
 }
 
-pub(super) const ALL: [Scenario; 5] = [
+pub(super) const ALL: [Scenario; 8] = [
     one("no-names-python", Kind::Threads, |ground| stage(ground, Kind::Threads, End::Silent)),
     one("no-names-go", Kind::Go, |ground| stage(ground, Kind::Go, End::Gone)),
     one("no-names-node", Kind::Node, |ground| stage(ground, Kind::Node, End::Refuses)),
     one("gone-names-python", Kind::Threads, |ground| stage(ground, Kind::Threads, End::Gone)),
     one("refused-names-go", Kind::Go, |ground| stage(ground, Kind::Go, End::Refuses)),
+    one("no-names-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, End::Silent)),
+    one("refused-names-python", Kind::Threads, |ground| stage(ground, Kind::Threads, End::Refuses)),
+    one("gone-names-node", Kind::Node, |ground| stage(ground, Kind::Node, End::Gone)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, end: End) -> anyhow::Result<Stage> {

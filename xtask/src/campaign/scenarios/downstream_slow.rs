@@ -21,7 +21,7 @@ enum Prices {
     Still,
 }
 
-pub(super) const ALL: [Scenario; 11] = [
+pub(super) const ALL: [Scenario; 12] = [
     one("late-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Late)),
     one("late-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Late)),
     one("late-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Late)),
@@ -33,6 +33,7 @@ pub(super) const ALL: [Scenario; 11] = [
     one("still-prices-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, Prices::Still)),
     one("no-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Gone)),
     one("no-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Gone)),
+    one("no-prices-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, Prices::Gone)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, how: Prices) -> anyhow::Result<Stage> {

@@ -13,15 +13,17 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: None, healthy: 45, watched: 90, stage }
 }
 
-pub(super) const ALL: [Scenario; 7] = [
+pub(super) const ALL: [Scenario; 13] = [
     one("wave", Kind::Go, |ground| wave(ground, Kind::Go)),
     one("wave-node", Kind::Node, |ground| wave(ground, Kind::Node)),
-    one("slow-clients-go", Kind::Go, |ground| {
-        more_callers(ground, Kind::Go, |plan| Plan { callers: 10, pause: Duration::from_secs(4), ..plan })
-    }),
-    one("slow-clients", Kind::Threads, |ground| {
-        more_callers(ground, Kind::Threads, |plan| Plan { callers: 10, pause: Duration::from_secs(4), ..plan })
-    }),
+    one("wave-python", Kind::Threads, |ground| wave(ground, Kind::Threads)),
+    one("wave-asyncio", Kind::Asyncio, |ground| wave(ground, Kind::Asyncio)),
+    one("slow-clients-node", Kind::Node, |ground| slow_clients(ground, Kind::Node)),
+    one("slow-clients-asyncio", Kind::Asyncio, |ground| slow_clients(ground, Kind::Asyncio)),
+    one("saw-tooth-node", Kind::Node, |ground| saw_tooth(ground, Kind::Node)),
+    one("saw-tooth-python", Kind::Threads, |ground| saw_tooth(ground, Kind::Threads)),
+    one("slow-clients-go", Kind::Go, |ground| slow_clients(ground, Kind::Go)),
+    one("slow-clients", Kind::Threads, |ground| slow_clients(ground, Kind::Threads)),
     one("pool-warm-up", Kind::Node, |ground| {
         let prices = Shop::start(ground, "prices", Kind::Threads, &json!({"answer_ms": 20}), Options::default())?;
         let upstream = prices.address.to_string();
@@ -51,7 +53,7 @@ pub(super) const ALL: [Scenario; 7] = [
             callers: Some(callers),
         }))
     }),
-    one("saw-tooth", Kind::Go, |ground| shop(ground, Kind::Go, &json!({"work_us": 500}), json!({"report_kb": 256}))),
+    one("saw-tooth", Kind::Go, |ground| saw_tooth(ground, Kind::Go)),
 ];
 
 /// Sometimes more come, sometimes fewer.
@@ -61,6 +63,14 @@ fn wave(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
 }
 
 /// Others come in addition.
+fn saw_tooth(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    shop(ground, kind, &json!({"work_us": 500}), json!({"report_kb": 256}))
+}
+
+fn slow_clients(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    more_callers(ground, kind, |plan| Plan { callers: 10, pause: Duration::from_secs(4), ..plan })
+}
+
 fn more_callers(ground: &Ground<'_>, kind: Kind, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
     let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 1000, "page_kb": 200}), Options::default())?;
     let address = shop.address;

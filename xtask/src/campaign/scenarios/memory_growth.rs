@@ -17,9 +17,10 @@ fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     shop(ground, kind, &json!({"work_us": 500}), json!({"session_kb": 64}))
 }
 
-pub(super) const ALL: [Scenario; 4] = [
+pub(super) const ALL: [Scenario; 5] = [
     one("sessions-python", Kind::Threads, |ground| stage(ground, Kind::Threads)),
     one("sessions-go", Kind::Go, |ground| stage(ground, Kind::Go)),
     one("sessions-node", Kind::Node, |ground| stage(ground, Kind::Node)),
     one("sessions-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio)),
+    one("sessions-pool", Kind::Pool, |ground| stage(ground, Kind::Pool)),
 ];

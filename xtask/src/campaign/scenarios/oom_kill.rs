@@ -14,10 +14,12 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth, healthy: 45, watched: 40, stage }
 }
 
-pub(super) const ALL: [Scenario; 3] = [
+pub(super) const ALL: [Scenario; 5] = [
     one("memory-limit", Kind::Threads, |ground| stage(ground, Kind::Threads)),
     one("memory-limit-go", Kind::Go, |ground| stage(ground, Kind::Go)),
     one("memory-limit-node", Kind::Node, |ground| stage(ground, Kind::Node)),
+    one("memory-limit-pool", Kind::Pool, |ground| stage(ground, Kind::Pool)),
+    one("memory-limit-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {

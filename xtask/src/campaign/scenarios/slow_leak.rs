@@ -26,11 +26,15 @@ const fn one(
     Scenario { name, system: kind.name(), truth: Truth::of(Some(truth)), healthy: 60, watched: 600, stage }
 }
 
-pub(super) const ALL: [Scenario; 4] = [
+pub(super) const ALL: [Scenario; 8] = [
     one("slow-theme-python", Kind::Threads, "fd_leak", |ground| files(ground, Kind::Threads)),
     one("slow-theme-go", Kind::Go, "fd_leak", |ground| files(ground, Kind::Go)),
     one("slow-sessions-go", Kind::Go, "memory_growth", |ground| memory(ground, Kind::Go)),
     one("slow-sessions-node", Kind::Node, "memory_growth", |ground| memory(ground, Kind::Node)),
+    one("slow-theme-node", Kind::Node, "fd_leak", |ground| files(ground, Kind::Node)),
+    one("slow-theme-pool", Kind::Pool, "fd_leak", |ground| files(ground, Kind::Pool)),
+    one("slow-sessions-python", Kind::Threads, "memory_growth", |ground| memory(ground, Kind::Threads)),
+    one("slow-sessions-asyncio", Kind::Asyncio, "memory_growth", |ground| memory(ground, Kind::Asyncio)),
 ];
 
 /// About one file a second.
