@@ -17,6 +17,8 @@ use support::{PID, SECOND, Service, ms};
 /// Two seconds of it.
 #[derive(Clone, Copy)]
 struct Step {
+    /// Its own answers, and as many of the database.
+    answers: u64,
     /// What its own answers take, and those of the database, milliseconds.
     own: u64,
     others: u64,
@@ -32,12 +34,13 @@ struct Step {
     stall: Option<(u64, u64)>,
 }
 
-const CALM: Step = Step { own: 9, others: 3, refused: 0, resent: 0, waiters: 0, throttled: 0, stall: None };
+const CALM: Step =
+    Step { answers: 60, own: 9, others: 3, refused: 0, resent: 0, waiters: 0, throttled: 0, stall: None };
 
 fn see(service: &mut Service, step: Step) {
     let (pid, at) = (PID, service.now());
     let database = Peer { address: "10.0.0.7".parse().unwrap(), port: Some(5432) };
-    let (answers, reads) = (60, 60);
+    let (answers, reads) = (step.answers, step.answers);
     let one = |peer, took: u64, segments, resent, failures| TcpPeer {
         peer: Some(peer),
         connections: 4,
@@ -160,4 +163,10 @@ fn a_loop_that_waits_for_a_processor_is_not_named_before_the_limit_is() {
     // Who computes for so long that it were a stall without the waiting has one.
     let (first, last, _) = named(Step { own: 250, stall: Some((600, 300)), ..CALM });
     assert_eq!((first, last), (CauseKind::EventLoopStall, CauseKind::EventLoopStall));
+}
+
+#[test]
+fn a_loop_that_much_more_is_asked_of_is_not_named_before_the_crowd_is() {
+    let (first, last, _) = named(Step { answers: 450, own: 250, stall: Some((230, 0)), ..CALM });
+    assert_eq!((first, last), (CauseKind::TrafficSurge, CauseKind::TrafficSurge));
 }

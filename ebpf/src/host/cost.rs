@@ -2,7 +2,9 @@
 //! kernel's BPF statistics, which are switched on for a moment every ten seconds because they cost themselves.
 //!
 //! The statistics do not see how the kernel comes to a program; the calibration does. They are shown apart, and
-//! only the sum is what somebody pays.
+//! only the sum is what somebody pays. Nor do they leave out the time in which a program was interrupted, or another thread
+//! had its processor: on a machine that is short of them that may be most of it. So a run is priced by the least of several
+//! measurements, and nothing is said after a single one.
 
 use super::{
     calibrate::{Action, Bench},
@@ -11,12 +13,16 @@ use super::{
 };
 use crate::wire::Target;
 use snowshed_engine::model::Nanos;
-use std::os::fd::OwnedFd;
+use std::{collections::VecDeque, os::fd::OwnedFd};
 
 const EVERY: Nanos = 10_000_000_000;
 const FOR: Nanos = 250_000_000;
 /// Between two counts of what maps and programs hold.
 const COUNT: Nanos = 60_000_000_000;
+/// From a first measurement to the second.
+const AGAIN: Nanos = 500_000_000;
+/// Measurements of which the least counts.
+const LATELY: usize = 3;
 /// Over at least so long this process's own share is taken.
 const OWN: Nanos = 5_000_000_000;
 
@@ -25,7 +31,28 @@ const OWN: Nanos = 5_000_000_000;
 struct Row {
     programs: &'static [&'static str],
     before: RunStats,
+    /// Kernel time per run, nanoseconds, of the last measurements.
+    lately: VecDeque<f64>,
     price: Price,
+}
+
+impl Row {
+    /// Takes what was measured over so many nanoseconds; tells whether another measurement is needed.
+    fn take(&mut self, runs: f64, time: f64, window: f64) -> bool {
+        self.price.runs = Some(runs * 1e9 / window);
+        if runs > 0.0 {
+            self.lately.truncate(LATELY - 1);
+            self.lately.push_front(time / runs);
+        }
+        let least = self.lately.iter().copied().reduce(f64::min);
+        let is_known = runs == 0.0 || self.lately.len() > 1;
+        if is_known {
+            self.price.per_run = least.or(self.price.per_run);
+            let each = least.unwrap_or(0.0) + self.price.dispatch.unwrap_or(0.0);
+            self.price.core = Some(runs * each / window);
+        }
+        !is_known
+    }
 }
 
 /// What a probe costs, as far as it is known.
@@ -142,22 +169,19 @@ impl Cost {
         };
         let measuring = self.on.take();
         let window = (now - self.switched) as f64;
+        let mut again = false;
         for row in &mut self.rows {
             let stats = kernel.run_stats(row.programs);
             let runs = stats.runs.saturating_sub(row.before.runs) as f64;
             let time = stats.time.saturating_sub(row.before.time).as_nanos() as f64;
             if measuring.is_some() && window > 0.0 {
-                if runs > 0.0 {
-                    row.price.per_run = Some(time / runs);
-                }
-                row.price.runs = Some(runs * 1e9 / window);
-                row.price.core = Some((time + runs * row.price.dispatch.unwrap_or(0.0)) / window);
+                again |= row.take(runs, time, window);
             }
             row.before = stats;
         }
         if measuring.is_some() {
             self.weigh(now);
-            self.next = now + EVERY - FOR;
+            self.next = now + if again { AGAIN } else { EVERY - FOR };
         } else {
             // Not permitted or too old a kernel: the cost per run then stays unknown, and says so.
             self.on = aya::sys::enable_stats(aya::sys::Stats::RunTime).ok();
@@ -185,6 +209,7 @@ impl Cost {
         }
         if let Some(row) = self.rows.get_mut(index) {
             (row.price.core, row.price.runs) = (None, None);
+            row.lately.clear();
         }
     }
 
@@ -235,5 +260,29 @@ mod tests {
         cost.turn(None, 1_000_000_000 + OWN);
         let own = cost.own.expect("it was measured");
         assert!(own * (OWN as f64) < 100e6, "{own} of a core");
+    }
+
+    const WINDOW: f64 = 250e6;
+
+    #[test]
+    fn a_measurement_that_something_came_between_says_nothing_by_itself() {
+        let mut row = Row { price: Price { dispatch: Some(50.0), ..Price::default() }, ..Row::default() };
+        // Ten thousand runs of a hundred nanoseconds, and once another thread for twenty milliseconds.
+        assert!(row.take(10_000.0, 21e6, WINDOW), "one is not enough");
+        assert_eq!((row.price.core, row.price.per_run), (None, None));
+        assert!(!row.take(10_000.0, 1e6, WINDOW));
+        assert_eq!((row.price.core, row.price.per_run), (Some(0.006), Some(100.0)));
+        row.take(10_000.0, 41e6, WINDOW);
+        assert_eq!(row.price.core, Some(0.006), "nor later");
+        // What really got dearer counts once the cheap ones are gone.
+        (0..3).for_each(|_| assert!(!row.take(10_000.0, 9e6, WINDOW)));
+        assert_eq!(row.price.per_run, Some(900.0));
+    }
+
+    #[test]
+    fn who_does_not_run_costs_nothing_and_needs_no_second_look() {
+        let mut row = Row::default();
+        assert!(!row.take(0.0, 0.0, WINDOW));
+        assert_eq!((row.price.core, row.price.runs, row.price.per_run), (Some(0.0), Some(0.0), None));
     }
 }

@@ -3,19 +3,22 @@
 //! Confidence rests on who waited: events ready on the instance with nobody else waiting is proof,
 //! a request that the thread was stuck in is strong, neither is a hint below the bar; less of it where the thread mostly
 //! waited for a processor. Who has no other thread and waits for a lock waits for another process: its own loop is not
-//! to blame, and alone it is not believed; nor who waits for a disk, before that is seen to be slow. No forecast.
+//! to blame, and alone it is not believed; nor who waits for a disk, before that is seen to be slow, nor who computes while
+//! much more arrives than ever. No forecast.
 
 use super::{CauseUnit, Scene, cpu_throttled::QUEUED, downstream_slow, trigger_evidence};
 use crate::{
     correlate::join::certainty,
     loops::StallSite,
     model::{Cause, CauseKind, Evidence, Join, Layer, ThreadRef, TriggerKind},
+    signs::Sign,
     window::{SECOND, seconds},
 };
 
 /// Most causes of this kind at once.
 const MOST: usize = 3;
-/// What is left where the lock that is waited for is another process's, or a disk is: at most, below the bar of belief.
+/// What is left where the lock that is waited for is another process's, or a disk is, or where more arrives than ever: at
+/// most, below the bar of belief.
 const ELSEWHERE: f64 = 0.6;
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
@@ -49,7 +52,9 @@ fn confidence(scene: &Scene<'_>, site: &StallSite) -> f64 {
     let each = seconds(scene.config.stalls.each_ms.saturating_mul(SECOND / 1000));
     let own = if seconds(site.typical) * (1.0 - queued) < each { 1.0 - queued } else { 1.0 };
     let others = site.waits_for_a_lock() && scene.target.threads == Some(1);
-    let own = if others || site.waits_for_a_disk() { own * ELSEWHERE } else { own };
+    // A loop with much to do at every turn comes back late: whether more arrives to stay takes longer to say.
+    let crowded = site.on_cpu && scene.signs.is_high(Sign::Arrivals, scene.now, &scene.config.signs);
+    let own = if others || crowded || site.waits_for_a_disk() { own * ELSEWHERE } else { own };
     // Of several places the one that lost most of the time is meant.
     let share = seconds(site.total) / seconds(scene.stalls.total).max(1e-9);
     (waited.min(0.96) * own * (0.7 + 0.3 * share.clamp(0.0, 1.0))).clamp(0.0, 1.0)

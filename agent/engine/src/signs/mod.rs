@@ -141,6 +141,12 @@ impl Signs {
         self.tracks[sign as usize].height(now, 10 * SECOND)
     }
 
+    /// Whether a figure is out of its ordinary, or would be if it lasted.
+    pub(crate) fn is_high(&self, sign: Sign, now: Nanos, config: &SignConfig) -> bool {
+        let deviates = self.of(sign).is_some();
+        deviates || self.tracks[sign as usize].is_high(now, &sign.bar(config), Past { seconds: config.past_seconds })
+    }
+
     /// What requests suffer. What has no past may be as it always is: who reads uploads slowly on purpose, say.
     pub(crate) fn suffering(&self) -> impl Iterator<Item = (Sign, &Deviation)> {
         let found = |sign: &Sign| Some((*sign, self.of(*sign).filter(|found| found.has_past)?));

@@ -128,6 +128,16 @@ impl Track {
         pooled(self.sums.range(now.saturating_sub(span), now).map(|(_, sum)| *sum))
     }
 
+    /// Whether it is as high as it must be over the last windows of `hold`, taken together, against what was before: what is
+    /// about to be found, if it lasts.
+    pub(crate) fn is_high(&self, now: Nanos, bar: &Bar, past: Past) -> bool {
+        let end = self.sums.number(now).saturating_mul(WINDOW);
+        let from = end.saturating_sub(WINDOW.saturating_mul(bar.hold.into()));
+        let before = self.before(from);
+        let pool = pooled(self.sums.range(from, now).map(|(_, sum)| *sum));
+        has_past(&before, past) && pool.is_some_and(|pool| pool >= bar.level(rank(&before, 0.9)))
+    }
+
     /// Judges the windows that are complete; does nothing if none has become so since.
     pub(crate) fn judge(&mut self, now: Nanos, bar: &Bar, past: Past) {
         let present = self.sums.number(now);
@@ -153,6 +163,14 @@ impl Track {
         measured.map(|(start, sum)| (start, *sum)).collect()
     }
 
+    /// Heights of the windows before a time where anything was measured, least first.
+    fn before(&self, from: Nanos) -> Vec<f64> {
+        let measured = self.sums.range(0, from.saturating_sub(1)).filter(|(_, sum)| sum.of > 0.0);
+        let mut heights: Vec<f64> = measured.map(|(_, sum)| height(*sum)).collect();
+        heights.sort_by(f64::total_cmp);
+        heights
+    }
+
     fn begins(&self, end: Nanos, bar: &Bar, past: Past) -> Option<Held> {
         // Whatever the past was, none of them reaches the bar: nearly always.
         let longest = WINDOW.saturating_mul(bar.hold.saturating_mul(WITHOUT_PAST.1).into());
@@ -161,14 +179,8 @@ impl Track {
             return None;
         }
         let from = end.saturating_sub(WINDOW.saturating_mul(bar.hold.into()));
-        let mut before: Vec<f64> = self
-            .sums
-            .range(0, from.saturating_sub(1))
-            .filter(|(_, sum)| sum.of > 0.0)
-            .map(|(_, sum)| height(*sum))
-            .collect();
-        before.sort_by(f64::total_cmp);
-        let has_past = before.len() as u64 >= (past.seconds / (WINDOW / SECOND)).max(1);
+        let before = self.before(from);
+        let has_past = has_past(&before, past);
         if bar.needs_past && !has_past {
             return None;
         }
@@ -207,6 +219,11 @@ impl Track {
             has_past: held.has_past,
         }
     }
+}
+
+/// Whether so many windows are a past.
+fn has_past(before: &[f64], past: Past) -> bool {
+    before.len() as u64 >= (past.seconds / (WINDOW / SECOND)).max(1)
 }
 
 fn height(sum: Sum) -> f64 {
