@@ -50,7 +50,8 @@ fn files(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
         libc::prlimit(libc::pid_t::try_from(pid)?, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut())
     };
     ensure!(done == 0, "the limit of descriptors: {}", std::io::Error::last_os_error());
-    let is_used_up = move || Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64 + 1 >= FILES);
+    // A request needs a connection and a file to end well, and gives both back where it does not.
+    let is_used_up = move || Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64 + 3 >= FILES);
     Ok(Stage::Lasting(set, Box::new(is_used_up)))
 }
 
