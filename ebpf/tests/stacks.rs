@@ -58,6 +58,11 @@ fn session() -> Session {
 fn chains(session: &mut Session, victim: &Victim) -> (Vec<Frame>, Vec<String>) {
     victim.expect("ready");
     session.add_target(victim.pid()).unwrap();
+    opened(session, victim)
+}
+
+/// The same of one that is watched already.
+fn opened(session: &mut Session, victim: &Victim) -> (Vec<Frame>, Vec<String>) {
     let held = |seen: &Observation| match seen {
         Observation::Holdings(held) if held.pid == victim.pid() => Some(held.items.clone()),
         _ => None,
@@ -201,4 +206,32 @@ fn nameless(session: &mut Session) {
     let told = names(&told);
     assert!(told.iter().filter(|name| name.starts_with("[generated code] 0x")).count() >= 3, "{told:#?}");
     assert!(told.iter().any(|name| name.contains("node::")), "and the chain goes on: {told:#?}");
+}
+
+/// What a thread executes of Python, with lines, as Python itself tells it.
+#[test]
+fn functions_of_python_as_its_own_traceback() {
+    let given = std::env::var("SNOWSHED_PYTHONS").unwrap_or_default();
+    let pythons = ["/usr/bin/python3", "python3"].into_iter().chain(given.split_whitespace());
+    for python in pythons {
+        // One each: the same file in another version would be the same site.
+        let mut session = session();
+        let victim = Victim::run(Command::new(python).arg(source("chain.py")).env("PYTHONIOENCODING", "utf-8"));
+        victim.expect("ready");
+        session.add_target(victim.pid()).unwrap();
+        for round in ["the first thread", "another thread"] {
+            let (told, own) = opened(&mut session, &victim);
+            let told: Vec<String> = told
+                .iter()
+                .filter_map(|frame| {
+                    let (file, line) = frame.location.as_ref()?;
+                    let file = file.rsplit('/').next()?;
+                    (file.ends_with(".py") || file.starts_with('<'))
+                        .then(|| format!("{} {file}:{line}", frame.function))
+                })
+                .collect();
+            assert_eq!(told, own, "{python}: {round}");
+            assert!(told.len() >= 10, "{told:?}");
+        }
+    }
 }

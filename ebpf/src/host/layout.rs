@@ -3,8 +3,8 @@
 
 use crate::wire::{
     Bucket, ConnectionRecord, Context, Event, FdRecord, FileOrigin, GrowthRecord, PageAllowance, PageCount, Place,
-    Registers, ResolverCount, ResolverKey, RetransmitRecord, Slot, SocketRecord, StackRecord, Target, TaskOrigin,
-    TaskRecord, TaskState, ThreadRecord, UnixRecord, UnreadRecord,
+    Python, PythonFrame, Registers, ResolverCount, ResolverKey, RetransmitRecord, Slot, SocketRecord, StackRecord,
+    Target, TaskOrigin, TaskRecord, TaskState, ThreadRecord, UnixRecord, UnreadRecord,
 };
 use std::{fmt::Write as _, path::Path};
 
@@ -25,7 +25,9 @@ fn document() -> String {
                     `ebpf/src/wire/`.\n"
         .to_owned();
     table!(text, Place { offset, entry, generation, module, table, count });
-    table!(text, Target { place, inherited, observer });
+    table!(text, Python { slot, frame, hop, from, span, code, previous, instruction, check, version, _pad });
+    table!(text, PythonFrame { code, instruction, check });
+    table!(text, Target { place, python, inherited, observer });
     table!(text, Slot { target, tokens, serves });
     table!(text, Bucket { keys, slots });
     table!(text, Context { trace, span });
@@ -131,7 +133,7 @@ fn document() -> String {
     table!(text, PageCount { pages, since, left, every, period, _pad });
     table!(text, PageAllowance { resident, tokens, period });
     table!(text, GrowthRecord { pages, kind, join, context, stack });
-    table!(text, StackRecord { host_tgid, bytes, file, made, registers, stack });
+    table!(text, StackRecord { host_tgid, bytes, file, made, registers, version, depth, window, frames, stack });
     table!(
         text,
         RetransmitRecord {

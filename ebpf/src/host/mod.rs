@@ -24,6 +24,7 @@ pub(crate) mod pclntab;
 pub(crate) mod privilege;
 pub(crate) mod proc_file;
 pub(crate) mod publish;
+pub(crate) mod python;
 mod refusal;
 mod resolvers;
 mod rings;

@@ -3,7 +3,7 @@
 //!
 //! Invariant: stacks are unwound and dropped here; only code addresses remain. Bounded by the constants.
 
-use super::{clock, naming, unwind::Unwinder};
+use super::{clock, naming, python::Names, unwind::Unwinder};
 use crate::wire::{PAGE, RED_ZONE, Registers, StackRecord};
 use blazesym::{
     Pid as SymPid,
@@ -16,6 +16,7 @@ use snowshed_engine::model::{Nanos, Pid, SiteId};
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
 };
 
 /// A frame of a resolved site.
@@ -43,6 +44,8 @@ struct Site {
     addresses: Vec<u64>,
     /// Module and offset of each address: what remains where there is no symbol.
     places: Vec<String>,
+    /// What an interpreter executed, which stands where its own frames would.
+    script: Vec<Arc<Frame>>,
     frames: Option<Vec<Frame>>,
 }
 
@@ -56,6 +59,7 @@ struct Tables {
 pub(crate) struct Sites {
     tables: HashMap<Pid, Tables>,
     sites: HashMap<SiteId, Site>,
+    python: Names,
     symbolizer: Option<Symbolizer>,
     /// When names were last looked up.
     asked: Nanos,
@@ -67,19 +71,35 @@ impl Sites {
         let (base, stack) = copied(record);
         let registers =
             if record.is_of_new_thread() { caller(record.registers, base, stack) } else { record.registers };
-        self.of_copy(pid, registers, base, stack, now)
+        let script = self.python.frames(pid, record, now);
+        self.of(pid, registers, (base, stack), script, now)
     }
 
     /// The site of a stack of which this much was copied, from `base` on.
     pub(crate) fn of_copy(&mut self, pid: Pid, registers: Registers, base: u64, stack: &[u8], now: Nanos) -> SiteId {
+        self.of(pid, registers, (base, stack), Vec::new(), now)
+    }
+
+    fn of(
+        &mut self,
+        pid: Pid,
+        registers: Registers,
+        (base, stack): (u64, &[u8]),
+        script: Vec<Arc<Frame>>,
+        now: Nanos,
+    ) -> SiteId {
         let Some(tables) = tables(&mut self.tables, pid, registers.ip, now) else { return SiteId(0) };
-        let addresses = tables.unwinder.unwind(registers, base, stack);
-        let id = identity(&tables.unwinder, &addresses);
+        let mut addresses = tables.unwinder.unwind(registers, base, stack);
+        if !script.is_empty() {
+            let own = addresses.iter().position(|address| is_python(&tables.unwinder, *address));
+            addresses.truncate(own.unwrap_or(addresses.len()));
+        }
+        let id = identity(&tables.unwinder, &addresses, &script);
         // Names are read from a process that lives: one that came this way last is likelier to than the first.
         let better = self.sites.get(&id).is_none_or(|known| known.frames.is_none() && known.pid != pid);
         if id != SiteId(0) && better && (self.sites.len() < MOST_SITES || self.sites.contains_key(&id)) {
             let places = addresses.iter().map(|address| place(&tables.unwinder, *address)).collect();
-            self.sites.insert(id, Site { pid, addresses, places, frames: None });
+            self.sites.insert(id, Site { pid, addresses, places, script, frames: None });
         }
         id
     }
@@ -87,6 +107,7 @@ impl Sites {
     /// Forgets the unwind tables of a process that ended or executed another program.
     pub(crate) fn forget(&mut self, pid: Pid) {
         self.tables.remove(&pid);
+        self.python.forget(pid);
     }
 
     /// Gives back what the symbolizer has read (debug information, tens of megabytes) once nobody asks any
@@ -116,7 +137,8 @@ impl Sites {
         self.asked = clock::now();
         let symbolizer = self.symbolizer.get_or_insert_with(Symbolizer::new);
         let unwinder = self.tables.get(&site.pid).map(|tables| &tables.unwinder);
-        let frames = symbolize(symbolizer, unwinder, site);
+        let mut frames = symbolize(symbolizer, unwinder, site);
+        frames.extend(site.script.iter().map(|frame| (**frame).clone()));
         site.frames = Some(frames.clone());
         frames
     }
@@ -155,7 +177,7 @@ fn tables(all: &mut HashMap<Pid, Tables>, pid: Pid, ip: u64, now: Nanos) -> Opti
 }
 
 /// Equal for the same place in the same programs, in this run and the next: from paths and file offsets.
-fn identity(unwinder: &Unwinder, addresses: &[u64]) -> SiteId {
+fn identity(unwinder: &Unwinder, addresses: &[u64], script: &[Arc<Frame>]) -> SiteId {
     let own = |address: &&u64| !unwinder.code(**address).is_some_and(|code| is_c_library(&code.path));
     let mut hasher = DefaultHasher::new();
     let mut used = 0;
@@ -166,12 +188,25 @@ fn identity(unwinder: &Unwinder, addresses: &[u64]) -> SiteId {
         }
         used += 1;
     }
+    for frame in script.iter().take(SIGNIFICANT.saturating_sub(used)) {
+        (&frame.function, &frame.location).hash(&mut hasher);
+        used += 1;
+    }
     if used == 0 { SiteId(0) } else { SiteId(hasher.finish().max(1)) }
 }
 
 fn is_c_library(path: &str) -> bool {
     let file = path.rsplit('/').next().unwrap_or(path);
     ["libc.so", "libc-", "libpthread", "ld-linux", "ld-musl"].iter().any(|prefix| file.starts_with(prefix))
+}
+
+/// Code of the interpreter itself, as its program and its library are called everywhere.
+fn is_python(unwinder: &Unwinder, address: u64) -> bool {
+    let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    unwinder.code(address).is_some_and(|code| {
+        let file = name(&code.path);
+        ["python3", "libpython3"].iter().any(|start| file.starts_with(start))
+    })
 }
 
 /// An address as `module+0xoffset`, or as what it is if no file is mapped there (code made at run time).
@@ -222,7 +257,7 @@ fn symbolize(symbolizer: &Symbolizer, unwinder: Option<&Unwinder>, site: &Site) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::STACK_PAGES;
+    use crate::wire::{PYTHON_FRAMES, PYTHON_WINDOW, PythonFrame, STACK_PAGES};
 
     #[test]
     fn of_a_copy_only_what_was_copied_is_looked_at() {
@@ -234,6 +269,10 @@ mod tests {
                 file: 0,
                 made: 0,
                 registers,
+                version: 0,
+                depth: 0,
+                window: [0; PYTHON_WINDOW],
+                frames: [PythonFrame::default(); PYTHON_FRAMES],
                 stack: [[0; PAGE]; STACK_PAGES],
             });
             record.stack[0][(sp as usize & (PAGE - 1)).saturating_sub(RED_ZONE as usize)] = 7;

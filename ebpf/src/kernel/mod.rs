@@ -6,6 +6,7 @@ pub mod context;
 pub mod holder;
 pub mod lifecycle;
 pub mod origin;
+pub mod python;
 mod read;
 pub mod stack;
 pub mod stamps;

@@ -3,7 +3,7 @@
 //! Cost: the stack's bytes, at most four pages, the dearest thing here, so a token bucket per process (filled by the
 //! host) bounds them. A copy ends where the stack does; page by page, because the first that is not mapped is an end too.
 
-use super::{count, current, load, offset};
+use super::{count, current, load, offset, python, targets};
 use crate::wire::{Counter, PAGE, RED_ZONE, Registers, STACK_PAGES, Slot, StackRecord};
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -122,5 +122,13 @@ pub unsafe fn fill(record: *mut StackRecord, host_tgid: u32, file: u64, made: u6
         (&raw mut (*record).file).write(file);
         (&raw mut (*record).made).write(made);
         (&raw mut (*record).registers).write(registers);
+        let base: u64 = load(current() as *const c_void, offset!(task_fsbase));
+        let read = |to: *mut c_void, size: u32, from: u64| {
+            bpf_probe_read_user(to, size, from as *const c_void);
+        };
+        match targets::get(host_tgid) {
+            Some(target) => python::walk(record, &target.python, base, read),
+            None => (&raw mut (*record).depth).write(0),
+        }
     }
 }

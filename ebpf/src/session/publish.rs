@@ -46,9 +46,12 @@ impl Session {
 
     /// Tells the kernel side where the threads of a process publish.
     pub(super) fn place(&self, kernel: &mut Kernel, watched: &Watched) -> Result<(), String> {
-        let place = self.publishers.get(&watched.pid).map(|publisher| publisher.known().place()).unwrap_or_default();
+        let known = self.publishers.get(&watched.pid).map(|publisher| publisher.known());
+        let place = known.map(Publisher::place).unwrap_or_default();
+        let python = known.map(Publisher::python).unwrap_or_default();
         let inherited = kernel.target(watched.host).map_or([0; 2], |old| old.inherited);
-        kernel.set_target(watched.host, Target { place, inherited, observer: u64::from(self.observer.is_read()) })
+        kernel
+            .set_target(watched.host, Target { place, python, inherited, observer: u64::from(self.observer.is_read()) })
     }
 
     /// Looks at whoever is due.

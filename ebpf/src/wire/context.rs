@@ -1,5 +1,7 @@
 //! Whose work a thread does: where it publishes that, and what was found.
 
+use super::Python;
+
 /// Where the threads of a process keep the pointer to their trace context. The host finds it out, the programs follow it
 /// in at most five reads. All zero: nowhere.
 #[repr(C)]
@@ -33,6 +35,8 @@ impl Place {
 pub struct Target {
     /// Where its threads publish.
     pub place: Place,
+    /// Where they keep what they execute of Python.
+    pub python: Python,
     /// The trace in which the process was forked; zero: none.
     pub inherited: [u64; 2],
     /// Not 0: threads that publish nothing are looked up in the map that another observer fills ([`JOIN_OBSERVER`]).

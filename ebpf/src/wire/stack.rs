@@ -1,5 +1,7 @@
 //! Copies of user stacks.
 
+use super::{PYTHON_FRAMES, PYTHON_WINDOW, PythonFrame};
+
 /// Stack pages that are copied, from the one that holds the stack pointer upwards.
 pub const STACK_PAGES: usize = 4;
 /// Size of a page.
@@ -33,6 +35,14 @@ pub struct StackRecord {
     pub made: u64,
     /// Where the thread was.
     pub registers: Registers,
+    /// Python's minor version, if the process is one.
+    pub version: u32,
+    /// How many of `frames` there are.
+    pub depth: u32,
+    /// Room in which a frame is read; means nothing afterwards.
+    pub window: [u64; PYTHON_WINDOW],
+    /// What the thread executed of Python, innermost first.
+    pub frames: [PythonFrame; PYTHON_FRAMES],
     /// The pages, starting at `registers.sp` rounded down. What lies before the red zone was not copied.
     pub stack: [[u8; PAGE]; STACK_PAGES],
 }

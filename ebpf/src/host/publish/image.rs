@@ -183,6 +183,11 @@ impl<'m, M: Memory> Image<'m, M> {
         }
     }
 
+    /// Where a symbol lies that is not of one thread.
+    pub(crate) fn address(&self, symbol: &Symbol) -> u64 {
+        self.bias.wrapping_add(symbol.value)
+    }
+
     /// It says of itself that it is a program, not a library.
     pub(crate) fn is_program(&self) -> bool {
         self.fixed || self.tables.flags & DF_1_PIE != 0

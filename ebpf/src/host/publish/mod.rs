@@ -15,10 +15,16 @@ mod process;
 #[cfg(test)]
 mod hostile;
 
-use super::{clock, elf, targets};
-use crate::wire::Place;
-use maps::{Maps, Object};
-use memory::{Memory, Process};
+use super::{
+    clock, elf,
+    python::{self, Interpreter},
+    targets,
+};
+use crate::wire::{Place, Python};
+pub(crate) use image::Image;
+use maps::Maps;
+pub(crate) use maps::Object;
+pub(crate) use memory::{Memory, Process};
 pub(crate) use patience::{Away, Followed};
 use place::Found;
 pub(crate) use place::Way;
@@ -47,6 +53,9 @@ pub(crate) struct Publisher {
     plain: HashSet<Object>,
     found: Option<Found>,
     tries: u8,
+    /// The interpreter that it has loaded.
+    interpreter: Option<Interpreter>,
+    python: Python,
     contexts: Vec<u64>,
     /// Where the context that is believed lies, and its stamp.
     context: Option<(u64, u64)>,
@@ -91,6 +100,11 @@ impl Publisher {
         }
     }
 
+    /// Where its threads keep what they execute of Python.
+    pub(crate) fn python(&self) -> Python {
+        self.python
+    }
+
     /// Its own name and the id of its instance.
     pub(crate) fn name(&self) -> (Option<&str>, Option<&str>) {
         (self.said.service.as_deref(), self.said.instance.as_deref())
@@ -109,7 +123,7 @@ impl Publisher {
 
     /// Another look has other news: where its threads publish, or its name.
     fn differs(&self, after: &Self) -> bool {
-        self.place() != after.place() || self.said != after.said
+        self.place() != after.place() || self.python != after.python || self.said != after.said
     }
 
     /// Looks.
@@ -133,6 +147,10 @@ impl Publisher {
             // The loader writes without mapping anything.
             self.settled = false;
         }
+        // An interpreter that has just been started has no threads yet.
+        if let Some(interpreter) = self.interpreter.filter(|_| self.python.is_none()) {
+            self.python = interpreter.place(&memory).unwrap_or_default();
+        }
         self.read_context(&memory);
     }
 
@@ -145,6 +163,10 @@ impl Publisher {
         self.tries = if self.digest == Some(digest) { self.tries + 1 } else { 0 };
         self.digest = Some(digest);
         self.denied = None;
+        if self.interpreter.is_none() {
+            let mut new = maps.objects.iter().filter(|object| !self.plain.contains(object));
+            self.interpreter = new.find_map(|object| python::find(memory, object));
+        }
         // Whether it may be read at all: the same answer for all of its memory.
         if let Some(object) = maps.objects.first()
             && let Err(error) = memory.read(object.base, &mut [0; 1])

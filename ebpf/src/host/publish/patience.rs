@@ -45,10 +45,10 @@ pub(crate) struct Followed {
 pub(crate) struct Away(Arc<AtomicUsize>);
 
 /// One of them.
-struct Ticket(Away);
+pub(crate) struct Ticket(Away);
 
 impl Away {
-    fn ticket(&self) -> Option<Ticket> {
+    pub(crate) fn ticket(&self) -> Option<Ticket> {
         if self.0.fetch_add(1, Ordering::Relaxed) >= MOST_AWAY {
             self.0.fetch_sub(1, Ordering::Relaxed);
             return None;

@@ -2,7 +2,7 @@
 //! in memory. No hook, so nothing is paid between looks.
 
 use crate::{
-    kernel::{context, field, file_of, is_there, lifecycle, load, offset, peek, storage::TASKS, targets},
+    kernel::{context, field, file_of, is_there, lifecycle, load, offset, peek, python, storage::TASKS, targets},
     wire::{NO_INSTANCE, PAGE, Registers, STACK_PAGES, StackRecord, TaskState, ThreadRecord},
 };
 use aya_ebpf::{
@@ -159,6 +159,14 @@ pub extern "C" fn thread_stack(ctx: *const Task) -> i32 {
         (*record).host_tgid = load(task.cast(), offset!(task_tgid));
         (*record).bytes = pages * PAGE as u32;
         (*record).registers = registers;
+        (*record).depth = 0;
+        if let Some(target) = targets::get((*record).host_tgid) {
+            let base: u64 = load(task.cast(), offset!(task_fsbase));
+            let read = |to: *mut c_void, size: u32, from: u64| {
+                bpf_copy_from_user_task(to, size, from as *const c_void, task, 0);
+            };
+            python::walk(record, &target.python, base, read);
+        }
         let seq: *mut c_void = load(read_volatile(&raw const (*ctx).meta), 0);
         bpf_seq_write(seq.cast(), record.cast::<c_void>(), size_of::<StackRecord>() as u32);
     }
