@@ -38,7 +38,7 @@ fn is_seen(record: &Value, language: Language) -> bool {
 /// A frame that a developer of the service knows.
 fn own_line(language: Language) -> &'static str {
     match language {
-        Language::PythonThreads | Language::PythonLoop => "_PyEval",
+        Language::PythonThreads | Language::PythonLoop => "service.py:",
         Language::Node => "service.js:",
         Language::Go => "service.go:",
     }

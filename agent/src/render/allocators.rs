@@ -115,6 +115,9 @@ const BEHIND_UNDERSCORES: &[&str] = &[
 
 /// Whether a frame, as it is told (`function (file:line)`), is an allocator's.
 pub(super) fn is_allocator(frame: &str) -> bool {
+    if frame.contains(".py:") {
+        return false;
+    }
     // The C library's other name for its own functions, and its sources where they are told.
     let plain = frame.trim_start_matches('_');
     let plain = plain.strip_prefix("GI_").map_or(plain, |name| name.trim_start_matches('_'));
@@ -220,6 +223,7 @@ mod tests {
             "main",
             "realloc2",
             "brkfast",
+            "free (/srv/shop.py:3)",
         ] {
             assert!(!is_allocator(name), "{name}");
         }

@@ -35,9 +35,20 @@ const GO: &[&str] = &[
     "runtime", "sync", "syscall", "time", "vendor",
 ];
 
+/// Where Python keeps what is not the program's own.
+const PYTHON: &[&str] = &["/lib/python3", "/site-packages/", "/dist-packages/"];
+
+/// A line of Python: whatever such a function is called, it is not how Python enters the system.
+fn is_python(place: &str) -> bool {
+    place.contains(".py:") || place.starts_with('<')
+}
+
 /// Sources of a library, as sites name them: from its crate (`tokio-1.54.1/src/…`) or Rust's own library on; Node's
 /// own (`node:fs`), and what npm and Go's module cache brought.
 fn is_library(place: &str) -> bool {
+    if is_python(place) {
+        return place.starts_with("<frozen ") || PYTHON.iter().any(|folder| place.contains(folder));
+    }
     if place.starts_with("node:") || place.contains("/node_modules/") || place.contains("/pkg/mod/") {
         return true;
     }
@@ -59,6 +70,9 @@ fn place(frame: &str) -> &str {
 
 /// How a program of some language enters the system.
 fn is_entrance(frame: &str) -> bool {
+    if is_python(place(frame)) {
+        return false;
+    }
     allocators::is_allocator(frame)
         || frame.contains("/sysdeps/")
         || ["(nptl/", "/nptl/"].iter().any(|folder| frame.contains(folder))
@@ -137,6 +151,17 @@ mod tests {
                     "_PyObject_MakeTpCall",
                 ],
                 "python3.11+0x1acfdf",
+            ),
+            (
+                &[
+                    "__libc_open64 (io/../sysdeps/unix/sysv/linux/open64.c:41)",
+                    "_NamedTemporaryFile (/usr/lib/python3.11/tempfile.py:563)",
+                    "open_spool (/usr/lib/python3/dist-packages/spool/files.py:3)",
+                    "_load (<frozen importlib._bootstrap>:241)",
+                    "_open (/srv/shop.py:41)",
+                    "Thread.run (/usr/lib/python3.11/threading.py:975)",
+                ],
+                "_open (/srv/shop.py:41)",
             ),
         ] {
             let frames: Vec<String> = frames.iter().map(ToString::to_string).collect();

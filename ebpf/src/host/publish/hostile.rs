@@ -10,10 +10,10 @@ use super::{
 use std::{cell::Cell, collections::HashSet, io};
 
 /// A sequence that a failure can be repeated with.
-struct Chance(Cell<u64>);
+pub(crate) struct Chance(Cell<u64>);
 
 impl Chance {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(Cell::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1))
     }
 
@@ -32,10 +32,10 @@ impl Chance {
 }
 
 /// Another memory, with some of what is read from it changed; one read in `rate`.
-struct Changed<'a, M> {
-    memory: &'a M,
-    chance: Chance,
-    rate: u64,
+pub(crate) struct Changed<'a, M> {
+    pub(crate) memory: &'a M,
+    pub(crate) chance: Chance,
+    pub(crate) rate: u64,
 }
 
 impl<M: Memory> Memory for Changed<'_, M> {
@@ -53,7 +53,7 @@ impl<M: Memory> Memory for Changed<'_, M> {
 }
 
 /// Nothing but chance.
-struct Noise(Chance);
+pub(crate) struct Noise(pub(crate) Chance);
 
 impl Memory for Noise {
     fn read(&self, _: u64, into: &mut [u8]) -> io::Result<()> {

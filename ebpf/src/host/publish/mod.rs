@@ -13,7 +13,7 @@ mod place;
 mod process;
 
 #[cfg(test)]
-mod hostile;
+pub(crate) mod hostile;
 
 use super::{
     clock, elf,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::wire::{Place, Python};
 pub(crate) use image::Image;
-use maps::Maps;
+pub(crate) use maps::Maps;
 pub(crate) use maps::Object;
 pub(crate) use memory::{Memory, Process};
 pub(crate) use patience::{Away, Followed};

@@ -41,7 +41,7 @@ pub(super) fn frame<M: Memory>(memory: &M, layout: &Layout, found: PythonFrame) 
         Lines::Steps => Some(lines::of_steps(&table, first, offset)),
         Lines::Entries => lines::of_entries(&table, first, offset)?,
     };
-    Some(Frame { function, location: Some((file, line.unwrap_or(first))) })
+    Some(Frame { function, location: line.map(|line| (file, line)) })
 }
 
 /// A `bytes` object's contents.

@@ -14,3 +14,6 @@ mod names;
 
 pub(crate) use find::{Interpreter, find};
 pub(crate) use names::Names;
+
+#[cfg(test)]
+mod hostile;

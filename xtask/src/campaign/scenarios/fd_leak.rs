@@ -15,7 +15,7 @@ const fn one(name: &'static str, kind: Kind, place: Option<&'static str>, stage:
 type Stager = fn(&super::super::stage::Ground<'_>) -> anyhow::Result<super::super::stage::Stage>;
 
 pub(super) const ALL: [Scenario; 5] = [
-    one("theme-python", Kind::Threads, None, |ground| {
+    one("theme-python", Kind::Threads, Some("theme"), |ground| {
         shop(ground, Kind::Threads, &json!({"work_us": 500}), json!({"theme_kept": 1}))
     }),
     one("theme-go", Kind::Go, Some("theme"), |ground| {
@@ -24,10 +24,10 @@ pub(super) const ALL: [Scenario; 5] = [
     one("theme-node", Kind::Node, Some("theme"), |ground| {
         shop(ground, Kind::Node, &json!({"work_us": 500}), json!({"theme_kept": 1}))
     }),
-    one("theme-asyncio", Kind::Asyncio, None, |ground| {
+    one("theme-asyncio", Kind::Asyncio, Some("theme"), |ground| {
         shop(ground, Kind::Asyncio, &json!({"work_us": 500}), json!({"theme_kept": 1}))
     }),
-    one("theme-pool", Kind::Pool, None, |ground| {
+    one("theme-pool", Kind::Pool, Some("theme"), |ground| {
         shop(ground, Kind::Pool, &json!({"work_us": 500}), json!({"theme_kept": 1}))
     }),
 ];
