@@ -11,7 +11,7 @@ pub(super) const ALL: [Scenario; 2] = [
     Scenario {
         name: "pause-asyncio",
         system: Kind::Asyncio.name(),
-        truth: Some(Truth { kind: "event_loop_stall", place: None }),
+        truth: Some(Truth { kind: "event_loop_stall", place: Some("answer") }),
         healthy: 45,
         watched: 60,
         stage: |ground| {

@@ -8,7 +8,7 @@ use super::super::{
 use serde_json::json;
 
 const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
-    let truth = Some(Truth { kind: "lock_contention", place: None });
+    let truth = Some(Truth { kind: "lock_contention", place: Some("reserve") });
     Scenario { name, system: kind.name(), truth, healthy: 50, watched: 70, stage }
 }
 

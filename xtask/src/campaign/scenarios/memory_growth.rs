@@ -7,7 +7,7 @@ use super::super::{
 };
 use serde_json::json;
 
-const TRUTH: Option<Truth> = Some(Truth { kind: "memory_growth", place: None });
+const TRUTH: Option<Truth> = Some(Truth { kind: "memory_growth", place: Some("remember") });
 
 const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 60, watched: 120, stage }

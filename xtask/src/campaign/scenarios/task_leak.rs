@@ -9,7 +9,7 @@ use super::super::{
 use serde_json::json;
 use std::time::Duration;
 
-const TRUTH: Option<Truth> = Some(Truth { kind: "task_leak", place: None });
+const TRUTH: Option<Truth> = Some(Truth { kind: "task_leak", place: Some("watch") });
 
 pub(super) const ALL: [Scenario; 3] = [
     Scenario {
