@@ -36,6 +36,8 @@ const MOST_UNWINDERS: usize = 64;
 const SIGNIFICANT: usize = 8;
 /// How long debug information is kept after the last question.
 const KEEP_SYMBOLS: Nanos = 3_000_000_000;
+/// How often the pages of files that were read to unwind are let go. Each costs a fault when it is needed again.
+const LET_GO: Nanos = 10_000_000_000;
 /// Unwind tables are read again at most this often, when an address lies in none of them.
 const REREAD: Nanos = 1_000_000_000;
 
@@ -52,6 +54,8 @@ struct Site {
 struct Tables {
     unwinder: Unwinder,
     read: Nanos,
+    /// Pages of its files may be mapped.
+    touched: bool,
 }
 
 /// Unwinders and sites.
@@ -63,6 +67,8 @@ pub(crate) struct Sites {
     symbolizer: Option<Symbolizer>,
     /// When names were last looked up.
     asked: Nanos,
+    /// When pages of files were last let go.
+    let_go: Nanos,
 }
 
 impl Sites {
@@ -89,6 +95,7 @@ impl Sites {
         now: Nanos,
     ) -> SiteId {
         let Some(tables) = tables(&mut self.tables, pid, registers.ip, now) else { return SiteId(0) };
+        tables.touched = true;
         let mut addresses = tables.unwinder.unwind(registers, base, stack);
         if !script.is_empty() {
             let own = addresses.iter().position(|address| is_python(&tables.unwinder, *address));
@@ -111,8 +118,16 @@ impl Sites {
     }
 
     /// Gives back what the symbolizer has read (debug information, tens of megabytes) once nobody asks any
-    /// more; the names that were found stay.
+    /// more; the names that were found stay. And lets go of the files that were read to unwind.
     pub(crate) fn rest(&mut self, now: Nanos) {
+        if now.saturating_sub(self.let_go) >= LET_GO {
+            self.let_go = now;
+            for tables in self.tables.values_mut() {
+                if std::mem::take(&mut tables.touched) {
+                    tables.unwinder.let_go();
+                }
+            }
+        }
         if self.symbolizer.is_some() && now.saturating_sub(self.asked) >= KEEP_SYMBOLS {
             self.symbolizer = None;
             // SAFETY: only returns free pages to the system.
@@ -171,7 +186,7 @@ fn tables(all: &mut HashMap<Pid, Tables>, pid: Pid, ip: u64, now: Nanos) -> Opti
         if all.len() >= MOST_UNWINDERS && !all.contains_key(&pid) {
             return None;
         }
-        all.insert(pid, Tables { unwinder: Unwinder::new(pid).ok()?, read: now });
+        all.insert(pid, Tables { unwinder: Unwinder::new(pid).ok()?, read: now, touched: true });
     }
     all.get_mut(&pid)
 }

@@ -7,7 +7,7 @@ use framehop::{
     ExplicitModuleSectionInfo, MayAllocateDuringUnwind, Module, Unwinder as _,
     x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64},
 };
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use object::{CompressionFormat, Object, ObjectSection, ObjectSegment, SegmentFlags};
 use snowshed_engine::model::Pid;
 use std::{
@@ -61,6 +61,8 @@ pub(crate) struct Unwinder {
     unwinder: UnwinderX86_64<Bytes, MayAllocateDuringUnwind>,
     cache: CacheX86_64<MayAllocateDuringUnwind>,
     code: Vec<Mapped>,
+    /// Files whose sections it reads.
+    files: Vec<Arc<Mmap>>,
 }
 
 /// The executable mappings of files, by `/proc/PID/maps`.
@@ -96,12 +98,25 @@ impl Unwinder {
         for mapped in &code {
             first.entry(&mapped.path).or_insert(mapped);
         }
+        let mut files = Vec::new();
         for (path, mapped) in first {
-            if let Some(module) = module(pid, path, mapped, &code) {
+            if let Some((module, file)) = module(pid, path, mapped, &code) {
                 unwinder.add_module(module);
+                files.push(file);
             }
         }
-        Ok(Self { unwinder, cache: CacheX86_64::new(), code })
+        let read = Self { unwinder, cache: CacheX86_64::new(), code, files };
+        read.let_go();
+        Ok(read)
+    }
+
+    /// Lets go of the pages of files that were touched. They stay in the page cache, where the process itself has them; as long
+    /// as they are mapped here they count as this process's memory.
+    pub(crate) fn let_go(&self) {
+        for file in &self.files {
+            // SAFETY: a shared mapping that nobody writes to: what is dropped reads the same when it is touched again.
+            let _refused = unsafe { file.unchecked_advise(UncheckedAdvice::DontNeed) };
+        }
     }
 
     /// Code that holds an address.
@@ -139,8 +154,8 @@ impl Unwinder {
     }
 }
 
-/// The unwind tables of one mapped file.
-fn module(pid: Pid, path: &str, mapped: &Mapped, code: &[Mapped]) -> Option<Module<Bytes>> {
+/// The unwind tables of one mapped file, and that file.
+fn module(pid: Pid, path: &str, mapped: &Mapped, code: &[Mapped]) -> Option<(Module<Bytes>, Arc<Mmap>)> {
     let file = open(pid, mapped)?;
     // SAFETY: files that are mapped for execution are not rewritten in place by sane tools; if one is
     // truncated the agent gets SIGBUS as any profiler would, so only regular files are mapped.
@@ -171,20 +186,16 @@ fn module(pid: Pid, path: &str, mapped: &Mapped, code: &[Mapped]) -> Option<Modu
     let debug_frame = if eh_frame.is_none() { section(".debug_frame").map(|(_, bytes)| bytes) } else { None };
     let own = code.iter().filter(|other| other.path == path);
     let bounds = own.fold(mapped.range.clone(), |all, one| all.start.min(one.range.start)..all.end.max(one.range.end));
-    Some(Module::new(
-        path.to_owned(),
-        bounds,
-        bias,
-        ExplicitModuleSectionInfo {
-            base_svma: 0,
-            text_svma: section(".text").map(|(range, _)| range),
-            eh_frame_svma,
-            eh_frame,
-            eh_frame_hdr_svma,
-            eh_frame_hdr,
-            got_svma: section(".got").map(|(range, _)| range),
-            debug_frame,
-            ..Default::default()
-        },
-    ))
+    let sections = ExplicitModuleSectionInfo {
+        base_svma: 0,
+        text_svma: section(".text").map(|(range, _)| range),
+        eh_frame_svma,
+        eh_frame,
+        eh_frame_hdr_svma,
+        eh_frame_hdr,
+        got_svma: section(".got").map(|(range, _)| range),
+        debug_frame,
+        ..Default::default()
+    };
+    Some((Module::new(path.to_owned(), bounds, bias, sections), map))
 }
