@@ -77,9 +77,10 @@ impl Picture {
     }
 }
 
-/// A frame as the contract writes it: `function (file:line)`.
+/// A frame as the contract writes it: `function (file:line)`; where no line is told, `function (module)`.
 pub(crate) fn frame(frame: &Frame) -> String {
     match &frame.location {
+        Some((module, 0)) => format!("{} ({module})", frame.function),
         Some((file, line)) => format!("{} ({file}:{line})", frame.function),
         None => frame.function.clone(),
     }

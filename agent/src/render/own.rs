@@ -35,6 +35,9 @@ const GO: &[&str] = &[
     "runtime", "sync", "syscall", "time", "vendor",
 ];
 
+/// How C libraries are called, in whose functions a thread that waits mostly stands.
+const C_LIBRARIES: &[&str] = &["libc.so", "libc-", "libpthread", "ld-linux", "ld-musl"];
+
 /// Where Python keeps what is not the program's own.
 const PYTHON: &[&str] = &["/lib/python3", "/site-packages/", "/dist-packages/"];
 
@@ -75,6 +78,7 @@ fn is_entrance(frame: &str) -> bool {
     }
     allocators::is_allocator(frame)
         || frame.contains("/sysdeps/")
+        || C_LIBRARIES.iter().any(|start| place(frame).starts_with(start))
         || ["(nptl/", "/nptl/"].iter().any(|folder| frame.contains(folder))
         || frame.contains("(/rustc/")
         || is_go(frame, place(frame))
@@ -154,7 +158,7 @@ mod tests {
             ),
             (
                 &[
-                    "__libc_open64 (io/../sysdeps/unix/sysv/linux/open64.c:41)",
+                    "fsync (libc.so.6)",
                     "_NamedTemporaryFile (/usr/lib/python3.11/tempfile.py:563)",
                     "open_spool (/usr/lib/python3/dist-packages/spool/files.py:3)",
                     "_load (<frozen importlib._bootstrap>:241)",

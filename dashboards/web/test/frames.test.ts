@@ -21,6 +21,16 @@ describe("frames", () => {
     expect(firstOwn(stack)).toBe(4);
   });
 
+  it("know Python's own library and the C library by where they lie", () => {
+    const stack = [
+      "fsync (libc.so.6)", "_bootstrap (<frozen importlib._bootstrap>:3)", "Thread.run (/usr/lib/python3.11/threading.py:975)",
+      "get (/srv/venv/lib/python3.13/site-packages/requests/api.py:73)", "__call__ (/srv/shop.py:41)",
+    ];
+    expect(stack.map(isPlumbing)).toEqual([true, true, true, true, false]);
+    expect(firstOwn(stack)).toBe(4);
+    expect(split("fsync (libc.so.6)")).toEqual({ name: "fsync", place: "libc.so.6" });
+  });
+
   it("begin at the top where everything or nothing is known", () => {
     expect(firstOwn([])).toBe(0);
     expect(firstOwn(["__libc_open64"])).toBe(0);

@@ -24,7 +24,8 @@ use std::{
 pub struct Frame {
     /// Demangled function name, or the module and offset where there is no symbol.
     pub function: String,
-    /// Source file and line.
+    /// Source file and line; the line is 0 where only the module is told: of functions of the C library, in whose sources
+    /// nobody looks.
     pub location: Option<(String, u32)>,
 }
 
@@ -236,14 +237,21 @@ fn place(unwinder: &Unwinder, address: u64) -> String {
 }
 
 fn symbolize(symbolizer: &Symbolizer, unwinder: Option<&Unwinder>, site: &Site) -> Vec<Frame> {
-    let source = Source::Process(Process::new(SymPid::from(site.pid)));
     let unknown = |place: &String| Frame { function: place.clone(), location: None };
-    let Ok(symbols) = symbolizer.symbolize(&source, Input::AbsAddr(&site.addresses)) else {
-        return site.places.iter().map(unknown).collect();
+    // The C library's debug information, where it is installed, takes ten megabytes to tell lines of its own sources.
+    let named = |is_wanted: fn(&str) -> bool, debug_syms| {
+        let wanted = site.places.iter().zip(&site.addresses).filter(|(place, _)| is_wanted(place));
+        let addresses: Vec<u64> = wanted.map(|(_, address)| *address).collect();
+        let source = Source::Process(Process { debug_syms, ..Process::new(SymPid::from(site.pid)) });
+        let found = symbolizer.symbolize(&source, Input::AbsAddr(&addresses)).unwrap_or_default();
+        found.into_iter().map(Some).chain(std::iter::repeat_with(|| None))
     };
+    let (mut own, mut of_c) = (named(|place| !is_c_library(place), true), named(is_c_library, false));
     let mut frames = Vec::with_capacity(site.addresses.len());
-    for ((place, address), symbol) in site.places.iter().zip(&site.addresses).zip(symbols) {
-        let Symbolized::Sym(symbol) = symbol else {
+    for (place, address) in site.places.iter().zip(&site.addresses) {
+        let is_c = is_c_library(place);
+        let found = if is_c { of_c.next() } else { own.next() }.flatten();
+        let Some(Symbolized::Sym(symbol)) = found else {
             let go = unwinder.and_then(|unwinder| unwinder.go(site.pid, *address));
             frames.push(match go {
                 Some((function, location)) => Frame { function, location },
@@ -251,6 +259,11 @@ fn symbolize(symbolizer: &Symbolizer, unwinder: Option<&Unwinder>, site: &Site) 
             });
             continue;
         };
+        if is_c {
+            let module = place.split('+').next().unwrap_or(place);
+            frames.push(Frame { function: naming::function(&symbol.name), location: Some((module.to_owned(), 0)) });
+            continue;
+        }
         let place = |code: &blazesym::symbolize::CodeInfo<'_>| {
             Some((naming::source(&code.to_path().to_string_lossy()).into_owned(), code.line?))
         };
