@@ -53,14 +53,15 @@ pub(crate) fn give_back() {
     }
 }
 
-/// Where the program's own code is mapped: address and length. Other parts of it are not the file's any more once the
-/// loader has relocated them.
+/// Where the program's own code and constants are mapped: address and length. Other parts of it are not the file's any more
+/// once the loader has relocated them: all that is only read, but for what begins where the file does.
 fn code(maps: &str, exe: &str) -> Vec<(usize, usize)> {
     let range = |line: &str| {
         let rest = line.strip_suffix(exe)?;
         let mut fields = rest.split_whitespace();
         let (from, to) = fields.next()?.split_once('-')?;
-        if fields.next()? != "r-xp" {
+        let (permissions, offset) = (fields.next()?, fields.next()?);
+        if permissions != "r-xp" && (permissions != "r--p" || offset.bytes().any(|digit| digit != b'0')) {
             return None;
         }
         let number = |text| usize::from_str_radix(text, 16).ok();
@@ -77,9 +78,10 @@ mod tests {
     #[test]
     fn only_code_of_the_program_itself_is_given_back() {
         let maps = "5000-6000 r--p 00000000 fe:00 9   /usr/bin/agent\n6000-8000 r-xp 00001000 fe:00 9   /usr/bin/agent\n\
+                    8000-8500 r--p 00003000 fe:00 9   /usr/bin/agent\n\
                     8000-9000 rw-p 00003000 fe:00 9   /usr/bin/agent\n7f00-8f00 r-xp 00000000 fe:00 7   /lib/libc.so\n\
                     f000-ff00 r-xp 00000000 00:00 0   [vdso]\n";
-        assert_eq!(code(maps, "/usr/bin/agent"), [(0x6000, 0x2000)]);
+        assert_eq!(code(maps, "/usr/bin/agent"), [(0x5000, 0x1000), (0x6000, 0x2000)]);
         assert!(code("x\n-\n", "").is_empty());
     }
 
@@ -87,7 +89,7 @@ mod tests {
     fn code_that_does_not_run_now_is_dropped() {
         let exe = std::fs::read_link("/proc/self/exe").unwrap();
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let (address, length) = code(&maps, &exe.to_string_lossy())[0];
+        let (address, length) = *code(&maps, &exe.to_string_lossy()).iter().max_by_key(|(_, length)| *length).unwrap();
         let resident = || {
             let pages = length.div_ceil(4096);
             let file = std::fs::File::open("/proc/self/pagemap").unwrap();

@@ -8,6 +8,7 @@ mod callers;
 mod cgroup;
 mod disk;
 mod forecast;
+mod left_out;
 mod scenarios;
 mod score;
 mod shop;

@@ -334,13 +334,19 @@ async fn stream(mut sources: api::Sources, mut incidents: mpsc::Receiver<Arc<Num
 /// When the start is over, and what it needed can go.
 const STARTED: Duration = Duration::from_secs(5);
 
-/// Measures the clocks anew, and gives back memory, once a minute.
+/// How often memory is given back that only the past needed. Each time costs a fault for what is needed again.
+const TIDY: Duration = Duration::from_secs(20);
+
+/// Measures the clocks anew, and gives back memory.
 async fn keep_house(clock: Clock) {
-    let mut minute = tokio::time::interval_at(Instant::now() + STARTED, clock::REMEASURE);
+    let begin = Instant::now() + STARTED;
+    let (mut minute, mut tidy) =
+        (tokio::time::interval_at(begin, clock::REMEASURE), tokio::time::interval_at(begin, TIDY));
     loop {
-        minute.tick().await;
-        clock.remeasure();
-        own::give_back();
+        tokio::select! {
+            _ = minute.tick() => clock.remeasure(),
+            _ = tidy.tick() => own::give_back(),
+        }
     }
 }
 

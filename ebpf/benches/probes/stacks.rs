@@ -1,7 +1,7 @@
 //! What one sampled stack costs: to the thread that it is copied of, and to the host until it is a number.
 //!
 //! Opens of a watched process, with a stack each and without any, in turns. A copy ends where the stack does, so a usual
-//! stack and one that is longer than what is copied are told apart. Naming is not in it: it is done when somebody asks, and once for each site.
+//! stack and one that is longer than what is copied are told apart, and one of Python, whose own frames are followed. Naming is not in it: it is done when somebody asks, and once for each site.
 
 use super::{
     Draw, Figures,
@@ -11,9 +11,10 @@ use snowshed_ebpf::{Options, Session};
 use std::time::{Duration, Instant};
 
 /// Opens of one batch: their stacks fit into the ring.
-const STACKS: u32 = 100;
-/// Two stacks, and the size of their dozen frames.
-const STACKS_OF: [(&str, usize); 2] = [("a stack of 3 KiB", 160), ("a stack over 16 KiB", 2048)];
+const STACKS: u32 = 50;
+/// Two stacks, and the size of their dozen frames; and one of a dozen functions of Python.
+const STACKS_OF: [(&str, Option<usize>); 3] =
+    [("a stack of 3 KiB", Some(160)), ("a stack over 16 KiB", Some(2048)), ("a stack of Python", None)];
 /// Batches of a round, of which the fastest counts.
 const BATCHES: usize = 15;
 /// Looks are due after this long, and would be in the host's figure.
@@ -57,7 +58,7 @@ pub(crate) fn measure(rounds: u32) {
     let program = worker::compile(folder.path());
     let (mut figures, mut draw) = (Figures::default(), Draw::new());
     for (what, frame) in STACKS_OF {
-        let mut worker = Worker::start(&program, frame);
+        let mut worker = frame.map_or_else(Worker::python, |frame| Worker::start(&program, frame));
         let mut session = Session::start(Options::default());
         session.add_target(worker.pid()).expect("the worker lives");
         for _ in 0..rounds {

@@ -40,9 +40,17 @@ pub(crate) struct Worker {
 impl Worker {
     /// With a dozen frames of so many bytes on its stack.
     pub(crate) fn start(program: &Path, frame: usize) -> Self {
-        let mut command = Command::new(program);
-        command.arg(frame.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("the compiled worker");
+        Self::run_by(Command::new(program).arg(frame.to_string()))
+    }
+
+    /// The same in Python, a dozen functions deep.
+    pub(crate) fn python() -> Self {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/probes/worker.py");
+        Self::run_by(Command::new("/usr/bin/python3").arg(source))
+    }
+
+    fn run_by(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the worker");
         let lines = BufReader::new(child.stdout.take().unwrap());
         let mut worker = Self { child, lines, offset: 0 };
         worker.offset = worker.line().parse().expect("an offset");

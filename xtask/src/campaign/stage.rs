@@ -5,6 +5,7 @@
 use super::{
     callers::{Callers, Plan},
     forecast::{Outcome, Told, note, outcome},
+    left_out::LeftOut,
     score::{NO_NAME, Score, Seen, Truth, score},
     shop::{Kind, Options, Shop},
 };
@@ -135,6 +136,8 @@ pub(super) struct Run {
     pub(super) forecast: Option<Outcome>,
     /// Share of the time in which something on the machine waited for a processor: in health, and after the onset.
     pub(super) pressure: (f64, f64),
+    /// What probes left out.
+    pub(super) left_out: Vec<String>,
     /// Seconds of a healthy service, for the rate of false incidents.
     pub(super) healthy_seconds: f64,
     /// Requests answered with 200.
@@ -154,6 +157,7 @@ pub(super) fn run(scenario: &'static Scenario, number: u8, spans: bool) -> anyho
         score: Score::default(),
         forecast: None,
         pressure: (0.0, 0.0),
+        left_out: Vec::new(),
         healthy_seconds: 0.0,
         answered: 0,
     };
@@ -169,7 +173,7 @@ pub(super) fn run(scenario: &'static Scenario, number: u8, spans: bool) -> anyho
     let mut arguments: Vec<&str> = pids.iter().flat_map(|pid| ["--pid", pid.as_str()]).collect();
     arguments.extend(set.arguments.iter().map(String::as_str));
     let agent = Agent::start(folder.path(), ground.ports, &arguments)?;
-    let mut watch = Watch { agent: &agent, seen: Vec::new(), forecasts: Vec::new() };
+    let mut watch = Watch { agent: &agent, seen: Vec::new(), forecasts: Vec::new(), left_out: LeftOut::default() };
 
     let begun = (Instant::now(), pressure_total()?);
     let healthy = Duration::from_secs(scenario.healthy);
@@ -206,6 +210,7 @@ pub(super) fn run(scenario: &'static Scenario, number: u8, spans: bool) -> anyho
     let watched = if scenario.truth.is_none() { begun.0.elapsed() } else { Duration::ZERO };
     run.healthy_seconds = (healthy + watched).as_secs_f64();
     run.score = score(&watch.seen, scenario.truth);
+    run.left_out = watch.left_out.all();
     for outcome in ["outcome=\"request\"", "outcome=\"call\""] {
         run.spans += agent.metric("snowshed_otlp_spans_total", outcome)?.unwrap_or(0.0) as u64;
     }
@@ -220,6 +225,7 @@ struct Watch<'a> {
     agent: &'a Agent,
     seen: Vec<Seen>,
     forecasts: Vec<Told>,
+    left_out: LeftOut,
 }
 
 impl Watch<'_> {
@@ -229,6 +235,7 @@ impl Watch<'_> {
         let at =
             now.saturating_duration_since(onset).as_secs_f64() - onset.saturating_duration_since(now).as_secs_f64();
         watch_once(self.agent, at, &mut self.seen)?;
+        self.left_out.look(self.agent)?;
         if let Some(eta) = self.seen.iter().rev().find(|one| one.open).and_then(|one| one.eta).filter(|_| at > 0.0) {
             note(&mut self.forecasts, Told { at, eta });
         }

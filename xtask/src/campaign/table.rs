@@ -140,8 +140,10 @@ pub(super) fn line(run: &Run) -> String {
             told.width * 100.0
         )
     });
+    let left_out =
+        if run.left_out.is_empty() { String::new() } else { format!("; left out: {}", run.left_out.join(", ")) };
     format!(
-        "{} ({}, {}): {verdict}, detected {}, named {}, confidence {}, {} false, processors short {:.0} % / {:.0} %: {}{first}{forecast}",
+        "{} ({}, {}): {verdict}, detected {}, named {}, confidence {}, {} false, processors short {:.0} % / {:.0} %: {}{first}{forecast}{left_out}",
         run.scenario,
         run.truth.unwrap_or("healthy"),
         if run.spans > 0 { "spans" } else { "no spans" },
@@ -225,6 +227,7 @@ mod tests {
             score,
             forecast: None,
             pressure,
+            left_out: Vec::new(),
             healthy_seconds: 90.0,
             answered: 9,
         }

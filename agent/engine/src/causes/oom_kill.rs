@@ -32,7 +32,10 @@ fn cause(scene: &Scene<'_>) -> Cause {
         join: Join::None,
         ..shortage::reading(scene, layer, signal, after, unit, since)
     };
-    let mut all = vec![evidence(Layer::Infrastructure, "memory.oom_kills", 0.0, memory.oom_kills as f64, "kills")];
+    // The kill began when it was done; what led to it, before.
+    let killed = scene.target.killed.unwrap_or(scene.now);
+    let kills = evidence(Layer::Infrastructure, "memory.oom_kills", 0.0, memory.oom_kills as f64, "kills");
+    let mut all = vec![Evidence { since: killed, ..kills }];
     let own = scene.target.rss_anon.map(|own| own as f64);
     if let Some(own) = own {
         all.push(evidence(Layer::Application, "memory.own", (own - memory.kept_since(since)).max(0.0), own, "bytes"));

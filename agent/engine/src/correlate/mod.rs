@@ -7,6 +7,7 @@ pub(crate) mod own;
 pub(crate) mod quick;
 pub(crate) mod rank;
 pub(crate) mod requests;
+pub(crate) mod sorted;
 
 use crate::{
     model::{Holding, HoldingKind, Nanos},

@@ -5,7 +5,7 @@
 //! connection is gone or its later exchanges made the same again. What lies unused for a while after that is
 //! orphaned; what was used after it belongs to a pool or a cache, and so may a file that anybody can open by its
 //! name until that is opened once more. Invariant: what cannot be decided counts as held. Cost: of what has an owner
-//! some 70 bytes (as much again once it was used or its owner ended) and up to eight look-ups a snapshot; what has
+//! some 45 bytes (as much again once it was used or its owner ended) and up to eight look-ups a snapshot; what has
 //! none, and what is kept on purpose, is only counted.
 
 mod again;
@@ -18,6 +18,7 @@ use super::{
     own::again::Again,
     quick::{Quick, QuickMap},
     requests::Requests,
+    sorted::Sorted,
 };
 use crate::{
     config::Caps,
@@ -95,7 +96,7 @@ impl Past {
 /// What one process holds, and whose it is.
 #[derive(Debug, Default)]
 pub(crate) struct Ownership {
-    held: QuickMap<u64, Held>,
+    held: Sorted<Held>,
     past: QuickMap<u64, Past>,
     /// Places in the snapshot of what lost its owner; kept for its room.
     ended: Vec<usize>,
@@ -191,7 +192,7 @@ impl Ownership {
         let (use_mark, owner) = (short(item.use_mark), identity(&item.owner));
         let (site, kind, join, round) = (item.site, item.kind, item.owner.join, self.round);
         let fresh = Held { made, site, use_mark, owner, round, kind, join, has_past: false, claimed: false };
-        let held = self.held.entry(item.key).or_insert(fresh);
+        let held = self.held.get_or_insert(item.key, fresh);
         let before = if held.has_past { self.past.get(&item.key).copied() } else { None }.unwrap_or(Past::NONE);
         let mut past = before;
         if held.use_mark != use_mark {
@@ -232,7 +233,7 @@ impl Ownership {
     /// The standing of something whose owner has ended, when it was made, and that end.
     fn judge(&mut self, item: &Holding, at: Nanos, config: &OrphanConfig) -> (Standing, Nanos, Option<Nanos>) {
         self.work += 2;
-        let (Some(held), Some(past)) = (self.held.get(&item.key), self.past.get_mut(&item.key)) else {
+        let (Some(held), Some(past)) = (self.held.get(item.key), self.past.get_mut(&item.key)) else {
             return (Standing::Held, at, None);
         };
         past.again = past.again || past.idle_since().is_some_and(|idle| self.again.was_made_after(item, idle));
@@ -242,20 +243,19 @@ impl Ownership {
     /// Counts what is no longer there, and forgets it.
     fn give_back(&mut self, complete: bool) {
         let Self { held, past, groups, round, work, connections, .. } = self;
-        held.retain(|key, held| {
+        held.settle(|key, held| {
             *work += 1;
             if held.round == *round {
                 return true;
             }
             if held.has_past {
-                past.remove(key);
+                past.remove(&key);
             }
             if complete && held.join != Join::None {
                 groups.returned(held.kind, held.site);
             }
             false
         });
-        shrink(held);
         shrink(past);
         shrink(connections);
         self.ended.shrink_to(SLACK * self.ended.len().max(64));

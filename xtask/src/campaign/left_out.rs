@@ -1,0 +1,57 @@
+//! What probes left out during a run, because of their budget: what was not seen cannot be named.
+
+use crate::rig::Agent;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+/// How often the agent is asked.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// All of it so far, as `probe what`.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut {
+    asked: Option<Instant>,
+    all: BTreeSet<String>,
+}
+
+impl LeftOut {
+    /// Asks, if it is time.
+    pub(super) fn look(&mut self, agent: &Agent) -> anyhow::Result<()> {
+        if self.asked.is_some_and(|at| at.elapsed() < EVERY) {
+            return Ok(());
+        }
+        self.asked = Some(Instant::now());
+        self.take(&agent.get("/api/v1/status")?);
+        Ok(())
+    }
+
+    fn take(&mut self, status: &serde_json::Value) {
+        for probe in status["probes"].as_array().into_iter().flatten() {
+            let name = probe["name"].as_str().unwrap_or_default();
+            let shed = probe["shed"].as_array().into_iter().flatten().filter_map(|what| what.as_str());
+            self.all.extend(shed.map(|what| format!("{name} {what}")));
+        }
+    }
+
+    pub(super) fn all(self) -> Vec<String> {
+        self.all.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_was_left_out_at_any_time_is_told_once() {
+        let mut left = LeftOut::default();
+        let probe = |name: &str, shed: &[&str]| json!({"name": name, "shed": shed});
+        left.take(&json!({"probes": [probe("fd", &["stacks"]), probe("tcp", &[])]}));
+        left.take(&json!({"probes": [probe("fd", &["owners", "stacks"])]}));
+        left.take(&json!({"probes": []}));
+        assert_eq!(left.all(), ["fd owners", "fd stacks"]);
+    }
+}
