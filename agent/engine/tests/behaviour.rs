@@ -363,6 +363,7 @@ fn who_is_killed_for_lack_of_memory_leaves_an_incident_that_closes_and_who_just_
     assert_eq!((opened.trigger.kind, opened.severity, opened.closed), (TriggerKind::ProcessExit, Severity::Page, None));
     assert!(opened.trigger.detail.contains("for lack of memory"), "{}", opened.trigger.detail);
     assert_eq!((opened.verdict, opened.causes[0].kind), (Verdict::Named, CauseKind::OomKill));
+    assert_eq!(opened.causes[0].evidence[0].since, 5 * SECOND, "it dates from the kill");
     assert!(closed.closed.is_some_and(|at| at >= 66 * SECOND) && closed.times.recovered.is_none());
     assert_eq!(view.incidents.len(), 1);
     assert!(incidents(&dies(false).0).is_empty());
