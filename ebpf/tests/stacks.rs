@@ -215,11 +215,19 @@ fn nameless(session: &mut Session) {
 #[test]
 fn functions_of_python_as_its_own_traceback() {
     let given = std::env::var("SNOWSHED_PYTHONS").unwrap_or_default();
-    let pythons = ["/usr/bin/python3", "python3"].into_iter().chain(given.split_whitespace());
-    for python in pythons {
+    let installed = ["/usr/bin/python3", "python3"].into_iter().chain(given.split_whitespace()).map(PathBuf::from);
+    // Those of other releases, which `cargo xtask test e2e` fetches.
+    let fetched =
+        fs::read_dir(Path::new(env!("CARGO_TARGET_TMPDIR")).join("../pythons")).into_iter().flatten().flatten();
+    let fetched: Vec<PathBuf> = fetched.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    assert!(
+        fetched.len() >= 2 || std::env::var_os("CI").is_none(),
+        "Pythons of other releases are missing: {fetched:?}"
+    );
+    for python in installed.chain(fetched) {
         // One each: the same file in another version would be the same site.
         let mut session = session();
-        let victim = Victim::run(Command::new(python).arg(source("chain.py")).env("PYTHONIOENCODING", "utf-8"));
+        let victim = Victim::run(Command::new(&python).arg(source("chain.py")).env("PYTHONIOENCODING", "utf-8"));
         victim.expect("ready");
         session.add_target(victim.pid()).unwrap();
         for round in ["the first thread", "another thread"] {
@@ -233,7 +241,7 @@ fn functions_of_python_as_its_own_traceback() {
                         .then(|| format!("{} {file}:{line}", frame.function))
                 })
                 .collect();
-            assert_eq!(told, own, "{python}: {round}");
+            assert_eq!(told, own, "{}: {round}", python.display());
             assert!(told.len() >= 10, "{told:?}");
         }
     }

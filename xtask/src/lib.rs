@@ -2,12 +2,14 @@
 
 pub mod bench;
 pub mod campaign;
+mod debian;
 pub mod demo;
 pub mod ebpf;
 pub mod faults;
 pub mod load;
 pub mod process;
 pub mod program;
+mod pythons;
 pub mod rig;
 pub mod serve;
 pub mod setup;

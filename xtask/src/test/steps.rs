@@ -5,7 +5,7 @@ use super::{
     report::{Counts, Outcome, Verdict},
     watch::watch,
 };
-use crate::{ebpf, process, program, setup, suites::Suite, vm};
+use crate::{ebpf, process, program, pythons, setup, suites::Suite, vm};
 use anyhow::{Context as _, anyhow, bail};
 use std::{
     collections::BTreeMap,
@@ -50,8 +50,10 @@ pub(super) const ALL: &[Step] = &[
 ];
 
 /// Parts of the steps that can be asked for by name; whoever runs all steps runs them there.
-pub(super) const PARTS: &[Step] =
-    &[step("sidecar", "the agent in a container of its own beside a service, in pod-like namespaces", sidecar)];
+pub(super) const PARTS: &[Step] = &[
+    step("sidecar", "the agent in a container of its own beside a service, in pod-like namespaces", sidecar),
+    step("stacks", "stacks are those that each runtime tells of itself, in several versions of Python", stacks),
+];
 
 fn format(_: &mut Context) -> anyhow::Result<Outcome> {
     command("format", in_root(program::cargo().args(["fmt", "--all", "--check"])))
@@ -136,11 +138,17 @@ fn doc(_: &mut Context) -> anyhow::Result<Outcome> {
 }
 
 fn e2e(context: &mut Context) -> anyhow::Result<Outcome> {
+    pythons::prepare()?;
     on_this_kernel(context, |suite| suite.end_to_end && suite.target != "peers")
 }
 
 fn sidecar(context: &mut Context) -> anyhow::Result<Outcome> {
     on_this_kernel(context, |suite| suite.end_to_end && suite.target == "e2e_sidecar")
+}
+
+fn stacks(context: &mut Context) -> anyhow::Result<Outcome> {
+    pythons::prepare()?;
+    on_this_kernel(context, |suite| suite.end_to_end && suite.target == "stacks")
 }
 
 fn on_this_kernel(context: &mut Context, wanted: fn(&Suite) -> bool) -> anyhow::Result<Outcome> {
