@@ -214,7 +214,8 @@ wait(); keep = [threading.Thread(target=time.sleep, args=(60,), daemon=True) for
         _ => None,
     });
     let frames = functions(&mut session, group.site);
-    assert!(frames.iter().any(|frame| frame.contains("start_new_thread")), "{frames:?}");
+    assert!(frames.iter().any(|frame| frame == "pthread_create"), "{frames:?}");
+    assert!(frames.ends_with(&["Thread.start", "<listcomp>", "<module>"].map(String::from)), "{frames:?}");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn is_entrance(frame: &str) -> bool {
     }
     allocators::is_allocator(frame)
         || frame.contains("/sysdeps/")
-        || C_LIBRARIES.iter().any(|start| place(frame).starts_with(start))
+        || C_LIBRARIES.iter().any(|start| place(frame).starts_with(start) || frame.starts_with(start))
         || ["(nptl/", "/nptl/"].iter().any(|folder| frame.contains(folder))
         || frame.contains("(/rustc/")
         || is_go(frame, place(frame))
@@ -148,6 +148,7 @@ mod tests {
                 ],
                 "(anonymous) (/srv/service.js:86)",
             ),
+            (&["libc.so.6+0x85f16", "sem_wait (libc.so.6)", "bare+0x1234"], "bare+0x1234"),
             (
                 &[
                     "__libc_open64 (io/../sysdeps/unix/sysv/linux/open64.c:41)",
@@ -158,6 +159,7 @@ mod tests {
             ),
             (
                 &[
+                    "libc.so.6+0x85f16",
                     "fsync (libc.so.6)",
                     "_NamedTemporaryFile (/usr/lib/python3.11/tempfile.py:563)",
                     "open_spool (/usr/lib/python3/dist-packages/spool/files.py:3)",

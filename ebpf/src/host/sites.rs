@@ -33,8 +33,10 @@ pub struct Frame {
 const MOST_SITES: usize = 4096;
 /// Processes whose unwind tables are kept.
 const MOST_UNWINDERS: usize = 64;
-/// Frames that tell two sites apart: the innermost ones outside the C library.
+/// Frames that tell two sites apart: the innermost ones outside the C library. Where an interpreter called them, of these
+/// so many, so that its own functions surely count.
 const SIGNIFICANT: usize = 8;
+const CALLED: usize = 3;
 /// How long debug information is kept after the last question.
 const KEEP_SYMBOLS: Nanos = 3_000_000_000;
 /// How often the pages of files that were read to unwind are let go. Each costs a fault when it is needed again.
@@ -197,7 +199,8 @@ fn identity(unwinder: &Unwinder, addresses: &[u64], script: &[Arc<Frame>]) -> Si
     let own = |address: &&u64| !unwinder.code(**address).is_some_and(|code| is_c_library(&code.path));
     let mut hasher = DefaultHasher::new();
     let mut used = 0;
-    for address in addresses.iter().filter(own).take(SIGNIFICANT) {
+    let most = if script.is_empty() { SIGNIFICANT } else { CALLED };
+    for address in addresses.iter().filter(own).take(most) {
         match unwinder.code(*address) {
             Some(code) => (&code.path, address - code.range.start + code.offset).hash(&mut hasher),
             None => address.hash(&mut hasher),
