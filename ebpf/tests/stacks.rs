@@ -221,7 +221,7 @@ fn functions_of_python_as_its_own_traceback() {
         fs::read_dir(Path::new(env!("CARGO_TARGET_TMPDIR")).join("../pythons")).into_iter().flatten().flatten();
     let fetched: Vec<PathBuf> = fetched.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
     assert!(
-        fetched.len() >= 2 || std::env::var_os("CI").is_none(),
+        !fetched.is_empty() || std::env::var_os("CI").is_none(),
         "Pythons of other releases are missing: {fetched:?}"
     );
     for python in installed.chain(fetched) {

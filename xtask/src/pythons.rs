@@ -16,36 +16,51 @@ use std::{
     process::Command,
 };
 
-/// A version: its release, and what it needs beside itself. The newest one is of a release that moves.
+/// A version: its release, and what it needs beside itself.
 struct Version {
     minor: u32,
     suite: &'static str,
+    /// The release is supported no longer, and mirrors may drop it: then it is said, and that version is not tried.
+    is_old: bool,
     libraries: &'static [&'static str],
 }
 
 const ALL: [Version; 2] = [
-    Version { minor: 9, suite: "bullseye", libraries: &["libc6", "libgcc-s1", "libexpat1", "zlib1g", "libmpdec3"] },
-    Version { minor: 13, suite: "trixie", libraries: &["libc6", "libgcc-s1", "libexpat1", "zlib1g"] },
+    Version {
+        minor: 9,
+        suite: "bullseye",
+        is_old: true,
+        libraries: &["libc6", "libgcc-s1", "libexpat1", "zlib1g", "libmpdec3"],
+    },
+    Version { minor: 13, suite: "trixie", is_old: false, libraries: &["libc6", "libgcc-s1", "libexpat1", "zlib1g"] },
 ];
 
 /// Fetches those that are not there yet.
 ///
 /// # Errors
-/// No mirror has one of them.
+/// No mirror has one of a release that is supported.
 pub(crate) fn prepare() -> anyhow::Result<()> {
-    ALL.iter().try_for_each(|version| {
-        let folder = process::target_dir().join("pythons");
-        let program = folder.join(format!("python3.{}", version.minor));
-        if program.is_file() {
-            return Ok(());
+    ALL.iter().try_for_each(|version| match put(version) {
+        Err(error) if version.is_old => {
+            eprintln!("NOT TRIED: Python 3.{} of Debian's {}: {error:#}", version.minor, version.suite);
+            Ok(())
         }
-        println!("fetching Python 3.{} of Debian's {}", version.minor, version.suite);
-        let root = folder.join(version.suite);
-        Release::with(version.suite, &folder, |release| fetch(release, version, &root))?;
-        // Last: what is there is whole.
-        fs::write(&program, script(version, &root)?).context("write how it is run")?;
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).context("make it a program")
+        other => other,
     })
+}
+
+fn put(version: &Version) -> anyhow::Result<()> {
+    let folder = process::target_dir().join("pythons");
+    let program = folder.join(format!("python3.{}", version.minor));
+    if program.is_file() {
+        return Ok(());
+    }
+    println!("fetching Python 3.{} of Debian's {}", version.minor, version.suite);
+    let root = folder.join(version.suite);
+    Release::with(version.suite, &folder, |release| fetch(release, version, &root))?;
+    // Last: what is there is whole.
+    fs::write(&program, script(version, &root)?).context("write how it is run")?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).context("make it a program")
 }
 
 fn fetch(release: &Release, version: &Version, root: &Path) -> anyhow::Result<()> {
