@@ -214,18 +214,19 @@ fn identity(unwinder: &Unwinder, addresses: &[u64], script: &[Arc<Frame>]) -> Si
     if used == 0 { SiteId(0) } else { SiteId(hasher.finish().max(1)) }
 }
 
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 fn is_c_library(path: &str) -> bool {
-    let file = path.rsplit('/').next().unwrap_or(path);
+    let file = file_name(path);
     ["libc.so", "libc-", "libpthread", "ld-linux", "ld-musl"].iter().any(|prefix| file.starts_with(prefix))
 }
 
 /// Code of the interpreter itself, as its program and its library are called everywhere.
 fn is_python(unwinder: &Unwinder, address: u64) -> bool {
-    let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
-    unwinder.code(address).is_some_and(|code| {
-        let file = name(&code.path);
-        ["python3", "libpython3"].iter().any(|start| file.starts_with(start))
-    })
+    let is_own = |path: &str| ["python3", "libpython3"].iter().any(|start| file_name(path).starts_with(start));
+    unwinder.code(address).is_some_and(|code| is_own(&code.path))
 }
 
 /// An address as `module+0xoffset`, or as what it is if no file is mapped there (code made at run time).
