@@ -54,7 +54,7 @@ fn victim(mode: &str) -> Victim {
 }
 
 #[test]
-fn a_contended_mutex_is_told_with_the_place_of_its_waiters() {
+fn a_contended_mutex_is_told_with_the_places_of_its_waiters_and_of_its_holder() {
     let victim = victim("mutex");
     let mut session = session();
     session.add_target(victim.pid()).unwrap();
@@ -62,12 +62,21 @@ fn a_contended_mutex_is_told_with_the_place_of_its_waiters() {
         Observation::LockWait(lock) if lock.hand_overs > 0 && lock.site.0 != 0 => Some(lock.clone()),
         _ => None,
     });
-    assert_eq!((lock.pid, lock.kind, &lock.holder), (victim.pid(), LockKind::Word, &None));
+    assert_eq!((lock.pid, lock.kind), (victim.pid(), LockKind::Word));
     assert!((1..=6).contains(&lock.waiters) && lock.waits > 0, "{lock:?}");
     // Five of six wait at any time: some five seconds a second.
     assert!(lock.wait_ns > 1_000_000_000, "{lock:?}");
     let frames = functions(&mut session, lock.site);
     assert!(frames.iter().any(|frame| frame == "look_up_in_catalogue"), "{frames:?}");
+    // Between two of them nobody holds it.
+    let holder = wait(&mut session, "who holds it", |seen| match seen {
+        Observation::LockWait(lock) => lock.holder.clone().filter(|holder| holder.site.0 != 0),
+        _ => None,
+    });
+    assert!(Path::new(&format!("/proc/{}/task/{}", victim.pid(), holder.tid)).exists());
+    let frames = functions(&mut session, holder.site);
+    let own = frames.iter().position(|frame| frame == "look_up_in_catalogue");
+    assert!(own.is_some() && !frames.iter().any(|frame| frame.contains("mutex_lock")), "{frames:?}");
 }
 
 #[test]

@@ -14,6 +14,9 @@ use std::net::IpAddr;
 /// So many requests at 5 % loss leave some dozens of events.
 const REQUESTS: u64 = 1500;
 
+/// Segments of one packet that the kernel takes apart: 64 KiB of at least a kilobyte each.
+const MOST_SEGMENTS: u64 = 64;
+
 fn assert_addresses(told: &Told, local: &str, peer: &str) {
     let (local, peer): (IpAddr, IpAddr) = (local.parse().expect("an address"), peer.parse().expect("an address"));
     for one in &told.retransmits {
@@ -45,7 +48,10 @@ fn a_retransmit_names_the_requests_that_wrote_the_bytes() {
     });
     let peers: Vec<&TcpPeer> = looks.flatten().collect();
     let events: u64 = told.retransmits.iter().map(|one| u64::from(one.segments)).sum();
-    assert_eq!(peers.iter().map(|one| one.resent).sum::<u64>(), events);
+    // Besides, they count what was dropped on the way out, which a busy machine does now and then.
+    let unsent = peers.iter().map(|one| one.resent).sum::<u64>().checked_sub(events);
+    let limit = told.dropped_here * MOST_SEGMENTS;
+    assert!(unsent.is_some_and(|unsent| unsent <= limit), "{unsent:?} more than told, at most {limit} unsent");
     assert!(peers.iter().map(|one| one.segments).sum::<u64>() > events);
     let there = Peer { address: THERE[0].parse().expect("an address"), port: Some(PORT.parse().expect("a port")) };
     assert!(peers.iter().all(|one| one.peer == Some(there)), "{peers:?}");

@@ -146,6 +146,17 @@ impl Sites {
         unsafe { libc::malloc_trim(0) };
     }
 
+    /// What tells the calls of a site from others of the same process, innermost first; empty for one that is not kept.
+    pub(crate) fn chain(&self, id: SiteId) -> Vec<u64> {
+        let Some(site) = self.sites.get(&id) else { return Vec::new() };
+        let script = site.script.iter().map(|frame| {
+            let mut hasher = DefaultHasher::new();
+            (&frame.function, &frame.location).hash(&mut hasher);
+            hasher.finish()
+        });
+        site.addresses.iter().copied().chain(script).collect()
+    }
+
     /// The frames of a site, innermost first; looked up once.
     pub(crate) fn frames(&mut self, id: SiteId) -> Vec<Frame> {
         let Some(site) = self.sites.get_mut(&id) else { return Vec::new() };

@@ -34,8 +34,11 @@ pub struct TaskRecord {
     pub word: u32,
     /// 1: that value could be read.
     pub word_known: u32,
+    /// Where that is 2, what lies eight bytes behind it: in the C library's mutex, the thread that holds it.
+    pub owner: u32,
     /// 1: it is blocked in `futex`, has taken a request from a connection, and nothing has been answered there since.
     pub owes: u32,
+    pub _pad: u32,
     /// Name.
     pub comm: [u8; 16],
     /// Start of the thread.

@@ -140,6 +140,8 @@ pub(crate) struct Told {
     pub(crate) truth: Vec<(u64, u32, u32)>,
     pub(crate) observations: Vec<Observation>,
     pub(crate) lost: u64,
+    /// Packets to be sent again that this host itself dropped: its sockets count them, though none was sent.
+    pub(crate) dropped_here: u64,
 }
 
 /// Runs so many requests, at most `window` of them unanswered at a time.
@@ -216,7 +218,9 @@ pub(crate) fn run_sized(hosts: &Hosts, program: &Path, way: Way, requests: u64, 
             Observation::Retransmit(retransmit) => Some(retransmit.clone()),
             _ => None,
         });
-        Told { pid, retransmits: retransmits.collect(), truth: Vec::new(), lost: tcp.lost, observations: Vec::new() }
+        let dropped_here = tcp.counts["retransmits_failed_inside_this_host"];
+        let (retransmits, lost) = (retransmits.collect(), tcp.lost);
+        Told { pid, retransmits, truth: Vec::new(), lost, dropped_here, observations: Vec::new() }
     });
     Told { truth, observations, ..told }
 }

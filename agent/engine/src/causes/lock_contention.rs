@@ -7,7 +7,7 @@
 use super::{CauseUnit, Scene, shortage};
 use crate::{
     loops::StallSite,
-    model::{Cause, CauseKind, Evidence, Join, Layer, LockKind, LockWait, Nanos, SiteId, ThreadRef},
+    model::{Cause, CauseKind, Evidence, Holder, Join, Layer, LockKind, LockWait, Nanos, SiteId, ThreadRef},
     signs::{LockPlace, Sign, track::Deviation},
     window::{SECOND, seconds},
 };
@@ -72,13 +72,18 @@ fn cause(scene: &Scene<'_>, found: &Deviation, place: &LockPlace, share: f64, lo
         });
     }
     cause.site = SiteId(place.0);
-    cause.thread = lock.holder.as_ref().map(|holder| ThreadRef { tid: holder.tid, name: holder.thread.clone() });
+    cause.thread = held(lock).map(|holder| ThreadRef { tid: holder.tid, name: holder.thread.clone() });
     cause
+}
+
+/// Who has had it all the time. Of one that goes from hand to hand the last holder is not at fault.
+fn held(lock: &LockWait) -> Option<&Holder> {
+    lock.holder.as_ref().filter(|_| lock.hand_overs == 0)
 }
 
 fn title(found: &Deviation, share: f64, lock: &LockWait) -> String {
     let of = if share > 0.95 { String::new() } else { format!(", {:.0} % of it for this one", share * 100.0) };
-    let holder = match &lock.holder {
+    let holder = match held(lock) {
         Some(holder) => format!("; held by {}", holder.thread),
         None => String::new(),
     };

@@ -76,7 +76,8 @@ pub enum LockKind {
     Pi,
     /// Its word holds the holder's thread id, as robust mutexes and musl's write it.
     Owned,
-    /// Its word is 2, "locked and waited for": the C library's mutex, Rust's, Go's runtime. The holder is not known.
+    /// Its word is 2, "locked and waited for": the C library's mutex, which keeps its holder; Rust's and Go's runtime's,
+    /// which do not.
     Word,
     /// A semaphore for which threads wait that owe answers to requests: Python's locks.
     Semaphore,
@@ -107,7 +108,7 @@ pub struct LockWait {
     pub site: SiteId,
     /// That waiter's name.
     pub thread: String,
-    /// Who holds it, where the kernel's own format says so.
+    /// Who holds it at the last look, where the lock itself says so.
     pub holder: Option<Holder>,
     /// When.
     pub at: Nanos,

@@ -5,7 +5,7 @@
 
 use crate::{host::kernel::Kernel, host::sampler::Sampling};
 use snowshed_engine::model::SiteId;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Threads that are sampled at once.
 const MOST: usize = 8;
@@ -13,6 +13,8 @@ const MOST: usize = 8;
 const HERTZ: u64 = 99;
 /// This many stacks are enough to say where it is.
 const ENOUGH: u32 = 5;
+/// So many sites of a suspect are compared with each other.
+const COMPARED: usize = 64;
 /// At its clock.
 pub(crate) const PROGRAM: &str = "loop_sampled";
 
@@ -49,9 +51,12 @@ impl Hot {
         }
     }
 
-    /// The site that was met most often, the first of equals; `None` if none was.
-    pub(super) fn site(&self, host: u32) -> Option<SiteId> {
-        commonest(&self.0.get(&host)?.sites)
+    /// The site that stands for all; `None` if none was met. `chain` answers the functions that led to one.
+    pub(super) fn site(&self, host: u32, chain: impl Fn(SiteId) -> Vec<u64>) -> Option<SiteId> {
+        let sites = &self.0.get(&host)?.sites;
+        let chains: Vec<(SiteId, u32, Vec<u64>)> =
+            sites.iter().take(COMPARED).map(|(site, count)| (*site, *count, chain(*site))).collect();
+        representative(&chains)
     }
 
     /// Ends the samplings that have told enough, and those of threads that are suspected no more.
@@ -70,9 +75,21 @@ impl Hot {
     }
 }
 
-fn commonest(sites: &[(SiteId, u32)]) -> Option<SiteId> {
+/// The one whose calls were met most often, on the average of them; the first of equals. A computation is rarely met at
+/// the same instruction twice, and some of its stacks end early, as where a collector of garbage was called deep down:
+/// such a one says least of whose work it is.
+fn representative(chains: &[(SiteId, u32, Vec<u64>)]) -> Option<SiteId> {
+    // A recursive call is one.
+    let distinct: Vec<HashSet<u64>> = chains.iter().map(|(.., chain)| chain.iter().copied().collect()).collect();
+    let mut met: HashMap<u64, u32> = HashMap::new();
+    for ((_, count, _), calls) in chains.iter().zip(&distinct) {
+        calls.iter().for_each(|call| *met.entry(*call).or_default() += count);
+    }
+    let common =
+        |calls: &HashSet<u64>| calls.iter().map(|call| f64::from(met[call])).sum::<f64>() / calls.len().max(1) as f64;
     // The last of equals wins a maximum, so the list is gone through from its end.
-    sites.iter().rev().max_by_key(|(_, count)| *count).map(|(site, _)| *site)
+    let each = chains.iter().zip(distinct.iter().map(common)).rev();
+    each.max_by(|one, other| one.1.total_cmp(&other.1)).map(|((site, ..), _)| *site)
 }
 
 #[cfg(test)]
@@ -81,8 +98,20 @@ mod tests {
 
     #[test]
     fn the_place_met_most_often_is_told() {
-        assert_eq!(commonest(&[]), None);
-        assert_eq!(commonest(&[(SiteId(1), 1), (SiteId(2), 3), (SiteId(3), 1)]), Some(SiteId(2)));
-        assert_eq!(commonest(&[(SiteId(1), 2), (SiteId(2), 2)]), Some(SiteId(1)));
+        let chains = |counts: &[u32]| -> Vec<_> {
+            counts.iter().zip(1..).map(|(count, site)| (SiteId(site), *count, vec![site, 100])).collect()
+        };
+        assert_eq!(representative(&[]), None);
+        assert_eq!(representative(&chains(&[1, 3, 1])), Some(SiteId(2)));
+        assert_eq!(representative(&chains(&[2, 2])), Some(SiteId(1)));
+    }
+
+    #[test]
+    fn a_stack_that_ends_early_does_not_stand_for_those_that_share_their_calls() {
+        let cut_off = (SiteId(1), 2, vec![1, 2, 3, 4, 5]);
+        let whole = |site: u64| (SiteId(site), 1, vec![site, 50, 51, 52]);
+        assert_eq!(representative(&[cut_off.clone(), whole(10), whole(11), whole(12)]), Some(SiteId(10)));
+        let recursive = (SiteId(2), 1, vec![50, 51, 51, 51, 52]);
+        assert_eq!(representative(&[cut_off, recursive, whole(10), whole(11)]), Some(SiteId(2)));
     }
 }

@@ -276,7 +276,11 @@ impl Epoll {
         if let Some(since) = stalled {
             let stuck = known.unwrap_or_else(|| Stuck {
                 since,
-                site: if blocked { site_of(look, pid, tid) } else { self.hot.site(record.host[0]).unwrap_or_default() },
+                site: if blocked {
+                    site_of(look, pid, tid)
+                } else {
+                    self.hot.site(record.host[0], |site| look.sites.chain(site)).unwrap_or_default()
+                },
                 handed_over: elf::is_go(&targets::executable(pid)),
             });
             thread.stuck = Some(stuck);

@@ -16,6 +16,9 @@ use core::{ffi::c_void, ptr::read_volatile};
 
 /// `futex`.
 const FUTEX: i64 = 202;
+/// "Locked, and waited for", as the C library writes it; and where its mutex (`struct __pthread_mutex_s`) keeps the holder.
+const LOCKED: u32 = 2;
+const OWNER: u64 = 8;
 
 /// `struct bpf_iter__task`.
 #[repr(C)]
@@ -62,7 +65,7 @@ pub extern "C" fn task_look(ctx: *const Task) -> i32 {
         ];
         record.place = [load(regs, offset!(regs_ip)), load(regs, offset!(regs_sp))];
         record.origin = Default::default();
-        (record.word, record.word_known, record.owes) = (0, 0, 0);
+        (record.word, record.word_known, record.owner, record.owes) = (0, 0, 0, 0);
         let waits = record.syscall == FUTEX && record.state != 0;
         if let Some(state) = TASKS.get(task, false) {
             record.origin = state.origin;
@@ -74,6 +77,12 @@ pub extern "C" fn task_look(ctx: *const Task) -> i32 {
             let word = (&raw mut record.word).cast::<c_void>();
             let known = bpf_copy_from_user_task(word, 4, record.arguments[0] as *const c_void, task, 0) == 0;
             record.word_known = known as u32;
+            if record.word == LOCKED {
+                let owner = (&raw mut record.owner).cast::<c_void>();
+                let beside = record.arguments[0].wrapping_add(OWNER) as *const c_void;
+                // What cannot be read stays nobody.
+                bpf_copy_from_user_task(owner, 4, beside, task, 0);
+            }
         }
         let seq: *mut c_void = load(read_volatile(&raw const (*ctx).meta), 0);
         bpf_seq_write(seq.cast(), (record as *const TaskRecord).cast(), size_of::<TaskRecord>() as u32);

@@ -297,6 +297,18 @@ mod tests {
     }
 
     #[test]
+    fn the_c_librarys_mutex_names_another_of_the_threads_beside_its_word_and_nothing_else_does() {
+        let holder = TaskRecord { host: [9, 1], numbers: [9, 0, 0, 0], ..Default::default() };
+        let named = |owner, operation| {
+            let waiter = TaskRecord { owner, ..blocked(1, 5, (64, 2), (operation, 2, 0)) };
+            waiters(&[holder, waiter])[0].wanted.holder
+        };
+        assert_eq!(named(9, WAIT), Some(9));
+        assert_eq!(named(9, WAIT_BITSET), None, "Rust keeps other things there");
+        assert_eq!((named(0, WAIT), named(1, WAIT), named(77, WAIT)), (None, None, None), "nobody, itself, no thread");
+    }
+
+    #[test]
     fn as_many_as_wait_for_one_lock_are_told() {
         let mut locks = Locks::default();
         locks.tell(0);

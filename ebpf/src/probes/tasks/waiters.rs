@@ -8,7 +8,8 @@
 //!   the C library, Rust's `std` and Go's runtime. A condition's word counts up instead, and an idle pool waits on
 //!   one; so where the operation is one that conditions use too (`FUTEX_WAIT_BITSET`: Rust), it counts only once
 //!   it was handed over: one got on and others still wait for a 2, or, twice, somebody waits for a 2 again. No
-//!   condition does that.
+//!   condition does that. The C library keeps the holder's id eight bytes behind the word, and it waits with `FUTEX_WAIT`:
+//!   what lies there names the holder if it is the id of another of the process's threads.
 //! - A semaphore (Python's `Lock` is one) looks the same to whoever rests on it. It counts where two threads at once wait
 //!   for the same one although each owes an answer to a request that it has read: nobody rests then. From there on one is
 //!   enough.
@@ -40,7 +41,7 @@ pub(super) struct Wanted {
     pub(super) kind: LockKind,
     /// The operation is used for conditions too.
     pub(super) doubtful: bool,
-    /// As the word says, in the process's own numbers.
+    /// As the lock itself says, in the process's own numbers.
     pub(super) holder: Option<u32>,
 }
 
@@ -52,6 +53,8 @@ fn wanted(record: &TaskRecord, is_own: impl Fn(u32) -> bool) -> Option<Wanted> {
     let [word, operation, value, timeout] = record.arguments;
     let (operation, value) = (operation & !FLAGS, value as u32);
     let holder = Some(record.word & TID).filter(|tid| *tid != 0 && is_own(*tid));
+    let is_other = |tid: &u32| *tid != 0 && *tid != innermost(record) && is_own(*tid);
+    let owner = Some(record.owner).filter(|tid| operation == WAIT && is_other(tid));
     let is = |kind, doubtful, holder| Some(Wanted { word, kind, doubtful, holder });
     match operation {
         WAIT | WAIT_BITSET if value == 0 && record.word == 0 && record.owes != 0 => {
@@ -60,7 +63,7 @@ fn wanted(record: &TaskRecord, is_own: impl Fn(u32) -> bool) -> Option<Wanted> {
         LOCK_PI | LOCK_PI2 => is(LockKind::Pi, false, holder),
         WAIT | WAIT_BITSET if record.word != value => None,
         WAIT | WAIT_BITSET if value & WAITERS != 0 && holder.is_some() => is(LockKind::Owned, false, holder),
-        WAIT | WAIT_BITSET if value == 2 && timeout == 0 => is(LockKind::Word, operation == WAIT_BITSET, None),
+        WAIT | WAIT_BITSET if value == 2 && timeout == 0 => is(LockKind::Word, operation == WAIT_BITSET, owner),
         _ => None,
     }
 }

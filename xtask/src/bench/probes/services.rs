@@ -2,8 +2,8 @@
 //! deliver, and what a request costs them.
 //!
 //! The agent runs as anybody would start it, without a configuration: where its hooks cost more than its budget allows,
-//! probes sample down, and the rows say how many times that was so. Each round starts a fresh agent and gives it a while
-//! under load to find that out. Cost: some fifteen seconds a round and service.
+//! probes sample down, and the rows say how many times that was so. Each round starts a fresh agent and gives it the time
+//! under load to find that out. Cost: some twenty seconds a round and service.
 
 mod go;
 mod nginx;
@@ -53,8 +53,10 @@ trait Service {
 
 /// How long a load lasts that is measured.
 const LENGTH: Duration = Duration::from_secs(3);
-/// How long an agent has to see what it costs.
-const WARM: Duration = Duration::from_secs(6);
+/// How long an agent has to see what it costs; and once more as long, so many times at most, while it still finds that
+/// something is too dear.
+const WARM: Duration = Duration::from_secs(4);
+const WARMED: usize = 6;
 /// Less than that must be left of the rate, and more may a request cost.
 const RATE: f64 = 0.93;
 const COST: f64 = 1.05;
@@ -93,7 +95,7 @@ fn paired<S: Service>(
         for with in [first, 1 - first] {
             runs[with] = Some(if with == 1 {
                 let agent = own::watch(folder.path(), &service.pids())?;
-                run(&service, WARM)?;
+                settle(&service, &agent)?;
                 let watched = run(&service, LENGTH)?;
                 let now = sampled_down(&agent)?;
                 rounds_down += u32::from(!now.is_empty());
@@ -139,6 +141,27 @@ fn paired<S: Service>(
             Target::None,
         ),
     ])
+}
+
+/// Loads a service until its agent leaves out no more than before.
+fn settle(service: &dyn Service, agent: &Agent) -> anyhow::Result<()> {
+    let mut before = None;
+    for _ in 0..WARMED {
+        run(service, WARM)?;
+        let now = left_out(agent)?;
+        if before == Some(now) {
+            break;
+        }
+        before = Some(now);
+    }
+    Ok(())
+}
+
+/// How many things the agent's probes leave out.
+fn left_out(agent: &Agent) -> anyhow::Result<usize> {
+    let status = agent.get("/api/v1/status")?;
+    let probes = status["probes"].as_array().context("no probes in the status")?;
+    Ok(probes.iter().filter_map(|probe| probe["shed"].as_array()).map(Vec::len).sum())
 }
 
 /// What the agent says that it leaves out, and why.

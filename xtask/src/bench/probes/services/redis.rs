@@ -4,22 +4,29 @@ use super::Service;
 use crate::{program, rig::Redis};
 use anyhow::Context as _;
 use std::{
+    cell::Cell,
     path::Path,
     process::Command,
     time::{Duration, Instant},
 };
 
-/// Requests a second, about, by which a load of some length is made.
-const ABOUT: u64 = 60_000;
+/// Requests a second, about, by which the first load of some length is made.
+const ABOUT: f64 = 60_000.0;
 
-impl Service for Redis {
+/// A server, and how many requests it answers a second.
+pub(super) struct Asked {
+    redis: Redis,
+    rate: Cell<f64>,
+}
+
+impl Service for Asked {
     fn pids(&self) -> Vec<u32> {
-        vec![self.pid()]
+        vec![self.redis.pid()]
     }
 
     fn load(&self, length: Duration) -> anyhow::Result<(u64, f64)> {
-        let count = ABOUT * length.as_secs().max(1) / 2;
-        let (port, requests) = (self.address.port().to_string(), count.to_string());
+        let count = (self.rate.get() * length.as_secs_f64() / 2.0).max(1.0) as u64;
+        let (port, requests) = (self.redis.address.port().to_string(), count.to_string());
         let begun = Instant::now();
         let told = program::output(
             Command::new("redis-benchmark")
@@ -31,11 +38,13 @@ impl Service for Redis {
         anyhow::ensure!(rates.len() == 2, "redis-benchmark said {told}");
         // Its own start is not the server's time.
         let seconds = rates.iter().map(|rate| count as f64 / rate).sum::<f64>().min(begun.elapsed().as_secs_f64());
-        Ok((2 * count, Some(seconds).filter(|seconds| *seconds > 0.0).context("redis-benchmark")?))
+        let seconds = Some(seconds).filter(|seconds| *seconds > 0.0).context("redis-benchmark")?;
+        self.rate.set(2.0 * count as f64 / seconds);
+        Ok((2 * count, seconds))
     }
 }
 
 /// Starts it.
-pub(super) fn start(folder: &Path) -> anyhow::Result<Redis> {
-    Redis::start(folder, folder, &[])
+pub(super) fn start(folder: &Path) -> anyhow::Result<Asked> {
+    Ok(Asked { redis: Redis::start(folder, folder, &[])?, rate: Cell::new(ABOUT) })
 }
