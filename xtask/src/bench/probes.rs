@@ -60,7 +60,9 @@ pub(crate) const ALL: &[Part] = &[
     kernel::RETRANSMITS,
     load::LOAD,
     idle::IDLE,
-    services::SERVICES,
+    services::NGINX,
+    services::REDIS,
+    services::GO,
     services::TRANSCODER,
 ];
 

@@ -24,16 +24,21 @@ use anyhow::{Context as _, bail};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use std::{collections::BTreeSet, net::SocketAddr, path::Path, process::Command, time::Duration};
 
-/// The services whose work is the system calls that are hooked.
-pub(super) const SERVICES: Part = Part {
-    name: "services",
-    about: "nginx, Redis and a Go service at full load, with and without the agent",
-    run: |setting| {
-        let mut rows = paired("nginx, 1 KB", setting, nginx::start)?;
-        rows.extend(paired("Redis", setting, redis::start)?);
-        rows.extend(paired("Go", setting, go::Go::start)?);
-        Ok(rows)
-    },
+/// Services whose work is the system calls that are hooked.
+pub(super) const NGINX: Part = Part {
+    name: "nginx",
+    about: "nginx at full load, with and without the agent",
+    run: |setting| paired("nginx, 1 KB", setting, nginx::start),
+};
+pub(super) const REDIS: Part = Part {
+    name: "redis",
+    about: "Redis at full load, with and without the agent",
+    run: |setting| paired("Redis", setting, redis::start),
+};
+pub(super) const GO: Part = Part {
+    name: "go",
+    about: "a Go service at full load, with and without the agent",
+    run: |setting| paired("Go", setting, go::Go::start),
 };
 
 /// The reference service.
