@@ -36,6 +36,23 @@ impl Figure {
         Self { value: median(&mut values.to_vec()), low, high }
     }
 
+    /// A statistic of several turns taken together, as a percentile of all that they measured. Whole turns are drawn.
+    pub(crate) fn of_turns<T>(turns: &[T], statistic: impl Fn(&[&T]) -> f64) -> Self {
+        if turns.is_empty() {
+            return Self::exact(f64::NAN);
+        }
+        let mut random = StdRng::seed_from_u64(0);
+        let mut drawn: Vec<f64> = (0..DRAWS)
+            .map(|_| {
+                let draw: Vec<&T> = turns.iter().map(|_| &turns[random.random_range(0..turns.len())]).collect();
+                statistic(&draw)
+            })
+            .collect();
+        drawn.sort_by(f64::total_cmp);
+        let (low, high) = (drawn[DRAWS / 40], drawn[DRAWS - 1 - DRAWS / 40]);
+        Self { value: statistic(&turns.iter().collect::<Vec<_>>()), low, high }
+    }
+
     /// Something counted, which has no uncertainty.
     pub(crate) const fn exact(value: f64) -> Self {
         Self { value, low: value, high: value }
@@ -71,6 +88,15 @@ mod tests {
         assert!(many.high - many.low < few.high - few.low, "{few:?} {many:?}");
         assert_eq!(Figure::of(&[7.0]), Figure::exact(7.0));
         assert!(Figure::of(&[]).value.is_nan());
+    }
+
+    #[test]
+    fn turns_are_taken_together_and_drawn_whole() {
+        let sum = |turns: &[&u32]| turns.iter().map(|turn| f64::from(**turn)).sum::<f64>();
+        let figure = Figure::of_turns(&[1, 1, 1, 9], sum);
+        assert_eq!(figure.value, 12.0);
+        assert!(figure.low >= 4.0 && figure.low < 12.0 && figure.high > 12.0 && figure.high <= 36.0, "{figure:?}");
+        assert!(Figure::of_turns(&[], sum).value.is_nan());
     }
 
     #[test]
