@@ -97,3 +97,28 @@ fn title(found: &Deviation, share: f64, lock: &LockWait) -> String {
         lock.thread
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_one_of_many_that_had_it_is_not_called_its_holder() {
+        let lock = |hand_overs| LockWait {
+            pid: 1,
+            word: 64,
+            kind: LockKind::Word,
+            waiters: 2,
+            waits: 2,
+            wait_ns: SECOND,
+            longest_ns: SECOND,
+            hand_overs,
+            site: SiteId(1),
+            thread: "waiter".into(),
+            holder: Some(Holder { tid: 9, thread: "holder".into(), site: SiteId(2) }),
+            at: SECOND,
+        };
+        assert_eq!(held(&lock(0)).map(|holder| holder.tid), Some(9));
+        assert!(held(&lock(1)).is_none());
+    }
+}

@@ -20,20 +20,7 @@ pub(crate) struct Figure {
 impl Figure {
     /// Of these values, for example the differences of pairs. The same values give the same bounds.
     pub(crate) fn of(values: &[f64]) -> Self {
-        if values.is_empty() {
-            return Self::exact(f64::NAN);
-        }
-        let mut random = StdRng::seed_from_u64(0);
-        let mut draw = vec![0.0; values.len()];
-        let mut medians: Vec<f64> = (0..DRAWS)
-            .map(|_| {
-                draw.fill_with(|| values[random.random_range(0..values.len())]);
-                median(&mut draw)
-            })
-            .collect();
-        medians.sort_by(f64::total_cmp);
-        let (low, high) = (medians[DRAWS / 40], medians[DRAWS - 1 - DRAWS / 40]);
-        Self { value: median(&mut values.to_vec()), low, high }
+        Self::of_turns(values, |turns| median(&mut turns.iter().map(|value| **value).collect::<Vec<_>>()))
     }
 
     /// A statistic of several turns taken together, as a percentile of all that they measured. Whole turns are drawn.
