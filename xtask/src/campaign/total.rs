@@ -20,6 +20,9 @@ pub(super) struct Total {
     /// The same from the beginning of the evidence.
     took: Option<f64>,
     took_p95: Option<f64>,
+    /// The same from the first incident: what the agent knew at once, it named at once.
+    waited: Option<f64>,
+    waited_p95: Option<f64>,
     /// The scenario with the least share of right names, and that share.
     worst: Option<(String, f64)>,
     /// Runs whose cause has no name, and in how many of them none was given.
@@ -36,6 +39,7 @@ impl Total {
         let worst = judged.min_by(|a, b| right(a).total_cmp(&right(b))).map(|row| (row.name.clone(), right(row)));
         let named = || known.iter().filter_map(|run| run.score.named).collect();
         let took = || known.iter().filter_map(|run| run.score.took).collect();
+        let waited = || known.iter().filter_map(|run| Some(run.score.named? - run.score.detected?)).collect();
         Self {
             faults: known.len(),
             top1: known.iter().filter(|run| run.score.top1).count(),
@@ -44,6 +48,8 @@ impl Total {
             named_p95: slow(named()),
             took: median(took()),
             took_p95: slow(took()),
+            waited: median(waited()),
+            waited_p95: slow(waited()),
             worst,
             outside: (outside.len(), outside.iter().filter(|run| run.score.top1).count()),
         }
@@ -56,11 +62,13 @@ impl fmt::Display for Total {
         let (named, p95) = (number(self.named, 1), number(self.named_p95, 1));
         write!(
             f,
-            "faults: top-1 {}, top-3 {}; named after {named} s, {p95} s in the slowest of twenty ({} s and {} s from the beginning of the evidence)",
+            "faults: top-1 {}, top-3 {}; named after {named} s, {p95} s in the slowest of twenty ({} s and {} s from the beginning of the evidence, {} s and {} s from the first incident)",
             share(self.top1),
             share(self.top3),
             number(self.took, 1),
-            number(self.took_p95, 1)
+            number(self.took_p95, 1),
+            number(self.waited, 1),
+            number(self.waited_p95, 1)
         )?;
         if let Some((name, right)) = &self.worst {
             write!(f, "; worst: {name} with {right:.2}")?;

@@ -8,7 +8,7 @@
 use super::{CauseUnit, Scene, downstream_slow, shortage};
 use crate::{
     detect::Finding,
-    model::{Cause, CauseKind, Nanos},
+    model::{Cause, CauseKind},
     signs::{Sign, names::Trouble, track::Deviation},
     window::SECOND,
 };
@@ -18,7 +18,7 @@ use std::net::IpAddr;
 const SIGNS: [Sign; 3] = [Sign::DnsFailed, Sign::DnsTime, Sign::DnsUnknown];
 /// So large a share of the questions, where it was smaller before, harms once it has lasted so long: nobody asks for
 /// nothing, and requests that fail at once look quick from outside.
-const HARMS: (f64, Nanos) = (0.9, 20 * SECOND);
+const HARMS: shortage::Harms = [(0.9, 20 * SECOND), (0.98, 10 * SECOND)];
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::DnsFailure,
@@ -47,8 +47,7 @@ fn drives(scene: &Scene<'_>, other: Sign) -> bool {
 
 fn opens(scene: &Scene<'_>) -> Option<Finding> {
     let (sign, found) = found(scene)?;
-    let lasts = scene.now.saturating_sub(found.since) >= HARMS.1;
-    let harms = sign == Sign::DnsFailed && found.has_past && found.after >= HARMS.0 && lasts;
+    let harms = sign == Sign::DnsFailed && shortage::harms(scene, found, HARMS);
     shortage::presses(scene, sign, harms)?;
     Some(shortage::finding(scene, CauseKind::DnsFailure, found, title(scene, sign, found)))
 }

@@ -19,7 +19,7 @@ use crate::{
 const SIGNS: [Sign; 3] = [Sign::Refused, Sign::LateAnswers, Sign::RoundTrip];
 /// So many connects a second that fail, where nearly none did, harm once it has lasted so long: nobody connects for
 /// nothing, and requests that fail at once look quick from outside.
-const HARMS: (f64, Nanos) = (2.0, 20 * SECOND);
+const HARMS: shortage::Harms = [(2.0, 20 * SECOND), (5.0, 10 * SECOND)];
 /// Confidence by spans: with half of the delay in the calls, and what all of it adds; less with few requests.
 const BY_SPANS: (f64, f64, f64) = (0.66, 0.28, 0.9);
 /// So many requests are not few.
@@ -56,8 +56,8 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
 
 fn opens(scene: &Scene<'_>) -> Option<Finding> {
     let harms = |sign: Sign| {
-        let found = scene.signs.of(sign).filter(|found| sign == Sign::Refused && found.has_past);
-        found.is_some_and(|found| found.after >= HARMS.0 && scene.now.saturating_sub(found.since) >= HARMS.1)
+        let found = scene.signs.of(sign).filter(|_| sign == Sign::Refused);
+        found.is_some_and(|found| shortage::harms(scene, found, HARMS))
     };
     let presses = |sign: &Sign| Some((*sign, shortage::presses(scene, *sign, harms(*sign))?));
     if let Some((sign, found)) = SIGNS.iter().find_map(presses) {

@@ -44,6 +44,16 @@ pub(super) fn presses<'a>(scene: &Scene<'a>, sign: Sign, harms: bool) -> Option<
     (harms || alone || suffering_since(scene).is_some()).then_some(found)
 }
 
+/// From which height on something harms by itself, and once it has lasted for how long; first the least, then higher ones
+/// that need not last for as long.
+pub(super) type Harms = [(f64, Nanos); 2];
+
+/// Whether a deviation harms, whether requests are known to suffer or not.
+pub(super) fn harms(scene: &Scene<'_>, found: &Deviation, harms: Harms) -> bool {
+    let lasted = scene.now.saturating_sub(found.since);
+    found.has_past && harms.iter().any(|(height, long)| found.after >= *height && lasted >= *long)
+}
+
 /// The finding of a shortage that opens an incident.
 pub(super) fn finding(scene: &Scene<'_>, kind: CauseKind, found: &Deviation, detail: String) -> Finding {
     Finding {

@@ -18,7 +18,7 @@ const TRACES: usize = 16;
 const MOSTLY: f64 = 0.6;
 /// Lost segments of this share harm whoever waits for them, once it has lasted so long: of an answer of forty segments
 /// every second one then waits for at least one that is sent again, which the sender itself does not see as slowness.
-const HARMS: (f64, Nanos) = (0.015, 20 * SECOND);
+const HARMS: shortage::Harms = [(0.015, 20 * SECOND), (0.05, 10 * SECOND)];
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::TcpRetransmits,
@@ -26,8 +26,7 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
     produces: shortage::TRIGGERS,
     opens: |scene| {
         let (sign, found) = worst(scene)?;
-        let lasts = scene.now.saturating_sub(found.since) >= HARMS.1;
-        let found = shortage::presses(scene, sign, found.has_past && found.after >= HARMS.0 && lasts)?;
+        let found = shortage::presses(scene, sign, shortage::harms(scene, found, HARMS))?;
         Some(shortage::finding(scene, CauseKind::TcpRetransmits, found, title(scene, found)))
     },
     propose: |scene| worst(scene).map(|(sign, found)| cause(scene, sign, found)).into_iter().collect(),

@@ -62,6 +62,8 @@ const LENGTH: Duration = Duration::from_secs(3);
 /// something is too dear.
 const WARM: Duration = Duration::from_secs(4);
 const WARMED: usize = 6;
+/// How long the kernel goes on closing what an ended agent had hooked, and more: before that nothing is without one.
+const CLOSED: Duration = Duration::from_secs(3);
 /// Less than that must be left of the rate, and more may a request cost.
 const RATE: f64 = 0.93;
 const COST: f64 = 1.05;
@@ -105,6 +107,8 @@ fn paired<S: Service>(
                 let now = sampled_down(&agent)?;
                 rounds_down += u32::from(!now.is_empty());
                 shed.extend(now);
+                drop(agent);
+                std::thread::sleep(CLOSED);
                 watched
             } else {
                 run(&service, LENGTH)?
