@@ -13,6 +13,7 @@ mod scenarios;
 mod score;
 mod shop;
 mod stage;
+mod suspects;
 mod table;
 mod total;
 

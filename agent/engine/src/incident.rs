@@ -90,14 +90,16 @@ pub(crate) struct Episode {
     told_at: Option<Nanos>,
     /// Another incident of its family speaks for it.
     yields: bool,
+    /// Which cause was suspected before it opened, and since when.
+    pub(crate) suspected: Option<(CauseKind, Nanos)>,
 }
 
 impl Episode {
-    /// Opens an incident for the first of some findings.
-    pub(crate) fn open(ledger: &mut Ledger, pid: Pid, name: &str, first: &Finding, now: Nanos) -> Self {
+    /// Opens the incident of this number for the first of some findings.
+    pub(crate) fn open(id: IncidentId, pid: Pid, name: &str, first: &Finding, now: Nanos) -> Self {
         let trigger = Trigger { kind: first.kind, slo: first.slo.clone(), detail: first.detail.clone() };
         let incident = Incident {
-            id: ledger.number(),
+            id,
             pid,
             name: name.to_owned(),
             also: Vec::new(),
@@ -122,6 +124,7 @@ impl Episode {
             told: Gist::default(),
             told_at: None,
             yields: false,
+            suspected: None,
         }
     }
 
@@ -193,8 +196,11 @@ impl Episode {
         }
         incident.causes = causes_as_of(now, &self.proposed);
         incident.verdict = rank(scene, held.map(|held| (held, self.of)), &mut incident.causes, &mut self.explained);
-        if incident.verdict == Verdict::Named {
-            incident.times.named.get_or_insert(now);
+        if incident.verdict == Verdict::Named && incident.times.named.is_none() {
+            incident.times.named = Some(now);
+            let first = incident.causes.first().map(|cause| cause.kind);
+            let same = self.suspected.filter(|(kind, _)| Some(*kind) == first);
+            incident.times.suspected = same.map(|(_, since)| since);
         }
     }
 

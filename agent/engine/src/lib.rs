@@ -29,6 +29,7 @@ mod series;
 mod signs;
 mod sketch;
 pub mod slo;
+mod suspicion;
 mod target;
 mod tasks;
 mod tcp;

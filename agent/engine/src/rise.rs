@@ -49,6 +49,16 @@ impl Default for GrowthConfig {
     }
 }
 
+/// What grows is suspected once it has grown for so long after a calm time, seconds.
+const EARLY: u64 = 8;
+
+impl GrowthConfig {
+    /// When growth is only suspected: sooner, if all else is as it must be.
+    pub(crate) fn early(&self) -> Self {
+        Self { after_calm_seconds: self.after_calm_seconds.min(EARLY), ..self.clone() }
+    }
+}
+
 /// Levels within this share of the rise are still the level from which it began.
 const AT_THE_FOOT: f64 = 0.1;
 /// Before the rise there must have been at least this share of the work that there is now.

@@ -3,6 +3,7 @@
 //! Invariant: facts only change what is known; decisions are made in [`Target::evaluate`], from what is
 //! known then. Memory per target is fixed by the caps.
 
+mod acts;
 mod known;
 
 use crate::{
@@ -19,14 +20,15 @@ use crate::{
     loops::Loops,
     memory::Memory,
     model::{
-        Act, Acted, ActionTaken, ActuatorKind, Ask, Call, Change, Connections, Forecast, HoldingKind, Holdings, Level,
-        Nanos, OpenRequests, Output, Pid, ProcessSeen, Request, Resource, SiteId,
+        Acted, Call, Connections, Forecast, HoldingKind, Holdings, Level, Nanos, OpenRequests, Output, Pid,
+        ProcessSeen, Request, Resource,
     },
     rules::Watch,
     series::Series,
-    signs::Signs,
+    signs::{Shown, Signs},
     sketch::Sketch,
     slo::state::{Burn, WINDOW},
+    suspicion::Suspicion,
     tasks::Tasks,
     tcp::Traffic,
     window::{SECOND, Windows, seconds},
@@ -39,8 +41,6 @@ const SNAPSHOT_FRESH: Nanos = 5 * SECOND;
 const REPORT_FRESH: Nanos = 15 * SECOND;
 /// A process that ends so long after the kernel chose it to make room for others ended because of that.
 const KILLED: Nanos = 60 * SECOND;
-/// Stacks are asked for at most this often, and so many a second.
-const ASK: (Nanos, u32) = (30 * SECOND, 50);
 
 /// What the service itself told last.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +93,8 @@ pub(crate) struct Target {
     pub(crate) eta: Option<Forecast>,
     pub(crate) breaker: Breaker,
     pub(crate) episode: Option<Episode>,
+    /// What is suspected while no incident has named it.
+    pub(crate) suspicion: Option<Suspicion>,
     asked: Option<Nanos>,
     /// When the limit in force last changed: the load is another one since.
     limited: Option<(Nanos, Option<u32>)>,
@@ -138,6 +140,7 @@ impl Target {
             eta: None,
             breaker: Breaker::new(seed ^ u64::from(pid)),
             episode: None,
+            suspicion: None,
             asked: None,
             limited: None,
             introduced: false,
@@ -294,10 +297,10 @@ impl Target {
         let shown = |told: &Forecast| onset.is_some() || config.exhaustion.over_gate(told.level, told.limit);
         self.eta = fds.filter(shown);
         let memory = self.memory.growing(now, &config.growth, |from, until| self.tasks.work(from, until));
-        let piles = self.tasks.piles(&config.growth, |since| self.more_load(since));
+        let piles = self.tasks.piles(&config.growth, true, |since| self.more_load(since));
         let mut rules = std::mem::take(&mut self.rules);
         rules.sample(now, &config.rules, self);
-        let mut episode = self.episode.take();
+        let (mut episode, suspicion) = (self.episode.take(), self.suspicion.take());
         let mut breaker = std::mem::replace(&mut self.breaker, Breaker::new(0));
         let limited = !breaker.is_closed();
         let scene = Scene {
@@ -311,12 +314,15 @@ impl Target {
             fds,
             memory: memory.as_ref(),
             piles: &piles,
-            signs: &self.signs,
+            signs: Shown { all: &self.signs, early: false },
             rules: &rules,
         };
         let findings = detect(&scene);
         if let Some(first) = findings.first().filter(|_| episode.is_none()) {
-            episode = Some(Episode::open(ledger, self.pid, &self.name, first, now));
+            episode = Some(Episode::open(ledger.number(), self.pid, &self.name, first, now));
+        }
+        if let Some(episode) = &mut episode {
+            episode.suspected = suspicion.as_ref().and_then(Suspicion::first);
         }
         let mut wanted = None;
         if let Some(episode) = &mut episode {
@@ -332,11 +338,13 @@ impl Target {
             let may = !findings.is_empty() && !self.ended;
             wanted = breaker::propose(&scene, &episode.incident, episode.usual).filter(|_| may);
         }
+        let is_open = episode.as_ref().is_none_or(|episode| episode.incident.times.named.is_none());
+        let suspicion = if is_open { self.suspect(scene, suspicion) } else { None };
         let obeyed = self.report.is_some_and(|report| now.saturating_sub(report.at) <= REPORT_FRESH);
         if let Some(decision) = breaker.advance(now, wanted, obeyed, &config.breaker) {
             self.carry_out(now, decision, config, episode.as_mut(), out);
         }
-        (self.episode, self.breaker, self.rules) = (episode, breaker, rules);
+        (self.episode, self.breaker, self.rules, self.suspicion) = (episode, breaker, rules, suspicion);
         self.ask(now, out);
     }
 
@@ -352,46 +360,6 @@ impl Target {
             }
         } else if let Some(open) = &mut self.episode {
             out.extend(open.news(now).map(|incident| Output::Incident(Box::new(incident))));
-        }
-    }
-
-    fn carry_out(
-        &self,
-        now: Nanos,
-        decision: breaker::state::Decision,
-        config: &EngineConfig,
-        episode: Option<&mut Episode>,
-        out: &mut Vec<Output>,
-    ) {
-        let enforced = config.enforce.contains(&ActuatorKind::Guard);
-        if let Some(episode) = episode {
-            if decision.renewal {
-                episode.renew(decision.expires);
-            } else {
-                let words = |limit: Option<u32>| limit.map_or("none".to_owned(), |limit| limit.to_string());
-                let to = if let Change::Limit(limit) = decision.change { Some(limit) } else { None };
-                episode.act(ActionTaken {
-                    at: now,
-                    actuator: ActuatorKind::Guard,
-                    change: format!("limit {} -> {}", words(decision.from), words(to)),
-                    reason: decision.reason.clone(),
-                    dry_run: !enforced,
-                    expires: to.map(|_| decision.expires),
-                });
-            }
-        }
-        if enforced {
-            let (change, reason, expires) = (decision.change, decision.reason, decision.expires);
-            out.push(Output::Act(Act { actuator: ActuatorKind::Guard, pid: self.pid, change, reason, expires }));
-        }
-    }
-
-    /// Orphans from an unknown place: more stacks would name it.
-    fn ask(&mut self, now: Nanos, out: &mut Vec<Output>) {
-        let blind = self.own.groups.iter().any(|group| group.orphaned >= 2 && group.site == SiteId(0));
-        if blind && self.asked.is_none_or(|at| now.saturating_sub(at) >= ASK.0) {
-            self.asked = Some(now);
-            out.push(Output::Ask(Ask::StackRate { pid: self.pid, per_second: ASK.1 }));
         }
     }
 }

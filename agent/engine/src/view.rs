@@ -9,6 +9,7 @@ use crate::{
     incident::Ledger,
     model::{ActuatorKind, BreakerView, FdView, Incident, LoopView, Lost, Nanos, Pid, SiteView, TargetView, View},
     slo::state::SloTrack,
+    suspicion::Suspicion,
     target::Target,
     window::seconds,
 };
@@ -81,6 +82,7 @@ fn view_target(now: Nanos, target: &Target, config: &EngineConfig) -> TargetView
         requests_total: target.requests_total,
         latency_seconds: target.latency(now),
         rules: target.rules.views(&config.rules, target).collect(),
+        suspected: target.suspicion.as_ref().and_then(Suspicion::view),
     }
 }
 

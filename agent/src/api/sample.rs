@@ -1,6 +1,7 @@
 //! One sample of the event stream: the whole picture in small, once a second.
 
 use super::{Sources, breaker, slo, status::Agent};
+use crate::render::incident::Suspicion;
 use serde::Serialize;
 use snowshed_engine::model::{InstanceView, LoopView, Pid, TargetView};
 
@@ -29,6 +30,7 @@ struct Target {
     latency_seconds: Option<Latency>,
     in_flight: Option<u32>,
     limit: Option<u32>,
+    suspected: Option<Suspicion>,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,5 +88,9 @@ fn target(target: &TargetView, sources: &Sources) -> Target {
         latency_seconds: target.latency_seconds.map(|(p50, p99)| Latency { p50, p99 }),
         in_flight: target.in_flight,
         limit: target.limit,
+        suspected: target
+            .suspected
+            .as_ref()
+            .map(|found| Suspicion::new(found, &sources.sites.borrow(), &sources.clock)),
     }
 }

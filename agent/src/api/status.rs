@@ -4,6 +4,7 @@ use super::Sources;
 use crate::{
     own::own_usage,
     render::{
+        incident::Suspicion,
         memory::{self, Shortage},
         scrape, tasks, tcp,
     },
@@ -53,6 +54,8 @@ struct Target {
     downstream: Vec<DownstreamPeer>,
     /// How the joint rules that are for it get on.
     rules: Vec<RuleView>,
+    /// What may be wrong with it, if it lasts; `null` while nothing is suspected, or an incident has named it.
+    suspected: Option<Suspicion>,
 }
 
 /// The agent's own cost.
@@ -86,6 +89,7 @@ pub(super) async fn get(State(sources): State<Sources>) -> Json<Status> {
         tcp: tcp::Record::from(&target.tcp),
         downstream: calls(target.pid).map(|calls| calls.peers.clone()).unwrap_or_default(),
         rules: target.rules.clone(),
+        suspected: target.suspected.as_ref().map(|found| Suspicion::new(found, &sites, &sources.clock)),
         tasks: threads(target.pid).map(|threads| tasks::Record::new(threads, &sites, picture.view.at)),
     };
     Json(Status {

@@ -61,6 +61,7 @@ fn target(pid: u32) -> TargetView {
         requests_total: 10,
         latency_seconds: Some((0.1, 0.9)),
         rules: Vec::new(),
+        suspected: None,
     }
 }
 

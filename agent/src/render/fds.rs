@@ -109,6 +109,7 @@ mod tests {
             requests_total: 0,
             latency_seconds: None,
             rules: Vec::new(),
+            suspected: None,
         };
         let names =
             Sites::from([(SiteId(4), vec![Frame { function: "open".into(), location: Some(("a.py".into(), 3)) }])]);

@@ -65,6 +65,9 @@ pub(crate) struct Trigger {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Times {
     pub(crate) onset: (String, String),
+    /// Since when the cause that was named first had been suspected.
+    #[serde(default)]
+    pub(crate) suspected: Option<String>,
     pub(crate) detected: String,
     pub(crate) named: Option<String>,
     pub(crate) mitigated: Option<String>,
@@ -89,6 +92,21 @@ pub(crate) struct Cause {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Site {
     pub(crate) frames: Vec<String>,
+}
+
+/// What may be wrong with a target, if it lasts; no incident has named it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Suspicion {
+    pub(crate) since: String,
+    pub(crate) causes: Vec<Cause>,
+}
+
+impl Suspicion {
+    /// As it is now.
+    pub(crate) fn new(suspected: &model::SuspicionView, sites: &Sites, clock: &Clock) -> Self {
+        let causes = suspected.causes.iter().map(|found| cause(found, sites, clock)).collect();
+        Self { since: clock.rfc3339(suspected.since), causes }
+    }
 }
 
 /// One measured difference.
@@ -153,6 +171,7 @@ impl Record {
             },
             times: Times {
                 onset: (at(times.onset.0), at(times.onset.1)),
+                suspected: times.suspected.map(at),
                 detected: at(times.detected),
                 named: times.named.map(at),
                 mitigated: times.mitigated.map(at),
@@ -252,6 +271,7 @@ pub(crate) mod tests {
             times: model::Times {
                 onset: (10 * SECOND, 12 * SECOND),
                 detected: 20 * SECOND,
+                suspected: None,
                 named: Some(21 * SECOND),
                 mitigated: None,
                 recovered: None,

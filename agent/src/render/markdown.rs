@@ -23,12 +23,13 @@ pub(crate) fn incident(record: &Record) -> String {
     lines.extend(text::also(record).map(|also| format!("- Also in: {also}")));
     lines.extend([
         String::new(),
-        "| Onset | Detected | Named | Mitigated | Recovered | Closed |".to_owned(),
-        "| --- | --- | --- | --- | --- | --- |".to_owned(),
+        "| Onset | Suspected | Detected | Named | Mitigated | Recovered | Closed |".to_owned(),
+        "| --- | --- | --- | --- | --- | --- | --- |".to_owned(),
         format!(
-            "| {} to {} | {} | {} | {} | {} | {} |",
+            "| {} to {} | {} | {} | {} | {} | {} | {} |",
             record.times.onset.0,
             record.times.onset.1,
+            or_dash(record.times.suspected.as_ref()),
             record.times.detected,
             or_dash(record.times.named.as_ref()),
             or_dash(record.times.mitigated.as_ref()),

@@ -126,6 +126,9 @@ pub(crate) fn incident(record: &Record) -> String {
     line(format!("  verdict    {}", verdict(record)));
     let times = &record.times;
     line(format!("  onset      {} to {}", times.onset.0, times.onset.1));
+    if let Some(suspected) = &times.suspected {
+        line(format!("  suspected  {suspected}"));
+    }
     for (name, at) in [
         ("detected", Some(&times.detected)),
         ("named", times.named.as_ref()),

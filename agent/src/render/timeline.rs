@@ -75,7 +75,8 @@ fn response(group: &mut Group<'_>, record: &incident::Record) {
             group.slice(row, name.to_owned(), (from, to), Map::new());
         }
     }
-    for (name, at) in [("mitigated", &times.mitigated), ("recovered", &times.recovered)] {
+    let turns = [("suspected", &times.suspected), ("mitigated", &times.mitigated), ("recovered", &times.recovered)];
+    for (name, at) in turns {
         if let Some(at) = at {
             group.moment("turning points", name, at, Map::new());
         }

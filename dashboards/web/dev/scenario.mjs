@@ -6,8 +6,8 @@ const noise = (t, salt) => {
   return x - Math.floor(x);
 };
 
-/** Seconds of the story: the fault begins, is detected, named, limited, ends, is recovered. */
-const STORY = { onset: 120, detected: 124, named: 126, limited: 131, ended: 190, recovered: 214 };
+/** Seconds of the story: the fault begins, is suspected, detected, named, limited, ends, is recovered. */
+const STORY = { onset: 120, suspected: 122, detected: 124, named: 126, limited: 131, ended: 190, recovered: 214 };
 
 const leaking = (t) => Math.max(0, Math.min(t, STORY.ended) - STORY.onset);
 
@@ -41,10 +41,12 @@ export function sample(t, at, kind) {
     retransmits_total: Math.floor(t / 47) + Math.floor(t / 31),
     requests_total: Math.floor(t * 11.5), latency_seconds: t < 15 ? null : { p50: p99 * 0.42, p99 },
     in_flight: Math.round(flight), limit: limited ? 26 : null,
+    suspected: sick && t >= STORY.suspected && t < STORY.named
+      ? { since: new Date(Date.parse(at) - (t - STORY.suspected) * 1000).toISOString(), causes: [suspect(kind)] } : null,
   };
   const other = {
     ...target, pid: 41790, name: "alertmanager", fds: { live: 14, orphaned: 0, limit: 1048576, eta_seconds: null },
-    rss_bytes: { anon: 28e6, file: 41e6 }, threads: 9, stalls_total: 0, requests_total: 0, latency_seconds: null,
+    rss_bytes: { anon: 28e6, file: 41e6 }, suspected: null, threads: 9, stalls_total: 0, requests_total: 0, latency_seconds: null,
     in_flight: null, limit: null, loops: [{ tid: 41791, busy_ratio: 0.01 + 0.01 * noise(t, 7), waits_per_second: 4 }],
   };
   const slo = {
@@ -58,6 +60,12 @@ export function sample(t, at, kind) {
     breakers: limited ? [{ pid: 41822, state: "limited", limit: 26, reason: "fd_leak", dry_run: false, expires_at: null }] : [],
     agent: { cpu_seconds_total: t * 0.0062 + 0.4, rss_bytes: 22.4e6 + 1e5 * noise(t, 8) },
   };
+}
+
+function suspect(kind) {
+  return kind === "leak"
+    ? { kind: "fd_leak", confidence: 0.86, title: "11 descriptors are held by requests that ended; opened at scratch::open (transcoder/src/faults/scratch.rs:41)" }
+    : { kind: "event_loop_stall", confidence: 0.81, title: "thread tokio-rt-worker blocks its event loop for 1.4 s in filter::scale" };
 }
 
 /** The incident as it stands at second `t`, or null before it is detected. `wall` turns a second into a time. */
@@ -101,7 +109,7 @@ export function incident(t, wall, kind) {
     target: { name: "snowshed-transcoder", pid: 41822, started_at: wall(-3600), service_instance_id: null, pod: null },
     severity: "page", opened_at: wall(STORY.detected), updated_at: wall(Math.min(t, STORY.recovered)), closed_at: reached(STORY.recovered),
     trigger: { kind: kind === "leak" ? "orphans" : "stall", slo: null, detail: "12 descriptors are still held 5 s after their requests ended" },
-    times: { onset: [wall(STORY.onset), wall(STORY.onset + 2)], detected: wall(STORY.detected), named: reached(STORY.named),
+    times: { onset: [wall(STORY.onset), wall(STORY.onset + 2)], suspected: named ? wall(STORY.suspected) : null, detected: wall(STORY.detected), named: reached(STORY.named),
       mitigated: reached(STORY.limited + 1), recovered: reached(STORY.recovered) },
     what_changed: named ? ["fault tempfile_fd_leak switched on 4 s before the onset"] : [],
     verdict: named ? "named" : "unknown", causes: named ? causes : [{ ...causes[0], confidence: 0.41 }],

@@ -46,6 +46,14 @@ export interface TargetSample {
   in_flight: number | null;
   /** The concurrency limit in force at the service. */
   limit: number | null;
+  /** What may be wrong with it, if it lasts. */
+  suspected: Suspicion | null;
+}
+
+export interface Suspicion {
+  since: string | null;
+  /** The likeliest. */
+  cause: Cause;
 }
 
 export type SloState = "insufficient_data" | "ok" | "violated" | "burning";
@@ -110,6 +118,8 @@ export interface Incident {
   trigger: { kind: string; slo: string | null; detail: string };
   times: {
     onset: [string, string] | null;
+    /** Since when the cause that was named first had been suspected. */
+    suspected: string | null;
     detected: string | null;
     named: string | null;
     mitigated: string | null;

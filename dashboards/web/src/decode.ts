@@ -1,9 +1,8 @@
 // Turns whatever arrived into the shapes of api.ts, or null. Invariant: what leaves here has the declared types, finite
 // numbers, bounded texts and bounded lists, whatever was sent. Nothing here throws, except `parse` on what is not JSON.
-// numbers, bounded texts and bounded lists, whatever was sent. Nothing here throws.
 import type {
-  Action, AgentSample, BreakerSample, Cause, Evidence, Forecast, Incident, ProbeStatus, Sample, Severity, SloSample,
-  SloState, Status, TargetSample, Tier,
+  Action, AgentSample, BreakerSample, Cause, Evidence, Forecast, Incident, ProbeStatus, Sample, Severity, SloSample, SloState,
+  Status, Suspicion, TargetSample, Tier,
 } from "./api";
 
 const MAX_TEXT = 2000;
@@ -88,7 +87,14 @@ function target(value: unknown): TargetSample | null {
     latency_seconds: p50 === null || p99 === null ? null : { p50, p99 },
     in_flight: amount(t["in_flight"]),
     limit: amount(t["limit"]),
+    suspected: suspicion(t["suspected"]),
   };
+}
+
+function suspicion(value: unknown): Suspicion | null {
+  const s = fields(value);
+  const [first] = list(s["causes"], cause, 1);
+  return first === undefined ? null : { since: time(s["since"]), cause: first };
 }
 
 const SLO_STATES: readonly SloState[] = ["insufficient_data", "ok", "violated", "burning"];
@@ -246,6 +252,7 @@ export function incident(value: unknown): Incident | null {
     trigger: { kind: text(trigger["kind"]), slo: nonEmpty(trigger["slo"]), detail: text(trigger["detail"]) },
     times: {
       onset: from === null || to === null ? null : [from, to],
+      suspected: time(times["suspected"]),
       detected: time(times["detected"]),
       named: time(times["named"]),
       mitigated: time(times["mitigated"]),

@@ -52,7 +52,7 @@ export function periods(incidents: readonly Incident[], pid: number): Period[] {
 }
 
 export interface Stop {
-  name: "onset" | "detected" | "named" | "mitigated" | "recovered";
+  name: "onset" | "suspected" | "detected" | "named" | "mitigated" | "recovered";
   /** Seconds; null: not yet, or never. */
   t: number | null;
   /** Seconds since the earliest moment of the onset. */
@@ -61,7 +61,7 @@ export interface Stop {
 
 /** The response clock. Counted from the earliest possible onset, which flatters nobody. */
 export function responseClock(incident: Incident): Stop[] {
-  const { onset, detected, named, mitigated, recovered } = incident.times;
+  const { onset, suspected, detected, named, mitigated, recovered } = incident.times;
   const start = onset === null ? null : seconds(onset[0]);
   const stop = (name: Stop["name"], time: string | null): Stop => {
     const t = time === null ? null : seconds(time);
@@ -69,6 +69,7 @@ export function responseClock(incident: Incident): Stop[] {
   };
   return [
     stop("onset", onset?.[0] ?? null),
+    ...(suspected === null ? [] : [stop("suspected", suspected)]),
     stop("detected", detected),
     stop("named", named),
     stop("mitigated", mitigated),

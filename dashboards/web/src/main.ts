@@ -122,7 +122,7 @@ class Workbench {
     this.header.show(store, this.link);
     this.targets.show(store, pid ?? 0, troubled);
     this.slos.show(store.slos, store.at !== null);
-    this.incidents.show(incidents, store.at, store.targets.size > 0);
+    this.incidents.show(incidents, store.suspects(), store.at, store.targets.size > 0);
     this.stack.element.hidden = target === undefined;
     this.blank.hidden = target !== undefined;
     if (target === undefined || pid === null) this.drawBlank();

@@ -1,7 +1,7 @@
 // Everything the page knows. Bounded: 64 targets of 15 min each, 100 incidents. A target that is gone stays visible until
 // its last sample leaves the window.
 
-import type { AgentSample, BreakerSample, Incident, ProbeStatus, Sample, SloSample, TargetSample } from "./api";
+import type { AgentSample, BreakerSample, Incident, ProbeStatus, Sample, SloSample, Suspicion, TargetSample } from "./api";
 import { CAPACITY, Ring, type Row } from "./ring";
 
 const MAX_TARGETS = 64;
@@ -16,6 +16,13 @@ export interface Target {
   requestRate: number | null;
   /** Its breaker, where one has acted or would have. */
   breaker: BreakerSample | null;
+}
+
+/** A suspicion, and of which process. */
+export interface Suspect {
+  name: string;
+  pid: number;
+  suspicion: Suspicion;
 }
 
 export class Store {
@@ -87,6 +94,13 @@ export class Store {
       if (oldest !== undefined) this.byId.delete(oldest.id);
     }
     return known === undefined;
+  }
+
+  /** What is suspected of those that are there, by pid. */
+  suspects(): Suspect[] {
+    const there = [...this.targets.values()].filter((target) => target.seen === this.at);
+    return there.sort((a, b) => a.latest.pid - b.latest.pid).flatMap(({ latest: { name, pid, suspected } }) =>
+      suspected === null ? [] : [{ name, pid, suspicion: suspected }]);
   }
 
   /** Open ones first, then newest first. */

@@ -13,7 +13,7 @@ describe("decoding of what a peer sends", () => {
     expect(sample?.targets).toEqual([{
       pid: 7, name: "svc", started_at: null, fds: { live: 3, orphaned: 0, limit: null, eta_seconds: [4, 9] },
       rss_bytes: { anon: null, file: null }, threads: null, loops: [], stalls_total: 0, retransmits_total: 0,
-      requests_total: 0, latency_seconds: null, in_flight: null, limit: null,
+      requests_total: 0, latency_seconds: null, in_flight: null, limit: null, suspected: null,
     }]);
     expect(sample?.agent).toEqual({ cpu_seconds_total: null, rss_bytes: null });
   });
@@ -26,6 +26,12 @@ describe("decoding of what a peer sends", () => {
     expect(decoded?.rss_bytes).toEqual({ anon: null, file: null });
     expect(decoded?.latency_seconds).toBeNull();
     expect(decoded?.loops).toEqual([{ tid: 1, busy_ratio: 1, waits_per_second: 0 }]);
+  });
+
+  it("takes what is suspected in, unless it has no cause", () => {
+    const of = (suspected: unknown) => decode.sample({ at: AT, targets: [{ pid: 1, suspected }] })?.targets[0]?.suspected;
+    expect(of({ since: AT, causes: [{ kind: "disk_stall", confidence: 0.8 }, { kind: "x" }] })).toMatchObject({ cause: { kind: "disk_stall" } });
+    expect([of({ since: AT, causes: [] }), of("junk"), of(null)]).toEqual([null, null, null]);
   });
 
   it("bounds lists and texts", () => {

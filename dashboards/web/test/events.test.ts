@@ -39,6 +39,11 @@ describe("response clock", () => {
     expect(responseClock(story()).map(({ name, after }) => [name, after])).toEqual(
       [["onset", 0], ["detected", 4], ["named", 6], ["mitigated", null], ["recovered", null]]);
   });
+
+  it("tells since when the cause was suspected, where it was", () => {
+    const i = story({ times: { onset: [at(100), at(102)], suspected: at(103), detected: at(104) } });
+    expect(responseClock(i).map(({ name, after }) => [name, after]).slice(0, 3)).toEqual([["onset", 0], ["suspected", 3], ["detected", 4]]);
+  });
 });
 
 describe("axes", () => {

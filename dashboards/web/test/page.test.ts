@@ -30,41 +30,55 @@ describe("incidents", () => {
   it("show hostile text as text", () => {
     const view = new Incidents();
     document.body.append(view.element);
-    view.show([evil()], 10, true);
+    view.show([evil()], [], 10, true);
     expect(document.querySelectorAll("img, script")).toHaveLength(0);
     expect(view.element.querySelector(".headline")?.textContent).toBe(EVIL);
     expect(view.element.querySelector(".traces button")?.textContent).toBe(EVIL);
     expect("hacked" in window).toBe(false);
   });
 
+  it("show what is suspected until an incident says so, hostile text as text", () => {
+    const view = new Incidents();
+    document.body.append(view.element);
+    const [cause] = evil().causes;
+    if (cause === undefined) throw new Error("no cause");
+    const suspect = { name: EVIL, pid: 3, suspicion: { since: at(6), cause } };
+    view.show([], [suspect], 10, true);
+    expect(document.querySelectorAll("img, script")).toHaveLength(0);
+    expect(view.element.querySelector(".suspect .headline")?.textContent).toBe(EVIL);
+    expect(view.element.querySelector(".suspect .kind")?.textContent).toBe("Suspected for 4 s");
+    view.show([evil()], [], 11, true);
+    expect(view.element.querySelector(".suspect")).toBeNull();
+  });
+
   it("keep open what the reader opened when the incident changes", () => {
     const view = new Incidents();
     document.body.append(view.element);
-    view.show([evil()], 10, true);
+    view.show([evil()], [], 10, true);
     const second = view.element.querySelector<HTMLDetailsElement>("details.cause");
     if (second !== null) second.open = true;
-    view.show([evil({ updated_at: at(20) })], 20, true);
+    view.show([evil({ updated_at: at(20) })], [], 20, true);
     expect(view.element.querySelector<HTMLDetailsElement>("details.cause")?.open).toBe(true);
   });
 
   it("expand the first, and obey the reader after that", () => {
     const view = new Incidents();
     const [a, b] = [evil(), evil({ id: "b", opened_at: at(0) })];
-    view.show([a, b], 10, true);
+    view.show([a, b], [], 10, true);
     const toggles = [...view.element.querySelectorAll<HTMLButtonElement>(".toggle")];
     const states = (): (string | null)[] => toggles.map((toggle) => toggle.getAttribute("aria-expanded"));
     expect(states()).toEqual(["true", "false"]);
     toggles.forEach((toggle) => toggle.click());
     expect(states()).toEqual(["false", "true"]);
-    view.show([a, b], 11, true);
+    view.show([a, b], [], 11, true);
     expect(states()).toEqual(["false", "true"]);
   });
 
   it("say honestly that no cause is known, and that nothing is wrong", () => {
     const view = new Incidents();
-    view.show([evil({ verdict: "unknown" })], 10, true);
+    view.show([evil({ verdict: "unknown" })], [], 10, true);
     expect(view.element.querySelector(".verdict")?.textContent).toContain("Cause unknown");
-    view.show([], 11, true);
+    view.show([], [], 11, true);
     expect(view.element.querySelector(".empty")?.textContent).toContain("Nothing is wrong that Snowshed can see");
   });
 });

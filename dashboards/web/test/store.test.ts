@@ -46,6 +46,15 @@ describe("store", () => {
     expect(store.targets.get(1)?.breaker).toBeNull();
   });
 
+  it("tells what is suspected of those that are there", () => {
+    const store = new Store();
+    const suspected = { since: at(1), causes: [{ kind: "disk_stall", confidence: 0.8 }] };
+    store.apply(sample(1, { pid: 2, name: "b", suspected }, { pid: 1, name: "a", suspected }, { pid: 3 }));
+    expect(store.suspects().map(({ name, pid }) => [name, pid])).toEqual([["a", 1], ["b", 2]]);
+    store.apply(sample(2, { pid: 1, name: "a" }));
+    expect(store.suspects()).toEqual([]);
+  });
+
   it("keeps a target that is gone for a while, then forgets it", () => {
     const store = new Store();
     store.apply(sample(1, { pid: 1 }));

@@ -1,42 +1,23 @@
 //! What probes left out during a run, because of their budget: what was not seen cannot be named.
 
-use crate::rig::Agent;
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
-
-/// How often the agent is asked.
-const EVERY: Duration = Duration::from_secs(5);
+use std::collections::BTreeSet;
 
 /// All of it so far, as `probe what`.
 #[derive(Debug, Default)]
-pub(super) struct LeftOut {
-    asked: Option<Instant>,
-    all: BTreeSet<String>,
-}
+pub(super) struct LeftOut(BTreeSet<String>);
 
 impl LeftOut {
-    /// Asks, if it is time.
-    pub(super) fn look(&mut self, agent: &Agent) -> anyhow::Result<()> {
-        if self.asked.is_some_and(|at| at.elapsed() < EVERY) {
-            return Ok(());
-        }
-        self.asked = Some(Instant::now());
-        self.take(&agent.get("/api/v1/status")?);
-        Ok(())
-    }
-
-    fn take(&mut self, status: &serde_json::Value) {
+    /// Takes the agent's status.
+    pub(super) fn take(&mut self, status: &serde_json::Value) {
         for probe in status["probes"].as_array().into_iter().flatten() {
             let name = probe["name"].as_str().unwrap_or_default();
             let shed = probe["shed"].as_array().into_iter().flatten().filter_map(|what| what.as_str());
-            self.all.extend(shed.map(|what| format!("{name} {what}")));
+            self.0.extend(shed.map(|what| format!("{name} {what}")));
         }
     }
 
     pub(super) fn all(self) -> Vec<String> {
-        self.all.into_iter().collect()
+        self.0.into_iter().collect()
     }
 }
 

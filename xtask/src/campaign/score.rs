@@ -44,6 +44,8 @@ pub(super) struct Seen {
     pub(super) eta: Option<(f64, f64)>,
     /// From the beginning of the evidence of its first cause to the name, seconds.
     pub(super) took: Option<f64>,
+    /// The same until it was first suspected, or else named.
+    pub(super) knew: Option<f64>,
     /// It has not ended.
     pub(super) open: bool,
 }
@@ -56,6 +58,7 @@ impl Seen {
             (cause["kind"].as_str().unwrap_or_default().to_owned(), cause["confidence"].as_f64().unwrap_or(0.0))
         };
         let first = causes.first().cloned().unwrap_or_default();
+        let suspected = &incident["times"]["suspected"];
         let detail = incident["trigger"]["detail"].as_str();
         Self {
             at,
@@ -65,6 +68,10 @@ impl Seen {
             frames: first["site"]["frames"].to_string(),
             eta: first["forecast"]["eta_seconds"].as_array().and_then(|eta| Some((eta[0].as_f64()?, eta[1].as_f64()?))),
             took: seconds_between(&first["evidence"][0]["since"], &incident["times"]["named"]),
+            knew: seconds_between(
+                &first["evidence"][0]["since"],
+                if suspected.is_null() { &incident["times"]["named"] } else { suspected },
+            ),
             title: first["title"].as_str().or(detail).unwrap_or_default().to_owned(),
             open: incident["closed_at"].is_null(),
         }
@@ -93,6 +100,8 @@ pub(super) struct Score {
     pub(super) named: Option<f64>,
     /// From the beginning of its evidence, as the agent tells it, to the first name, seconds.
     pub(super) took: Option<f64>,
+    /// The same until it was first suspected, or else named.
+    pub(super) knew: Option<f64>,
     /// The first name, and the one at the end, are right.
     pub(super) top1: bool,
     /// The right one is among the first three at the end.
@@ -147,6 +156,7 @@ pub(super) fn score(seen: &[Seen], truth: Option<Truth>) -> Score {
     let first_name = states(id).into_iter().find(|one| one.named);
     score.named = first_name.map(|one| one.at);
     score.took = first_name.and_then(|one| one.took);
+    score.knew = first_name.and_then(|one| one.knew);
     score.top1 = first_name.is_some_and(|one| one.names(truth.kind)) && last.names(truth.kind);
     score.told_first = first_name.filter(|one| !one.names(truth.kind)).map(|one| one.title.clone());
     score.top3 = last.causes.iter().take(3).any(|(kind, _)| kind == truth.kind);
@@ -180,6 +190,7 @@ mod tests {
             title: "t".into(),
             eta: None,
             took: Some(2.0),
+            knew: Some(1.0),
             open: true,
         }
     }
@@ -194,7 +205,7 @@ mod tests {
         let right = score(&all, Some(TRUTH));
         assert_eq!((right.detected, right.named, right.top1, right.top3), (Some(3.0), Some(5.0), true, true));
         assert_eq!((right.place, right.confidence, right.false_incidents), (Some(true), Some(0.9), 0));
-        assert_eq!((right.took, right.judged), (Some(2.0), vec![(0.9, true)]));
+        assert_eq!((right.took, right.knew, right.judged), (Some(2.0), Some(1.0), vec![(0.9, true)]));
 
         let mut changed = all.clone();
         changed[1].causes[0].0 = "task_leak".into();

@@ -8,6 +8,7 @@ use super::{
     left_out::LeftOut,
     score::{NO_NAME, Score, Seen, Truth, score},
     shop::{Kind, Options, Shop},
+    suspects::Suspects,
 };
 use crate::{
     process,
@@ -25,6 +26,8 @@ use std::{
 
 /// Between two looks at the incidents.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often its whole status is.
+const ASK: Duration = Duration::from_secs(1);
 /// Once the truth has been named it must stay so for this long.
 const SETTLE: Duration = Duration::from_secs(15);
 
@@ -136,6 +139,10 @@ pub(super) struct Run {
     pub(super) forecast: Option<Outcome>,
     /// Share of the time in which something on the machine waited for a processor: in health, and after the onset.
     pub(super) pressure: (f64, f64),
+    /// Whether what was first suspected after the onset is the truth, where anything was.
+    pub(super) suspected: Option<bool>,
+    /// How many other causes were suspected at any time, each time that one was.
+    pub(super) wrong_suspicions: usize,
     /// What probes left out.
     pub(super) left_out: Vec<String>,
     /// Seconds of a healthy service, for the rate of false incidents.
@@ -157,6 +164,8 @@ pub(super) fn run(scenario: &'static Scenario, number: u8, spans: bool) -> anyho
         score: Score::default(),
         forecast: None,
         pressure: (0.0, 0.0),
+        suspected: None,
+        wrong_suspicions: 0,
         left_out: Vec::new(),
         healthy_seconds: 0.0,
         answered: 0,
@@ -173,7 +182,7 @@ pub(super) fn run(scenario: &'static Scenario, number: u8, spans: bool) -> anyho
     let mut arguments: Vec<&str> = pids.iter().flat_map(|pid| ["--pid", pid.as_str()]).collect();
     arguments.extend(set.arguments.iter().map(String::as_str));
     let agent = Agent::start(folder.path(), ground.ports, &arguments)?;
-    let mut watch = Watch { agent: &agent, seen: Vec::new(), forecasts: Vec::new(), left_out: LeftOut::default() };
+    let mut watch = Watch::new(&agent);
 
     let begun = (Instant::now(), pressure_total()?);
     let healthy = Duration::from_secs(scenario.healthy);
@@ -210,6 +219,7 @@ pub(super) fn run(scenario: &'static Scenario, number: u8, spans: bool) -> anyho
     let watched = if scenario.truth.is_none() { begun.0.elapsed() } else { Duration::ZERO };
     run.healthy_seconds = (healthy + watched).as_secs_f64();
     run.score = score(&watch.seen, scenario.truth);
+    (run.suspected, run.wrong_suspicions) = watch.suspects.judge(scenario.truth);
     run.left_out = watch.left_out.all();
     for outcome in ["outcome=\"request\"", "outcome=\"call\""] {
         run.spans += agent.metric("snowshed_otlp_spans_total", outcome)?.unwrap_or(0.0) as u64;
@@ -225,17 +235,29 @@ struct Watch<'a> {
     agent: &'a Agent,
     seen: Vec<Seen>,
     forecasts: Vec<Told>,
+    asked: Option<Instant>,
     left_out: LeftOut,
+    suspects: Suspects,
 }
 
-impl Watch<'_> {
+impl<'a> Watch<'a> {
+    fn new(agent: &'a Agent) -> Self {
+        let (left_out, suspects) = (LeftOut::default(), Suspects::default());
+        Self { agent, seen: Vec::new(), forecasts: Vec::new(), asked: None, left_out, suspects }
+    }
+
     /// Notes what has changed, with its time after the onset.
     fn look(&mut self, onset: Instant) -> anyhow::Result<()> {
         let now = Instant::now();
         let at =
             now.saturating_duration_since(onset).as_secs_f64() - onset.saturating_duration_since(now).as_secs_f64();
         watch_once(self.agent, at, &mut self.seen)?;
-        self.left_out.look(self.agent)?;
+        if self.asked.is_none_or(|at| at.elapsed() >= ASK) {
+            self.asked = Some(now);
+            let status = self.agent.get("/api/v1/status")?;
+            self.left_out.take(&status);
+            self.suspects.take(&status, at);
+        }
         if let Some(eta) = self.seen.iter().rev().find(|one| one.open).and_then(|one| one.eta).filter(|_| at > 0.0) {
             note(&mut self.forecasts, Told { at, eta });
         }

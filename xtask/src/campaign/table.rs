@@ -227,6 +227,8 @@ mod tests {
             score,
             forecast: None,
             pressure,
+            suspected: None,
+            wrong_suspicions: 0,
             left_out: Vec::new(),
             healthy_seconds: 90.0,
             answered: 9,

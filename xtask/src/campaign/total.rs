@@ -20,9 +20,13 @@ pub(super) struct Total {
     /// The same from the beginning of the evidence.
     took: Option<f64>,
     took_p95: Option<f64>,
-    /// The same from the first incident: what the agent knew at once, it named at once.
-    waited: Option<f64>,
-    waited_p95: Option<f64>,
+    /// The same until it was first suspected, or else named.
+    knew: Option<f64>,
+    knew_p95: Option<f64>,
+    /// Of the runs in which anything was suspected after the onset, those where the first of it was the truth.
+    suspected: (usize, usize),
+    /// Other causes that were suspected, in all runs, the healthy ones and those outside the catalogue too.
+    wrong_suspicions: usize,
     /// The scenario with the least share of right names, and that share.
     worst: Option<(String, f64)>,
     /// Runs whose cause has no name, and in how many of them none was given.
@@ -39,7 +43,8 @@ impl Total {
         let worst = judged.min_by(|a, b| right(a).total_cmp(&right(b))).map(|row| (row.name.clone(), right(row)));
         let named = || known.iter().filter_map(|run| run.score.named).collect();
         let took = || known.iter().filter_map(|run| run.score.took).collect();
-        let waited = || known.iter().filter_map(|run| Some(run.score.named? - run.score.detected?)).collect();
+        let knew = || known.iter().filter_map(|run| run.score.knew).collect();
+        let suspected: Vec<bool> = known.iter().filter_map(|run| run.suspected).collect();
         Self {
             faults: known.len(),
             top1: known.iter().filter(|run| run.score.top1).count(),
@@ -48,8 +53,10 @@ impl Total {
             named_p95: slow(named()),
             took: median(took()),
             took_p95: slow(took()),
-            waited: median(waited()),
-            waited_p95: slow(waited()),
+            knew: median(knew()),
+            knew_p95: slow(knew()),
+            suspected: (suspected.len(), suspected.iter().filter(|right| **right).count()),
+            wrong_suspicions: runs.iter().map(|run| run.wrong_suspicions).sum(),
             worst,
             outside: (outside.len(), outside.iter().filter(|run| run.score.top1).count()),
         }
@@ -62,17 +69,19 @@ impl fmt::Display for Total {
         let (named, p95) = (number(self.named, 1), number(self.named_p95, 1));
         write!(
             f,
-            "faults: top-1 {}, top-3 {}; named after {named} s, {p95} s in the slowest of twenty ({} s and {} s from the beginning of the evidence, {} s and {} s from the first incident)",
+            "faults: top-1 {}, top-3 {}; named after {named} s, {p95} s in the slowest of twenty ({} s and {} s from the beginning of the evidence; {} s and {} s until suspected or named)",
             share(self.top1),
             share(self.top3),
             number(self.took, 1),
             number(self.took_p95, 1),
-            number(self.waited, 1),
-            number(self.waited_p95, 1)
+            number(self.knew, 1),
+            number(self.knew_p95, 1)
         )?;
         if let Some((name, right)) = &self.worst {
             write!(f, "; worst: {name} with {right:.2}")?;
         }
+        let (any, right) = self.suspected;
+        write!(f, "\nsuspected first: {right} of {any} right; {} other suspicions in all runs", self.wrong_suspicions)?;
         writeln!(f, "\noutside the catalogue: {} of {} without a name", self.outside.1, self.outside.0)
     }
 }

@@ -38,7 +38,7 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
 
 fn worst<'a>(scene: &Scene<'a>) -> Option<&'a BlockedWrite> {
     let found = scene.signs.of(Sign::BlockedWrites)?;
-    scene.signs.writes.since(found.since, scene.now).first().map(|(_, _, told)| *told)
+    scene.signs.all.writes.since(found.since, scene.now).first().map(|(_, _, told)| *told)
 }
 
 fn cause(scene: &Scene<'_>, found: &Deviation) -> Cause {

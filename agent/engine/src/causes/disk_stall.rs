@@ -34,7 +34,7 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
 
 fn worst<'a>(scene: &Scene<'a>) -> Option<&'a Blocked> {
     let found = scene.signs.of(Sign::Blocked)?;
-    scene.signs.blocked.since(found.since, scene.now).first().map(|(_, _, told)| *told)
+    scene.signs.all.blocked.since(found.since, scene.now).first().map(|(_, _, told)| *told)
 }
 
 fn cause(scene: &Scene<'_>, found: &Deviation) -> Cause {

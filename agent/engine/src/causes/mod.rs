@@ -32,14 +32,14 @@ use crate::{
     memory::Growing,
     model::{Cause, CauseKind, Evidence, Forecast, Join, Layer, Nanos, SiteId, TriggerKind},
     rules::Watch,
-    signs::Signs,
+    signs::Shown,
     slo::state::Burn,
     target::Target,
     tasks::Pile,
 };
 
 /// All that is known of one target at a moment.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Scene<'a> {
     pub(crate) now: Nanos,
     pub(crate) target: &'a Target,
@@ -56,7 +56,7 @@ pub(crate) struct Scene<'a> {
     /// Threads and tasks that pile up, most first.
     pub(crate) piles: &'a [Pile],
     /// What is short or slow.
-    pub(crate) signs: &'a Signs,
+    pub(crate) signs: Shown<'a>,
     /// What the operator's rules make of it.
     pub(crate) rules: &'a Watch,
 }

@@ -48,10 +48,14 @@ pub(super) fn presses<'a>(scene: &Scene<'a>, sign: Sign, harms: bool) -> Option<
 /// that need not last for as long.
 pub(super) type Harms = [(f64, Nanos); 2];
 
+/// What is only suspected is so after this.
+const EARLY: Nanos = 4 * SECOND;
+
 /// Whether a deviation harms, whether requests are known to suffer or not.
 pub(super) fn harms(scene: &Scene<'_>, found: &Deviation, harms: Harms) -> bool {
     let lasted = scene.now.saturating_sub(found.since);
-    found.has_past && harms.iter().any(|(height, long)| found.after >= *height && lasted >= *long)
+    let long = |long: Nanos| if scene.signs.early { EARLY } else { long };
+    found.has_past && harms.iter().any(|(height, least)| found.after >= *height && lasted >= long(*least))
 }
 
 /// The finding of a shortage that opens an incident.

@@ -7,7 +7,7 @@
 use super::{CauseUnit, Scene, downstream_slow, shortage};
 use crate::{
     correlate::join::JoinCount,
-    model::{Cause, CauseKind, Connection, Evidence, Join, Layer, Nanos, Retransmit, TraceId},
+    model::{Cause, CauseKind, Connection, Evidence, Join, Layer, Retransmit, TraceId},
     signs::{Sign, track::Deviation},
     window::SECOND,
 };

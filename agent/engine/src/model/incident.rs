@@ -91,6 +91,9 @@ pub struct Times {
     pub onset: (Nanos, Nanos),
     /// When it was detected.
     pub detected: Nanos,
+    /// Since when the cause that was first named had been suspected, before anything was found to be an incident.
+    #[serde(default)]
+    pub suspected: Option<Nanos>,
     /// When a cause was first named.
     pub named: Option<Nanos>,
     /// When an action first took effect.

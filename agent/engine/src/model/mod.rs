@@ -45,5 +45,6 @@ pub use trace::{
     TraceRequest, TraceRetransmits, TraceStall, TraceView, TracesKept,
 };
 pub use view::{
-    BreakerView, FdView, InstanceView, LoopView, RuleState, RuleView, SiteView, SloState, SloView, TargetView, View,
+    BreakerView, FdView, InstanceView, LoopView, RuleState, RuleView, SiteView, SloState, SloView, SuspicionView,
+    TargetView, View,
 };

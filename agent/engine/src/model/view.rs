@@ -1,8 +1,8 @@
 //! What the engine knows at a moment, for the API. Built off the hot path, about once a second.
 
 use super::{
-    Connections, DownstreamView, HoldingKind, HostView, Incident, Lost, MemoryView, Nanos, Pid, SiteId, TasksView,
-    TcpView, TraceId, WaitCall,
+    Cause, Connections, DownstreamView, HoldingKind, HostView, Incident, Lost, MemoryView, Nanos, Pid, SiteId,
+    TasksView, TcpView, TraceId, WaitCall,
 };
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +82,18 @@ pub struct TargetView {
     /// How the joint rules that are for it get on.
     #[serde(default)]
     pub rules: Vec<RuleView>,
+    /// What may be wrong with it, while no incident has named it.
+    #[serde(default)]
+    pub suspected: Option<SuspicionView>,
+}
+
+/// What may be wrong, if it lasts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SuspicionView {
+    /// Since when the first of the causes is the first.
+    pub since: Nanos,
+    /// Likeliest first; the first one may be believed.
+    pub causes: Vec<Cause>,
 }
 
 /// How a joint rule gets on with a target.

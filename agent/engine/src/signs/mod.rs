@@ -8,11 +8,13 @@ mod answers;
 pub(crate) mod names;
 pub(crate) mod pools;
 mod requests;
+mod shown;
 mod sign;
 mod tcp;
 pub(crate) mod track;
 pub(crate) mod who;
 
+pub(crate) use shown::Shown;
 pub(crate) use sign::Sign;
 pub use sign::SignConfig;
 
@@ -136,6 +138,11 @@ impl Signs {
         self.tracks[sign as usize].found()
     }
 
+    /// A figure that is about to deviate, if it lasts.
+    fn early(&self, sign: Sign) -> Option<&Deviation> {
+        self.tracks[sign as usize].early()
+    }
+
     /// A figure over the last ten seconds, where it was measured.
     pub(crate) fn height(&self, sign: Sign, now: Nanos) -> Option<f64> {
         self.tracks[sign as usize].height(now, 10 * SECOND)
@@ -145,12 +152,6 @@ impl Signs {
     pub(crate) fn is_high(&self, sign: Sign, now: Nanos, config: &SignConfig) -> bool {
         let deviates = self.of(sign).is_some();
         deviates || self.tracks[sign as usize].is_high(now, &sign.bar(config), Past { seconds: config.past_seconds })
-    }
-
-    /// What requests suffer. What has no past may be as it always is: who reads uploads slowly on purpose, say.
-    pub(crate) fn suffering(&self) -> impl Iterator<Item = (Sign, &Deviation)> {
-        let found = |sign: &Sign| Some((*sign, self.of(*sign).filter(|found| found.has_past)?));
-        Sign::SUFFERING.iter().filter_map(found)
     }
 
     /// Whether it would be known if requests suffered.

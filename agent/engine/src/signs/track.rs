@@ -21,6 +21,9 @@ const KEPT: usize = 150;
 const LEARN: Nanos = 900 * SECOND;
 /// What has no past must be so many times as large, for so many times as long: a start is like that too.
 const WITHOUT_PAST: (f64, u32) = (4.0, 3);
+/// What is about to be found: of the last so many windows those two that tell most lately are high, the newer one so many
+/// times as high as it must be. Half of a window tells as well.
+const EARLY: (u32, f64) = (4, 2.0);
 /// Where it has fallen below this share of the bar it is over.
 const OVER: f64 = 0.5;
 /// No single fact may claim more than this.
@@ -52,6 +55,11 @@ impl Bar {
         let times = self.times * usual;
         let closer = 1.0 - (1.0 - usual).max(0.0) / self.times.max(1.0);
         self.least.max(if self.is_share { times.min(closer) } else { times })
+    }
+
+    /// The height that is far above such a level: a share cannot be twice as much as most.
+    fn far(&self, level: f64) -> f64 {
+        if self.is_share { level.midpoint(1.0) } else { EARLY.1 * level }
     }
 }
 
@@ -100,13 +108,14 @@ pub(crate) struct Track {
     sums: Windows<Sum>,
     held: Option<Held>,
     found: Option<Deviation>,
+    early: Option<Deviation>,
     judged: u64,
 }
 
 impl Track {
     /// Without a fact yet.
     pub(crate) fn new() -> Self {
-        Self { sums: Windows::new(WINDOW, KEPT), held: None, found: None, judged: 0 }
+        Self { sums: Windows::new(WINDOW, KEPT), held: None, found: None, early: None, judged: 0 }
     }
 
     /// Takes an amount, and what it is measured by.
@@ -121,6 +130,11 @@ impl Track {
     /// Its deviation, as of the last judgement.
     pub(crate) fn found(&self) -> Option<&Deviation> {
         self.found.as_ref()
+    }
+
+    /// What is no deviation yet, but will be if it lasts; as of the last judgement.
+    pub(crate) fn early(&self) -> Option<&Deviation> {
+        self.early.as_ref()
     }
 
     /// Its height over the last `span`, where anything was measured.
@@ -142,6 +156,7 @@ impl Track {
     pub(crate) fn judge(&mut self, now: Nanos, bar: &Bar, past: Past) {
         let present = self.sums.number(now);
         if present == self.judged {
+            self.early = if self.held.is_some() { None } else { self.begins_early(now, bar, past) };
             return;
         }
         self.judged = present;
@@ -154,6 +169,7 @@ impl Track {
             None => self.begins(end, bar, past),
         };
         self.found = self.held.map(|held| self.deviation(end, bar, held));
+        self.early = if self.held.is_some() { None } else { self.begins_early(now, bar, past) };
     }
 
     /// The windows of the last `count` before `end`, oldest first.
@@ -200,6 +216,27 @@ impl Track {
         // Without a past of its own all that was before is part of the same.
         let before = if has_past { rank(&before, 0.5) } else { 0.0 };
         Some(Held { since: first.0, before, level, has_past })
+    }
+
+    /// What is high now, and far above that in the end.
+    fn begins_early(&self, now: Nanos, bar: &Bar, past: Past) -> Option<Deviation> {
+        let begun = self.sums.number(now).saturating_mul(WINDOW);
+        let end = if now.saturating_sub(begun) >= WINDOW / 2 { begun.saturating_add(WINDOW) } else { begun };
+        let from = end.saturating_sub(WINDOW.saturating_mul(EARLY.0.into()));
+        let mut told = self.sums.range(from, end.saturating_sub(1)).filter(|(_, sum)| sum.of > 0.0);
+        // Nearly always none of them is.
+        if !told.any(|(_, sum)| height(*sum) >= bar.least) {
+            return None;
+        }
+        let recent = self.last(end, EARLY.0);
+        let [.., (since, first), (newest, last)] = recent.as_slice() else { return None };
+        let before = self.before(*since);
+        let level = bar.level(rank(&before, 0.9));
+        let is_new = newest.saturating_add(2 * WINDOW) >= end;
+        let is_far = height(*first) >= level && height(*last) >= bar.far(level);
+        let enough = (first.amount + last.amount) * f64::from(bar.hold) >= 2.0 * bar.events;
+        let held = Held { since: *since, before: rank(&before, 0.5), level, has_past: true };
+        (has_past(&before, past) && is_new && is_far && enough).then(|| self.deviation(end, bar, held))
     }
 
     fn goes_on(&self, end: Nanos, bar: &Bar, level: f64) -> bool {
@@ -301,6 +338,23 @@ mod tests {
         none("always as high", &|_| 0.19);
         none("a slow rise", &|second| f64::from(u32::try_from(second).unwrap()) / 800.0);
         none("a start", &|second| if second < 14 { 0.9 } else { 0.02 });
+    }
+
+    #[test]
+    fn what_is_far_above_its_level_is_known_early() {
+        let first = |height: &dyn Fn(u64) -> f64| {
+            let mut track = Track::new();
+            (1..=200).find(|second| {
+                track.add(second * SECOND, 10.0 * height(*second), 10.0);
+                track.judge(second * SECOND, &BAR, PAST);
+                track.early().is_some()
+            })
+        };
+        let step = |high: f64| move |second| if second >= 100 { high } else { 0.001 };
+        assert_eq!((first(&step(0.5)), first(&step(0.15))), (Some(103), None), "twice its level, or not");
+        assert_eq!(first(&|second| if (100..102).contains(&second) { 0.5 } else { 0.001 }), None, "too short");
+        assert_eq!(first(&|second| if second % 20 < 10 { 0.5 } else { 0.0 }), None, "it is usual");
+        assert_eq!(first(&|_| 0.5), None, "it has no past");
     }
 
     #[test]

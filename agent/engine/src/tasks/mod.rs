@@ -115,8 +115,9 @@ impl Tasks {
 
     /// Origins of threads and tasks that only become more; `load` tells how many requests and connections came
     /// to it since a time.
-    pub(crate) fn piles(&self, config: &GrowthConfig, load: impl Fn(Nanos) -> f64) -> Vec<Pile> {
-        self.piles.growing(config, |from, until| self.work(from, until), load)
+    pub(crate) fn piles(&self, config: &GrowthConfig, sure: bool, load: impl Fn(Nanos) -> f64) -> Vec<Pile> {
+        let pool = if sure { piles::POOL } else { piles::SUSPECT };
+        self.piles.growing(config, pool, |from, until| self.work(from, until), load)
     }
 
     /// Takes waits for a lock.

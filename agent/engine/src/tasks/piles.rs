@@ -22,7 +22,9 @@ const FORGET: Nanos = 60 * SECOND;
 const EACH: f64 = 2.0;
 /// Pools are seldom larger: up to here a new origin is believed to pile up only once it has risen for as long as
 /// whatever rises from the start on.
-const POOL: f64 = 64.0;
+pub(super) const POOL: f64 = 64.0;
+/// The same for a suspicion.
+pub(super) const SUSPECT: f64 = 32.0;
 
 /// Who counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,10 +139,11 @@ impl Piles {
         self.origins.retain(|_, origin| at.saturating_sub(origin.alive) < FORGET);
     }
 
-    /// Those that pile up, largest first; `load` tells how many requests and connections came to it since a time.
+    /// Those that pile up, largest first; new ones above `pool`; `load` tells how many requests and connections came to it since a time.
     pub(super) fn growing(
         &self,
         config: &GrowthConfig,
+        pool: f64,
         work: impl Fn(Nanos, Nanos) -> Option<f64> + Copy,
         load: impl Fn(Nanos) -> f64,
     ) -> Vec<Pile> {
@@ -148,7 +151,7 @@ impl Piles {
             let rise = rise(&origin.floor, config.least_tasks, config, work)?;
             let explained = rise.amount() <= EACH * load(rise.since).max(0.0);
             let lasted = origin.alive.saturating_sub(rise.since) >= config.from_start_seconds.saturating_mul(SECOND);
-            if origin.new && !lasted && rise.amount() < POOL {
+            if origin.new && !lasted && rise.amount() < pool {
                 return None;
             }
             let live = origin.floor.level().unwrap_or(0);
@@ -214,7 +217,7 @@ mod tests {
             let groups = [threads(7, "w", live(second)), threads(0, "main", 1)];
             piles.threads(&groups, false, u64::from(second) * SECOND);
         }
-        piles.growing(&GrowthConfig::default(), |_, _| Some(1.0), |_| load)
+        piles.growing(&GrowthConfig::default(), POOL, |_, _| Some(1.0), |_| load)
     }
 
     #[test]
@@ -240,7 +243,7 @@ mod tests {
             piles.threads(&groups, left_out, second * SECOND);
             piles.tasks(&tasks, left_out, second * SECOND);
         }
-        piles.growing(&GrowthConfig::default(), |_, _| Some(1.0), |_| 0.0)
+        piles.growing(&GrowthConfig::default(), POOL, |_, _| Some(1.0), |_| 0.0)
     }
 
     #[test]
@@ -277,7 +280,7 @@ mod tests {
                 let group = TaskGroup { site: SiteId(9), live, state: "chan receive".into() };
                 all.tasks(&[group][..usize::from(by_origin)], false, second * SECOND);
             }
-            all.growing(&GrowthConfig::default(), |_, _| Some(1.0), |_| 0.0)
+            all.growing(&GrowthConfig::default(), POOL, |_, _| Some(1.0), |_| 0.0)
         };
         let found = tell(&mut all, true);
         assert!(

@@ -190,6 +190,7 @@ mod tests {
             requests_total: 0,
             latency_seconds: None,
             rules: Vec::new(),
+            suspected: None,
         };
         let view = View { targets: vec![target], ..View::default() };
         let desk = Desk {

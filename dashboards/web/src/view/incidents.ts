@@ -3,8 +3,10 @@
 import type { Action, Incident } from "../api";
 import { announce, copyButton, fill, h, Keyed, say } from "../dom";
 import { age, clock, duration, words } from "../format";
+import type { Suspect } from "../store";
 import { causeView } from "./cause";
 import { responseClockView } from "./clock";
+import { Suspects } from "./suspects";
 
 const CLOSED_SHOWN = 20;
 
@@ -12,7 +14,9 @@ export class Incidents {
   private readonly list = h("div", { class: "incident-list" });
   private readonly empty = h("div", { class: "empty calm" });
   private readonly title = h("h2", {}, "Incidents");
-  readonly element = h("section", { class: "incidents", "aria-label": "Incidents" }, this.title, this.list, this.empty);
+  private readonly suspects = new Suspects();
+  readonly element = h("section", { class: "incidents", "aria-label": "Incidents" },
+    this.title, this.suspects.element, this.list, this.empty);
   private readonly keyed: Keyed<Incident>;
   /** Cards that the reader opened or closed by hand; bounded by the store's own limit. */
   private readonly choices = new Map<string, boolean>();
@@ -23,8 +27,9 @@ export class Incidents {
     this.keyed = new Keyed(this.list, (incident) => incident.id, () => this.create());
   }
 
-  show(all: readonly Incident[], now: number | null, hasTargets: boolean): void {
+  show(all: readonly Incident[], suspects: readonly Suspect[], now: number | null, hasTargets: boolean): void {
     this.now = now ?? Date.now() / 1000;
+    this.suspects.show(suspects, this.now);
     const open = all.filter((incident) => incident.closed_at === null);
     this.current = [...open, ...all.filter((incident) => incident.closed_at !== null).slice(0, CLOSED_SHOWN)];
     for (const id of this.choices.keys()) {
@@ -32,7 +37,7 @@ export class Incidents {
     }
     this.keyed.show(this.current);
     say(this.title, open.length === 0 ? "Incidents" : `Incidents, ${open.length} open`);
-    this.empty.hidden = all.length > 0;
+    this.empty.hidden = all.length > 0 || suspects.length > 0;
     say(this.empty, hasTargets
       ? "Nothing is wrong that Snowshed can see. An incident opens by itself when something orphaned, stalled or running out is found."
       : "Incidents appear here.");

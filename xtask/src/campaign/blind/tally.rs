@@ -73,6 +73,7 @@ mod tests {
             title: String::new(),
             eta: None,
             took: None,
+            knew: None,
             open,
         }
     }
