@@ -80,6 +80,7 @@ metrics! {
     TARGET_LOOP_EVENTS = Counter "snowshed_target_loop_events_total" ["pid", "name", "call", "instance"] "Events that those waits returned.";
     TARGET_LOOP_FULL = Counter "snowshed_target_loop_full_waits_total" ["pid", "name", "call", "instance"] "Waits that returned as many events as they asked for at most: more may have been ready.";
     TARGET_LOOP_STARVED = Counter "snowshed_target_loop_starved_seconds_total" ["pid", "name", "call", "instance"] "Time for which events were ready and no thread waited or came to fetch them, at least; shorter times than about 200 ms are missed.";
+    TARGET_SUSPECTED = Gauge "snowshed_target_suspected" ["pid", "name", "cause"] "Confidence in the cause that is suspected, 0 to 1; absent while nothing is, and once an incident has named it.";
     TARGET_STALLS = Counter "snowshed_target_stalls_total" ["pid", "name"] "Times that an event loop thread of a target did not come back to wait.";
     TARGET_RETRANSMITS = Counter "snowshed_target_retransmits_total" ["pid", "name"] "TCP segments that were sent again on a target's connections.";
     TARGET_TCP_CONNECTIONS = Gauge "snowshed_target_tcp_connections" ["pid", "name", "peer"] "Open TCP connections of a target, by peer: address and port of a server, address of a client, or others; 33 peers at most.";

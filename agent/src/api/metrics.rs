@@ -121,6 +121,9 @@ fn targets(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
             page.set(&table::TARGET_LOOP_FULL, &which, one.full_total as f64)?;
             page.set(&table::TARGET_LOOP_STARVED, &which, one.starved_seconds_total)?;
         }
+        if let Some(first) = target.suspected.as_ref().and_then(|suspected| suspected.causes.first()) {
+            page.set(&table::TARGET_SUSPECTED, &with(&wire_name(first.kind)), first.confidence)?;
+        }
         page.set(&table::TARGET_STALLS, &who, target.stalls_total as f64)?;
         page.set(&table::TARGET_RETRANSMITS, &who, target.retransmits_total as f64)?;
         page.set(&table::TARGET_REQUESTS, &who, target.requests_total as f64)?;

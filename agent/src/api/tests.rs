@@ -7,8 +7,8 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use snowshed_ebpf::Tier;
 use snowshed_engine::model::{
-    FdView, HoldingKind, Join, SiteId, SiteView, SloState, SloView, TargetView, TraceDescriptors, TraceId,
-    TraceProcess, TraceRetransmits, TraceView, TracesKept, View,
+    FdView, HoldingKind, Join, SiteId, SiteView, SloState, SloView, SuspicionView, TargetView, TraceDescriptors,
+    TraceId, TraceProcess, TraceRetransmits, TraceView, TracesKept, View,
 };
 use std::collections::HashMap;
 use tower::ServiceExt as _;
@@ -61,7 +61,7 @@ fn target(pid: u32) -> TargetView {
         requests_total: 10,
         latency_seconds: Some((0.1, 0.9)),
         rules: Vec::new(),
-        suspected: None,
+        suspected: Some(SuspicionView { since: 0, causes: sample().0.incident.causes }),
     }
 }
 
@@ -293,6 +293,12 @@ async fn status_health_and_metrics_tell_the_state() {
     let (_, status) = json(&fake.app, "/api/v1/status").await;
     assert_eq!(status["probes"][0]["tier"], "reduced");
     assert_eq!(status["targets"][1]["pid"], 42);
+    let suspected = &status["targets"][1]["suspected"];
+    assert_eq!(suspected["causes"][0]["kind"], "fd_leak", "{suspected}");
+    assert!(
+        suspected["since"].is_string() && suspected["causes"][0]["evidence"][0]["since"].is_string(),
+        "{suspected}"
+    );
     assert_eq!(get(&fake.app, "/healthz").await.0, StatusCode::OK);
     assert_eq!(get(&fake.app, "/readyz").await.0, StatusCode::OK);
     let (_, text) = get(&fake.app, "/metrics").await;
@@ -300,6 +306,7 @@ async fn status_health_and_metrics_tell_the_state() {
         "snowshed_target_fds{name=\"transcoder\",pid=\"42\",state=\"orphaned\"} 2",
         "snowshed_slo_state{service=\"transcoder\",slo=\"first-byte\",state=\"burning\"} 1",
         "snowshed_incidents_open 3",
+        "snowshed_target_suspected{cause=\"fd_leak\",name=\"transcoder\",pid=\"42\"} 0.93",
         "snowshed_probe_lost_total{probe=\"fd\"} 1",
         "# TYPE snowshed_target_requests_total counter",
     ] {
@@ -327,6 +334,7 @@ async fn the_stream_carries_samples_and_incidents_with_ids() {
     let live: Value = serde_json::from_str(data).expect("json");
     assert_eq!(live["targets"][0]["fds"]["eta_seconds"], serde_json::json!([4.0, 6.0]));
     assert_eq!(live["targets"][0]["latency_seconds"], serde_json::json!({"p50": 0.1, "p99": 0.9}));
+    assert_eq!(live["targets"][0]["suspected"]["causes"][0]["kind"], "fd_leak");
     assert!(live["agent"]["rss_bytes"].is_u64());
     assert!(text.contains("event: sample") && text.contains("event: incident") && text.contains("id: "), "{text}");
 }

@@ -53,9 +53,16 @@ const CROWDS: [usize; 2] = [5, 20];
 /// How long another observer is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the kernel goes on closing what an ended session had hooked (1.6 s was measured): until then calls have not
-/// quite their own price again.
+/// How long the kernel goes on closing what one session had hooked when it ends (1.6 s was measured): until then calls have
+/// not quite their own price again.
 const CLOSED: Duration = Duration::from_secs(3);
+
+/// Ends sessions, and lets the kernel close what they had hooked, one after the other.
+fn end(sessions: impl ExactSizeIterator<Item = Session>) {
+    let count = sessions.len() as u32;
+    sessions.for_each(drop);
+    std::thread::sleep(CLOSED * count);
+}
 
 /// Of the workers' frames.
 const FRAME: usize = 160;
@@ -165,8 +172,7 @@ fn beside(folder: &Path, (one, other): (&mut Worker, &mut Worker), draw: &mut Dr
                 let session = session(one);
                 (ours, beside) = undisturbed(others + 1, || (watched(one), unwatched(other)));
                 check(&session);
-                drop(session);
-                std::thread::sleep(CLOSED);
+                end([session].into_iter());
             }
             State::Bpftrace { stacks } => {
                 let bpftrace = Bpftrace::start(folder, one, stacks);
@@ -210,14 +216,11 @@ fn crowd((watched, other): (&Worker, &mut Worker), grows: bool, figures: &mut Fi
     let mut sessions = Vec::new();
     let (others, mut taken) = (observers(), BTreeMap::new());
     for size in sizes {
-        let ends = sessions.len() > size;
-        sessions.truncate(size);
-        if ends {
-            std::thread::sleep(CLOSED);
-        }
+        end(sessions.drain(size.min(sessions.len())..));
         sessions.resize_with(size, || session(watched));
         taken.insert(size, undisturbed(others + size, || unwatched(other)));
     }
+    end(sessions.drain(..));
     for size in CROWDS {
         tell(size, (&taken[&size], &taken[&0]), figures);
     }

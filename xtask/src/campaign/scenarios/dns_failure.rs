@@ -25,7 +25,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 90, stage }
 }
 
-pub(super) const ALL: [Scenario; 8] = [
+pub(super) const ALL: [Scenario; 12] = [
     one("no-names-python", Kind::Threads, |ground| stage(ground, Kind::Threads, End::Silent)),
     one("no-names-go", Kind::Go, |ground| stage(ground, Kind::Go, End::Gone)),
     one("no-names-node", Kind::Node, |ground| stage(ground, Kind::Node, End::Refuses)),
@@ -34,6 +34,10 @@ pub(super) const ALL: [Scenario; 8] = [
     one("no-names-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, End::Silent)),
     one("refused-names-python", Kind::Threads, |ground| stage(ground, Kind::Threads, End::Refuses)),
     one("gone-names-node", Kind::Node, |ground| stage(ground, Kind::Node, End::Gone)),
+    one("silent-names-go", Kind::Go, |ground| stage(ground, Kind::Go, End::Silent)),
+    one("silent-names-node", Kind::Node, |ground| stage(ground, Kind::Node, End::Silent)),
+    one("gone-names-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, End::Gone)),
+    one("refused-names-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, End::Refuses)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, end: End) -> anyhow::Result<Stage> {

@@ -14,25 +14,33 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
 }
 
+/// How late the answers are, in milliseconds: much, or a quarter of a second.
+const MUCH: u32 = 600;
+const LITTLE: u32 = 250;
+
 #[derive(Clone, Copy)]
 enum Prices {
-    Late,
+    /// So many milliseconds.
+    Late(u32),
     Gone,
     Still,
 }
 
-pub(super) const ALL: [Scenario; 12] = [
-    one("late-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Late)),
-    one("late-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Late)),
-    one("late-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Late)),
+pub(super) const ALL: [Scenario; 15] = [
+    one("late-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Late(MUCH))),
+    one("late-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Late(MUCH))),
+    one("late-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Late(MUCH))),
     one("no-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Gone)),
     one("still-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Still)),
     one("still-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Still)),
     one("still-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Still)),
-    one("late-prices-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, Prices::Late)),
+    one("late-prices-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, Prices::Late(MUCH))),
     one("still-prices-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, Prices::Still)),
     one("no-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Gone)),
     one("no-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Gone)),
+    one("later-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Late(LITTLE))),
+    one("later-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Late(LITTLE))),
+    one("later-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Late(LITTLE))),
     one("no-prices-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, Prices::Gone)),
 ];
 
@@ -48,8 +56,8 @@ fn stage(ground: &Ground<'_>, kind: Kind, how: Prices) -> anyhow::Result<Stage> 
         arguments: Vec::new(),
         begin: Box::new(move || {
             Ok(match how {
-                Prices::Late => {
-                    prices.knob().turn(&json!({"answer_ms": 600}))?;
+                Prices::Late(answer_ms) => {
+                    prices.knob().turn(&json!({"answer_ms": answer_ms}))?;
                     Box::new(prices) as Kept
                 }
                 Prices::Gone => {

@@ -13,7 +13,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: None, healthy: 45, watched: 90, stage }
 }
 
-pub(super) const ALL: [Scenario; 13] = [
+pub(super) const ALL: [Scenario; 16] = [
     one("wave", Kind::Go, |ground| wave(ground, Kind::Go)),
     one("wave-node", Kind::Node, |ground| wave(ground, Kind::Node)),
     one("wave-python", Kind::Threads, |ground| wave(ground, Kind::Threads)),
@@ -54,6 +54,9 @@ pub(super) const ALL: [Scenario; 13] = [
         }))
     }),
     one("saw-tooth", Kind::Go, |ground| saw_tooth(ground, Kind::Go)),
+    one("saw-tooth-asyncio", Kind::Asyncio, |ground| saw_tooth(ground, Kind::Asyncio)),
+    one("saw-tooth-pool", Kind::Pool, |ground| saw_tooth(ground, Kind::Pool)),
+    one("wave-pool", Kind::Pool, |ground| wave(ground, Kind::Pool)),
 ];
 
 /// Sometimes more come, sometimes fewer.

@@ -12,12 +12,18 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth, healthy: 50, watched: 70, stage }
 }
 
-fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
-    shop(ground, kind, &json!({"work_us": 1000, "seats": 6}), json!({"reserve_ms": 80}))
+fn stage(ground: &Ground<'_>, kind: Kind, reserve_ms: u32) -> anyhow::Result<Stage> {
+    shop(ground, kind, &json!({"work_us": 1000, "seats": 6}), json!({"reserve_ms": reserve_ms}))
 }
 
-pub(super) const ALL: [Scenario; 3] = [
-    one("stock-python", Kind::Threads, |ground| stage(ground, Kind::Threads)),
-    one("stock-go", Kind::Go, |ground| stage(ground, Kind::Go)),
-    one("stock-pool", Kind::Pool, |ground| stage(ground, Kind::Pool)),
+/// For how long each request holds it, in milliseconds: long, or longer still.
+const LONG: u32 = 80;
+const LONGER: u32 = 250;
+
+pub(super) const ALL: [Scenario; 5] = [
+    one("stock-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LONG)),
+    one("stock-go", Kind::Go, |ground| stage(ground, Kind::Go, LONG)),
+    one("stock-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, LONG)),
+    one("longer-stock-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LONGER)),
+    one("longer-stock-go", Kind::Go, |ground| stage(ground, Kind::Go, LONGER)),
 ];

@@ -26,7 +26,7 @@ const fn one(
     Scenario { name, system: kind.name(), truth: Truth::of(Some(truth)), healthy: 60, watched: 600, stage }
 }
 
-pub(super) const ALL: [Scenario; 8] = [
+pub(super) const ALL: [Scenario; 10] = [
     one("slow-theme-python", Kind::Threads, "fd_leak", |ground| files(ground, Kind::Threads)),
     one("slow-theme-go", Kind::Go, "fd_leak", |ground| files(ground, Kind::Go)),
     one("slow-sessions-go", Kind::Go, "memory_growth", |ground| memory(ground, Kind::Go)),
@@ -35,6 +35,8 @@ pub(super) const ALL: [Scenario; 8] = [
     one("slow-theme-pool", Kind::Pool, "fd_leak", |ground| files(ground, Kind::Pool)),
     one("slow-sessions-python", Kind::Threads, "memory_growth", |ground| memory(ground, Kind::Threads)),
     one("slow-sessions-asyncio", Kind::Asyncio, "memory_growth", |ground| memory(ground, Kind::Asyncio)),
+    one("slow-theme-asyncio", Kind::Asyncio, "fd_leak", |ground| files(ground, Kind::Asyncio)),
+    one("slow-sessions-pool", Kind::Pool, "memory_growth", |ground| memory(ground, Kind::Pool)),
 ];
 
 /// About one file a second.

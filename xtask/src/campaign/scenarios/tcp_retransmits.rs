@@ -18,7 +18,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 7] = [
+pub(super) const ALL: [Scenario; 9] = [
     one("lossy-callers", Kind::Threads, |ground| stage(ground, Kind::Threads, false)),
     one("lossy-upstream", Kind::Go, |ground| stage(ground, Kind::Go, true)),
     one("lossy-callers-go", Kind::Go, |ground| stage(ground, Kind::Go, false)),
@@ -26,6 +26,8 @@ pub(super) const ALL: [Scenario; 7] = [
     one("lossy-callers-node", Kind::Node, |ground| stage(ground, Kind::Node, false)),
     one("lossy-callers-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, false)),
     one("lossy-upstream-node", Kind::Node, |ground| stage(ground, Kind::Node, true)),
+    one("lossy-callers-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, false)),
+    one("lossy-upstream-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, true)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, upstream: bool) -> anyhow::Result<Stage> {

@@ -15,10 +15,12 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 3] = [
+pub(super) const ALL: [Scenario; 5] = [
     one("crowd-python", Kind::Threads, |ground| stage(ground, Kind::Threads, 4_000)),
     one("crowd-go", Kind::Go, |ground| stage(ground, Kind::Go, 12_000)),
     one("crowd-node", Kind::Node, |ground| stage(ground, Kind::Node, 4_000)),
+    one("crowd-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, 4_000)),
+    one("crowd-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, 8_000)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, work_us: u64) -> anyhow::Result<Stage> {
