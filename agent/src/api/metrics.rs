@@ -122,7 +122,8 @@ fn targets(page: &mut Page, sources: &Sources) -> prometheus::Result<()> {
             page.set(&table::TARGET_LOOP_STARVED, &which, one.starved_seconds_total)?;
         }
         if let Some(first) = target.suspected.as_ref().and_then(|suspected| suspected.causes.first()) {
-            page.set(&table::TARGET_SUSPECTED, &with(&wire_name(first.kind)), first.confidence)?;
+            let cause = wire_name(first.kind);
+            page.set(&table::TARGET_SUSPECTED, &[who[0], who[1], &cause], first.confidence)?;
         }
         page.set(&table::TARGET_STALLS, &who, target.stalls_total as f64)?;
         page.set(&table::TARGET_RETRANSMITS, &who, target.retransmits_total as f64)?;
