@@ -1,9 +1,9 @@
 //! What is wrong with a target, perhaps: the same findings and causes as of an incident, from figures that have not
 //! deviated for long enough to be one.
 //!
-//! A hiccup of some seconds is nobody's incident, so an incident takes ten seconds or more. Whoever looks meanwhile is
-//! told what is suspected, also of an incident whose cause has no name yet. Invariant: nothing is alerted, stored or
-//! limited for a suspicion; it ends with the first name, or once nothing has held for [`OVER`].
+//! A hiccup of some seconds is nobody's incident, so what is short or slow must last for six to fourteen. Whoever looks
+//! meanwhile is told what is suspected, also of an incident whose cause has no name yet. Invariant: nothing is alerted,
+//! stored or limited for a suspicion; it ends with the first name, or once nothing has held for [`OVER`].
 
 use crate::{
     causes::Scene,

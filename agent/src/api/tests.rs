@@ -295,10 +295,7 @@ async fn status_health_and_metrics_tell_the_state() {
     assert_eq!(status["targets"][1]["pid"], 42);
     let suspected = &status["targets"][1]["suspected"];
     assert_eq!(suspected["causes"][0]["kind"], "fd_leak", "{suspected}");
-    assert!(
-        suspected["since"].is_string() && suspected["causes"][0]["evidence"][0]["since"].is_string(),
-        "{suspected}"
-    );
+    assert!(suspected["since"].is_string(), "{suspected}");
     assert_eq!(get(&fake.app, "/healthz").await.0, StatusCode::OK);
     assert_eq!(get(&fake.app, "/readyz").await.0, StatusCode::OK);
     let (_, text) = get(&fake.app, "/metrics").await;

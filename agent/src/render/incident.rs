@@ -271,7 +271,7 @@ pub(crate) mod tests {
             times: model::Times {
                 onset: (10 * SECOND, 12 * SECOND),
                 detected: 20 * SECOND,
-                suspected: None,
+                suspected: Some(19 * SECOND),
                 named: Some(21 * SECOND),
                 mitigated: None,
                 recovered: None,

@@ -134,6 +134,7 @@ mod tests {
         let markdown = incident(&Record::of(&numbered, &sites, &clock));
         assert_eq!(markdown.lines().filter(|line| line.starts_with("# ")).count(), 1, "{markdown}");
         assert!(markdown.contains("| application | fd.orphaned |"), "{markdown}");
+        assert!(markdown.contains(" | 2023-11-14T22:13:39.000Z | "), "{markdown}");
         assert!(markdown.contains("- Also in: 2 more processes of the service"), "{markdown}");
         assert!(markdown.contains("## What changed") && markdown.contains("- traffic: GET /"), "{markdown}");
     }

@@ -208,6 +208,7 @@ mod tests {
             "48 s to 61 s",
             "0af7651916cd43dd",
             "(dry run)",
+            "suspected  2023-11-14T22:13:39.000Z",
             "changed    start: the process started 9 s before",
             "also in    2 more processes of the service (pid 4243, 4244)",
         ] {

@@ -194,6 +194,7 @@ mod tests {
         assert_eq!((&evidence["ts"], &evidence["dur"]), (&json!(1.700_000_010e15), &json!(20e6)));
         assert_eq!(evidence["args"]["join"], "thread_context");
         assert_eq!(named(&events, "detected, no cause")["dur"], 1e6);
+        assert_eq!(named(&events, "suspected")["ts"], json!(1.700_000_019e15));
         assert_eq!(named(&events, "would: limit none -> 4")["ph"], "i");
     }
 

@@ -230,6 +230,10 @@ impl Track {
         }
         let recent = self.last(end, EARLY.0);
         let [.., (since, first), (newest, last)] = recent.as_slice() else { return None };
+        // No level is below the least one: what is not far above that needs no look at the past.
+        if height(*last) < bar.far(bar.least) {
+            return None;
+        }
         let before = self.before(*since);
         let level = bar.level(rank(&before, 0.9));
         let is_new = newest.saturating_add(2 * WINDOW) >= end;

@@ -113,8 +113,8 @@ impl Tasks {
         (count > 0).then(|| seconds(sum) / (2 * count) as f64)
     }
 
-    /// Origins of threads and tasks that only become more; `load` tells how many requests and connections came
-    /// to it since a time.
+    /// Origins of threads and tasks that only become more, or seem to where it need not be `sure`; `load` tells how many
+    /// requests and connections came to it since a time.
     pub(crate) fn piles(&self, config: &GrowthConfig, sure: bool, load: impl Fn(Nanos) -> f64) -> Vec<Pile> {
         let pool = if sure { piles::POOL } else { piles::SUSPECT };
         self.piles.growing(config, pool, |from, until| self.work(from, until), load)

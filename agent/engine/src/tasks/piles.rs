@@ -139,7 +139,8 @@ impl Piles {
         self.origins.retain(|_, origin| at.saturating_sub(origin.alive) < FORGET);
     }
 
-    /// Those that pile up, largest first; new ones above `pool`; `load` tells how many requests and connections came to it since a time.
+    /// Those that pile up, largest first, new ones only above `pool`; `load` tells how many requests and connections
+    /// came to it since a time.
     pub(super) fn growing(
         &self,
         config: &GrowthConfig,
