@@ -9,8 +9,8 @@ use snowshed_engine::model::Nanos;
 
 /// A step has this long to show what it saved.
 const SETTLE: Nanos = 1_000_000_000;
-/// Less than this share of one core is never too much for hooks, however little the machine does.
-const LEAST: f64 = 0.03;
+/// Less than this share of one core is never too much for hooks, however little the targets do.
+const LEAST: f64 = 0.02;
 /// Less than half of the budget for this long: one step up.
 const PATIENCE: Nanos = 10_000_000_000;
 /// The longest that a step up is put off after it was tried in vain.
@@ -24,8 +24,8 @@ const IN_VAIN: Nanos = 30_000_000_000;
 pub struct Budget {
     /// Share of one core that all hooks may take, in targets and in all other processes together.
     pub targets_core_share: f64,
-    /// The same as a share of all processor time that the machine uses besides, once that comes to more than 3 % of a
-    /// core: so what is paid for a request stays small, however many requests there are.
+    /// The same as a share of the processor time that the targets use, or all others, whichever is more, once that comes
+    /// to more than 2 % of a core: so what is paid for a request stays small, however many requests there are.
     pub targets_cpu_ratio: f64,
     /// Share of one core that the agent itself may take.
     pub agent_core_share: f64,
@@ -63,9 +63,10 @@ impl Budget {
     }
 }
 
-/// What hooks may take of a core while the machine uses so many, the hooks' own part included.
-pub(super) fn allowed(budget: &Budget, used: f64, spent: f64) -> f64 {
-    let relative = budget.targets_cpu_ratio * (used - spent).max(0.0);
+/// What hooks may take of a core while the targets and all others use so many, the hooks' own part included.
+pub(super) fn allowed(budget: &Budget, by_targets: f64, by_others: f64, spent: f64) -> f64 {
+    // Not of the sum: what one side uses is no reason to burden the other with it.
+    let relative = budget.targets_cpu_ratio * (by_targets - spent).max(by_others);
     budget.targets_core_share.min(relative.max(LEAST))
 }
 
@@ -240,10 +241,12 @@ mod tests {
     #[test]
     fn what_is_allowed_follows_what_is_used() {
         let budget = Budget::default();
-        assert_eq!(allowed(&budget, 0.01, 0.0), LEAST, "of little, little");
-        assert!((allowed(&budget, 2.04, 0.04) - 0.04).abs() < 1e-9, "of what is used without the hooks");
-        assert_eq!(allowed(&budget, 64.0, 1.0), 0.25, "never more than this");
-        assert_eq!(allowed(&budget, 0.0, 0.5), LEAST);
+        assert_eq!(allowed(&budget, 0.01, 0.0, 0.0), LEAST, "of little, little");
+        assert!((allowed(&budget, 2.04, 0.0, 0.04) - 0.04).abs() < 1e-9, "of what is used without the hooks");
+        assert!((allowed(&budget, 1.5, 1.5, 0.0) - 0.03).abs() < 1e-9, "not of the sum of both");
+        assert!((allowed(&budget, 0.1, 2.0, 0.0) - 0.04).abs() < 1e-9, "others pay hooks, too");
+        assert_eq!(allowed(&budget, 64.0, 0.0, 1.0), 0.25, "never more than this");
+        assert_eq!(allowed(&budget, 0.0, 0.0, 0.5), LEAST);
     }
 
     #[test]

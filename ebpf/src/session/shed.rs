@@ -63,7 +63,8 @@ impl Session {
             let spender = |(index, core): (usize, &f64)| Spender { core: *core, steps: self.steps(index).len() };
             let spenders: Vec<Spender> = self.watch.cores.iter().enumerate().map(spender).collect();
             let spent: f64 = self.watch.cores.iter().sum();
-            self.watch.allowed = budget::allowed(&self.budget, self.watch.used, spent);
+            let by_others = (self.watch.used - self.watch.by_targets).max(0.0);
+            self.watch.allowed = budget::allowed(&self.budget, self.watch.by_targets, by_others, spent);
             if let Some(step) = self.governor.judge(now, self.watch.allowed, self.watch.by_targets, &spenders) {
                 self.step(step, now);
             }
