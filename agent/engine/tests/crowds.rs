@@ -207,6 +207,17 @@ fn a_lock_is_not_named_first_whose_holder_stands_in_a_write() {
 }
 
 #[test]
+fn a_queue_that_a_crowd_fills_is_not_named_before_the_crowd() {
+    // Two workers, whom four times as many ask as ever did: from the first of them on there is no room for some.
+    let told = all(&live(150, |second| match second {
+        90.. => Two { own: (220, 60), others: (220, 8), queue: 128, dropped: (second - 88) * 50, ..CALM },
+        _ => CALM,
+    }));
+    let named: Vec<_> = told.iter().filter(|one| one.verdict == Verdict::Named).map(|one| one.causes[0].kind).collect();
+    assert!(!named.is_empty() && named.iter().all(|kind| *kind == CauseKind::TrafficSurge), "{named:?}");
+}
+
+#[test]
 fn connects_that_are_sent_once_more_before_they_are_refused_are_no_losses() {
     // One in seven meets what is left of an earlier connection from the same port; nothing else is sent there any more.
     let mut lines = live(150, |second| match second {

@@ -16,6 +16,8 @@ const LATELY: Nanos = 10 * SECOND;
 /// What may keep somebody from accepting, and takes longer to say for certain than that connections are dropped.
 const REASONS: [Sign; 6] =
     [Sign::LateAnswers, Sign::LockWait, Sign::Throttled, Sign::CpuDelay, Sign::Blocked, Sign::BlockedWrites];
+/// So many ask that none of them need be: a crowd.
+const CROWDS: [Sign; 2] = [Sign::Arrivals, Sign::Asked];
 /// Where one of them is high it is waited for it, for so long.
 const PATIENCE: Nanos = 16 * SECOND;
 
@@ -41,7 +43,9 @@ fn a_reason_may_follow(scene: &Scene<'_>, found: &Deviation) -> bool {
         let least = sign.bar(&scene.config.signs).least;
         scene.signs.height(*sign, scene.now).is_some_and(|height| height >= least)
     };
-    scene.now.saturating_sub(found.since) < PATIENCE && REASONS.iter().any(is_high)
+    let crowds = |sign: &Sign| scene.signs.is_high(*sign, scene.now, &scene.config.signs);
+    let is_early = scene.now.saturating_sub(found.since) < PATIENCE;
+    is_early && (REASONS.iter().any(is_high) || CROWDS.iter().any(crowds))
 }
 
 /// Whether a queue is full, or some queue of the namespace overflowed lately.

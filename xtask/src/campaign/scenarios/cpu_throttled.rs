@@ -15,15 +15,20 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 5] = [
-    one("quota-python", Kind::Threads, |ground| stage(ground, Kind::Threads)),
-    one("quota-node", Kind::Node, |ground| stage(ground, Kind::Node)),
-    one("quota-go", Kind::Go, |ground| stage(ground, Kind::Go)),
-    one("quota-pool", Kind::Pool, |ground| stage(ground, Kind::Pool)),
-    one("quota-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio)),
+pub(super) const ALL: [Scenario; 6] = [
+    one("quota-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LITTLE)),
+    one("quota-node", Kind::Node, |ground| stage(ground, Kind::Node, LITTLE)),
+    one("quota-go", Kind::Go, |ground| stage(ground, Kind::Go, LITTLE)),
+    one("quota-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, LITTLE)),
+    one("quota-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, LITTLE)),
+    one("less-quota-node", Kind::Node, |ground| stage(ground, Kind::Node, LESS)),
 ];
 
-fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+/// What is left of each tenth of a second, microseconds.
+const LITTLE: u32 = 10_000;
+const LESS: u32 = 5_000;
+
+fn stage(ground: &Ground<'_>, kind: Kind, quota: u32) -> anyhow::Result<Stage> {
     let group = match Group::of_processors(ground.number.into()) {
         Ok(group) => group,
         Err(error) => return Ok(Stage::Skipped(format!("no limit of processors can be had: {error:#}"))),
@@ -35,7 +40,7 @@ fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
         pids: vec![shop.pid()],
         arguments: Vec::new(),
         begin: Box::new(move || {
-            group.slow_down(10_000)?;
+            group.slow_down(quota)?;
             Ok(Box::new(group) as Kept)
         }),
         kept: vec![Box::new(shop)],

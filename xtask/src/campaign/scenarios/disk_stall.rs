@@ -15,14 +15,20 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 4] = [
-    one("journal-python", Kind::Threads, |ground| stage(ground, Kind::Threads)),
-    one("journal-go", Kind::Go, |ground| stage(ground, Kind::Go)),
-    one("journal-pool", Kind::Pool, |ground| stage(ground, Kind::Pool)),
-    one("journal-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio)),
+pub(super) const ALL: [Scenario; 6] = [
+    one("journal-python", Kind::Threads, |ground| stage(ground, Kind::Threads, SLOW)),
+    one("journal-go", Kind::Go, |ground| stage(ground, Kind::Go, SLOW)),
+    one("journal-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, SLOW)),
+    one("journal-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, SLOW)),
+    one("slower-journal-go", Kind::Go, |ground| stage(ground, Kind::Go, SLOWER)),
+    one("slower-journal-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, SLOWER)),
 ];
 
-fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+/// What the disk takes, bytes a second.
+const SLOW: u64 = 64 << 10;
+const SLOWER: u64 = 24 << 10;
+
+fn stage(ground: &Ground<'_>, kind: Kind, rate: u64) -> anyhow::Result<Stage> {
     let group = match Group::make("blkio", ground.number.into()) {
         Ok(group) => group,
         Err(error) => return Ok(Stage::Skipped(format!("no limit of a disk's rate can be had: {error:#}"))),
@@ -35,7 +41,7 @@ fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 500, "journal_kb": 16, "seats": 4}), options)?;
     group.take(shop.pid())?;
     let callers = Callers::start(Plan { callers: 4, ..Plan::new(shop.address) }, None)?;
-    let limit = format!("{} {}", disk.number, 64 << 10);
+    let limit = format!("{} {rate}", disk.number);
     Ok(Stage::Ready(Set {
         pids: vec![shop.pid()],
         arguments: Vec::new(),

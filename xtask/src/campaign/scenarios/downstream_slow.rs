@@ -26,7 +26,7 @@ enum Prices {
     Still,
 }
 
-pub(super) const ALL: [Scenario; 15] = [
+pub(super) const ALL: [Scenario; 16] = [
     one("late-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Late(MUCH))),
     one("late-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Late(MUCH))),
     one("late-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Late(MUCH))),
@@ -41,6 +41,7 @@ pub(super) const ALL: [Scenario; 15] = [
     one("later-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Late(LITTLE))),
     one("later-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Late(LITTLE))),
     one("later-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Late(LITTLE))),
+    one("later-prices-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, Prices::Late(LITTLE))),
     one("no-prices-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, Prices::Gone)),
 ];
 

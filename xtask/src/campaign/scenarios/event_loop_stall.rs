@@ -1,33 +1,26 @@
-//! Every twentieth request blocks the loop for 400 ms: in asyncio it sleeps, in Node it computes.
+//! Every twentieth request blocks the loop for 400 ms, or every sixtieth for 1.2 s: in asyncio it sleeps, in Node it computes.
 
 use super::super::{
     score::Truth,
     shop::Kind,
-    stage::{Scenario, shop},
+    stage::{Ground, Scenario, Stage, shop},
 };
 use serde_json::json;
 
-pub(super) const ALL: [Scenario; 2] = [
-    Scenario {
-        name: "pause-asyncio",
-        system: Kind::Asyncio.name(),
-        truth: Some(Truth { kind: "event_loop_stall", place: Some("answer") }),
-        healthy: 45,
-        watched: 60,
-        stage: |ground| {
-            let after = json!({"pause_ms": 400, "pause_every": 20});
-            shop(ground, Kind::Asyncio, &json!({"work_us": 500}), after)
-        },
-    },
-    Scenario {
-        name: "pause-node",
-        system: Kind::Node.name(),
-        truth: Some(Truth { kind: "event_loop_stall", place: Some("render") }),
-        healthy: 45,
-        watched: 60,
-        stage: |ground| {
-            let after = json!({"pause_ms": 400, "pause_every": 20});
-            shop(ground, Kind::Node, &json!({"work_us": 500}), after)
-        },
-    },
+const fn one(name: &'static str, kind: Kind, place: &'static str, stage: Stager) -> Scenario {
+    let truth = Some(Truth { kind: "event_loop_stall", place: Some(place) });
+    Scenario { name, system: kind.name(), truth, healthy: 45, watched: 60, stage }
+}
+
+type Stager = fn(&Ground<'_>) -> anyhow::Result<Stage>;
+
+pub(super) const ALL: [Scenario; 4] = [
+    one("pause-asyncio", Kind::Asyncio, "answer", |ground| stage(ground, Kind::Asyncio, 400, 20)),
+    one("pause-node", Kind::Node, "render", |ground| stage(ground, Kind::Node, 400, 20)),
+    one("longer-pause-asyncio", Kind::Asyncio, "answer", |ground| stage(ground, Kind::Asyncio, 1_200, 60)),
+    one("longer-pause-node", Kind::Node, "render", |ground| stage(ground, Kind::Node, 1_200, 60)),
 ];
+
+fn stage(ground: &Ground<'_>, kind: Kind, pause_ms: u32, every: u32) -> anyhow::Result<Stage> {
+    shop(ground, kind, &json!({"work_us": 500}), json!({"pause_ms": pause_ms, "pause_every": every}))
+}

@@ -13,28 +13,20 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: None, healthy: 45, watched: 90, stage }
 }
 
-pub(super) const ALL: [Scenario; 16] = [
-    one("wave", Kind::Go, |ground| wave(ground, Kind::Go)),
-    one("wave-node", Kind::Node, |ground| wave(ground, Kind::Node)),
-    one("wave-python", Kind::Threads, |ground| wave(ground, Kind::Threads)),
-    one("wave-asyncio", Kind::Asyncio, |ground| wave(ground, Kind::Asyncio)),
+pub(super) const ALL: [Scenario; 19] = [
+    one("wave", Kind::Go, |ground| wave(ground, Kind::Go, 40)),
+    one("wave-node", Kind::Node, |ground| wave(ground, Kind::Node, 40)),
+    one("wave-python", Kind::Threads, |ground| wave(ground, Kind::Threads, 40)),
+    one("wave-asyncio", Kind::Asyncio, |ground| wave(ground, Kind::Asyncio, 40)),
     one("slow-clients-node", Kind::Node, |ground| slow_clients(ground, Kind::Node)),
     one("slow-clients-asyncio", Kind::Asyncio, |ground| slow_clients(ground, Kind::Asyncio)),
     one("saw-tooth-node", Kind::Node, |ground| saw_tooth(ground, Kind::Node)),
     one("saw-tooth-python", Kind::Threads, |ground| saw_tooth(ground, Kind::Threads)),
     one("slow-clients-go", Kind::Go, |ground| slow_clients(ground, Kind::Go)),
     one("slow-clients", Kind::Threads, |ground| slow_clients(ground, Kind::Threads)),
-    one("pool-warm-up", Kind::Node, |ground| {
-        let prices = Shop::start(ground, "prices", Kind::Threads, &json!({"answer_ms": 20}), Options::default())?;
-        let upstream = prices.address.to_string();
-        let options = Options { upstream: Some(&upstream), ..Options::default() };
-        let mut stage =
-            shop_with(ground, Kind::Node, &json!({"work_us": 500}), json!({"ask": 1}), options, |plan| plan)?;
-        if let Stage::Ready(set) = &mut stage {
-            set.kept.push(Box::new(prices));
-        }
-        Ok(stage)
-    }),
+    one("slow-clients-pool", Kind::Pool, |ground| slow_clients(ground, Kind::Pool)),
+    one("pool-warm-up", Kind::Node, |ground| warm_up(ground, Kind::Node)),
+    one("pool-warm-up-go", Kind::Go, |ground| warm_up(ground, Kind::Go)),
     one("cron", Kind::Threads, |ground| {
         let shop = Shop::start(ground, "shop", Kind::Threads, &json!({"work_us": 1000}), Options::default())?;
         let callers = Callers::start(Plan::new(shop.address), None)?;
@@ -56,12 +48,25 @@ pub(super) const ALL: [Scenario; 16] = [
     one("saw-tooth", Kind::Go, |ground| saw_tooth(ground, Kind::Go)),
     one("saw-tooth-asyncio", Kind::Asyncio, |ground| saw_tooth(ground, Kind::Asyncio)),
     one("saw-tooth-pool", Kind::Pool, |ground| saw_tooth(ground, Kind::Pool)),
-    one("wave-pool", Kind::Pool, |ground| wave(ground, Kind::Pool)),
+    one("wave-pool", Kind::Pool, |ground| wave(ground, Kind::Pool, 40)),
+    one("quick-wave-node", Kind::Node, |ground| wave(ground, Kind::Node, 15)),
 ];
 
-/// Sometimes more come, sometimes fewer.
-fn wave(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
-    let plan = |plan| Plan { wave: Some(Duration::from_secs(40)), part_after: 20, ..plan };
+/// From now on it asks another service.
+fn warm_up(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    let prices = Shop::start(ground, "prices", Kind::Threads, &json!({"answer_ms": 20}), Options::default())?;
+    let upstream = prices.address.to_string();
+    let options = Options { upstream: Some(&upstream), ..Options::default() };
+    let mut stage = shop_with(ground, kind, &json!({"work_us": 500}), json!({"ask": 1}), options, |plan| plan)?;
+    if let Stage::Ready(set) = &mut stage {
+        set.kept.push(Box::new(prices));
+    }
+    Ok(stage)
+}
+
+/// Sometimes more come, sometimes fewer, again and again after so many seconds.
+fn wave(ground: &Ground<'_>, kind: Kind, seconds: u64) -> anyhow::Result<Stage> {
+    let plan = |plan| Plan { wave: Some(Duration::from_secs(seconds)), part_after: 20, ..plan };
     shop_with(ground, kind, &json!({"work_us": 2000}), json!({}), Options::default(), plan)
 }
 

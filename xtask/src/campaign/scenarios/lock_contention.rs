@@ -20,10 +20,11 @@ fn stage(ground: &Ground<'_>, kind: Kind, reserve_ms: u32) -> anyhow::Result<Sta
 const LONG: u32 = 80;
 const LONGER: u32 = 250;
 
-pub(super) const ALL: [Scenario; 5] = [
+pub(super) const ALL: [Scenario; 6] = [
     one("stock-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LONG)),
     one("stock-go", Kind::Go, |ground| stage(ground, Kind::Go, LONG)),
     one("stock-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, LONG)),
     one("longer-stock-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LONGER)),
+    one("longer-stock-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, LONGER)),
     one("longer-stock-go", Kind::Go, |ground| stage(ground, Kind::Go, LONGER)),
 ];

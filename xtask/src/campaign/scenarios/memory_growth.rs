@@ -1,4 +1,4 @@
-//! Each request leaves 64 KB behind for good.
+//! Each request leaves 64 KB behind for good, or 256 KB.
 
 use super::super::{
     score::Truth,
@@ -13,14 +13,19 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 60, watched: 120, stage }
 }
 
-fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
-    shop(ground, kind, &json!({"work_us": 500}), json!({"session_kb": 64}))
+fn stage(ground: &Ground<'_>, kind: Kind, session_kb: u32) -> anyhow::Result<Stage> {
+    shop(ground, kind, &json!({"work_us": 500}), json!({"session_kb": session_kb}))
 }
 
-pub(super) const ALL: [Scenario; 5] = [
-    one("sessions-python", Kind::Threads, |ground| stage(ground, Kind::Threads)),
-    one("sessions-go", Kind::Go, |ground| stage(ground, Kind::Go)),
-    one("sessions-node", Kind::Node, |ground| stage(ground, Kind::Node)),
-    one("sessions-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio)),
-    one("sessions-pool", Kind::Pool, |ground| stage(ground, Kind::Pool)),
+const KB: u32 = 64;
+const MORE_KB: u32 = 256;
+
+pub(super) const ALL: [Scenario; 7] = [
+    one("sessions-python", Kind::Threads, |ground| stage(ground, Kind::Threads, KB)),
+    one("sessions-go", Kind::Go, |ground| stage(ground, Kind::Go, KB)),
+    one("sessions-node", Kind::Node, |ground| stage(ground, Kind::Node, KB)),
+    one("sessions-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, KB)),
+    one("sessions-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, KB)),
+    one("larger-sessions-node", Kind::Node, |ground| stage(ground, Kind::Node, MORE_KB)),
+    one("larger-sessions-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, MORE_KB)),
 ];

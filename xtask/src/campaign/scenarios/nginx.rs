@@ -23,8 +23,9 @@ const fn one(
     Scenario { name, system: "nginx", truth: Truth::of(kind), healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 6] = [
-    one("late-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late)),
+pub(super) const ALL: [Scenario; 7] = [
+    one("late-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(600))),
+    one("later-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(250))),
     one("still-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Still)),
     one("no-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Gone)),
     one("lossy-pages-nginx", Some("tcp_retransmits"), lossy_pages),
@@ -56,7 +57,8 @@ fn set(
 /// What becomes of the service behind it.
 #[derive(Clone, Copy)]
 enum Behind {
-    Late,
+    /// So many milliseconds.
+    Late(u32),
     Still,
     Gone,
 }
@@ -67,7 +69,7 @@ fn before_shop(ground: &Ground<'_>, how: Behind) -> anyhow::Result<Stage> {
     let callers = Callers::start(Plan::new(nginx.address), None)?;
     Ok(set(nginx, Vec::new(), callers, move || {
         match how {
-            Behind::Late => shop.knob().turn(&json!({"answer_ms": 600}))?,
+            Behind::Late(answer_ms) => shop.knob().turn(&json!({"answer_ms": answer_ms}))?,
             Behind::Still => shop.stand(true)?,
             Behind::Gone => {
                 drop(shop);

@@ -12,13 +12,14 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth, healthy: 50, watched: 60, stage }
 }
 
-/// Each answer waits for 600 ms, for no reason but that.
-fn nap(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
-    shop(ground, kind, &json!({"work_us": 500}), json!({"answer_ms": 600}))
+/// Each answer waits for so long, for no reason but that.
+fn nap(ground: &Ground<'_>, kind: Kind, answer_ms: u32) -> anyhow::Result<Stage> {
+    shop(ground, kind, &json!({"work_us": 500}), json!({"answer_ms": answer_ms}))
 }
 
-pub(super) const ALL: [Scenario; 3] = [
-    one("nap-python", Kind::Threads, |ground| nap(ground, Kind::Threads)),
-    one("nap-go", Kind::Go, |ground| nap(ground, Kind::Go)),
-    one("nap-node", Kind::Node, |ground| nap(ground, Kind::Node)),
+pub(super) const ALL: [Scenario; 4] = [
+    one("nap-python", Kind::Threads, |ground| nap(ground, Kind::Threads, 600)),
+    one("nap-go", Kind::Go, |ground| nap(ground, Kind::Go, 600)),
+    one("nap-node", Kind::Node, |ground| nap(ground, Kind::Node, 600)),
+    one("longer-nap-go", Kind::Go, |ground| nap(ground, Kind::Go, 1_500)),
 ];

@@ -1,4 +1,4 @@
-//! The pool of connections to the service that is asked for prices is given one connection instead of twenty.
+//! The pool of connections to the service that is asked for prices is given one connection instead of twenty, or two.
 
 use super::super::{
     callers::Plan,
@@ -14,19 +14,20 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 2] = [
-    one("small-pool-python", Kind::Threads, |ground| stage(ground, Kind::Threads)),
-    one("small-pool-go", Kind::Go, |ground| stage(ground, Kind::Go)),
+pub(super) const ALL: [Scenario; 3] = [
+    one("small-pool-python", Kind::Threads, |ground| stage(ground, Kind::Threads, 1)),
+    one("small-pool-go", Kind::Go, |ground| stage(ground, Kind::Go, 1)),
+    one("pool-of-two-go", Kind::Go, |ground| stage(ground, Kind::Go, 2)),
 ];
 
-fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+fn stage(ground: &Ground<'_>, kind: Kind, pool: u32) -> anyhow::Result<Stage> {
     let settings = json!({"work_us": 200, "answer_ms": 40});
     let prices = Shop::start(ground, "prices", Kind::Threads, &settings, Options::default())?;
     let upstream = prices.address.to_string();
     let options = Options { upstream: Some(&upstream), ..Options::default() };
     let before = json!({"work_us": 500, "ask": 1, "pool": 20});
     let plan = |plan| Plan { callers: 10, ..plan };
-    let mut stage = shop_with(ground, kind, &before, json!({"pool": 1}), options, plan)?;
+    let mut stage = shop_with(ground, kind, &before, json!({"pool": pool}), options, plan)?;
     if let Stage::Ready(set) = &mut stage {
         set.kept.push(Box::new(prices));
     }

@@ -19,8 +19,11 @@ const fn one(
     Scenario { name, system: "redis", truth: Truth::of(kind), healthy: 60, watched, stage }
 }
 
-pub(super) const ALL: [Scenario; 6] = [
+pub(super) const ALL: [Scenario; 7] = [
     one("script-redis", Some("event_loop_stall"), 60, |ground| also(ground, SCRIPT, 1, Duration::from_secs(1))),
+    one("longer-script-redis", Some("event_loop_stall"), 60, |ground| {
+        also(ground, LONG_SCRIPT, 1, Duration::from_secs(4))
+    }),
     one("keys-redis", Some("memory_growth"), 120, |ground| also(ground, NEW_KEYS, 2, Duration::from_millis(40))),
     one("journal-redis", Some("disk_stall"), 70, journal),
     one("limit-redis", Some("oom_kill"), 60, limit),
@@ -78,19 +81,20 @@ const ITEMS: By = |address| {
     })
 };
 
-/// A script that computes for 400 ms; meanwhile nobody else is served.
-const SCRIPT: By = |address| {
-    Asks::boxed(address, |_| {
-        let text = "local function now() local t = redis.call('TIME') return t[1] * 1000000 + t[2] end \
-                    local begun = now() while now() - begun < 400000 do end return 1";
-        redis::cmd("EVAL").arg(text).arg(0).to_owned()
-    })
-};
+/// A script that computes for 400 ms, or for one and a half seconds; meanwhile nobody else is served.
+const SCRIPT: By = |address| Asks::boxed(address, |_| script(400));
+const LONG_SCRIPT: By = |address| Asks::boxed(address, |_| script(1_500));
+
+fn script(ms: u32) -> redis::Cmd {
+    let text = "local function now() local t = redis.call('TIME') return t[1] * 1000000 + t[2] end \
+                local begun = now() while now() - begun < tonumber(ARGV[1]) * 1000 do end return 1";
+    redis::cmd("EVAL").arg(text).arg(0).arg(ms).to_owned()
+}
 
 /// A script of some milliseconds.
 const SUM: By = |address| {
     Asks::boxed(address, |_| {
-        let text = "local sum = 0 for n = 1, 200000 do sum = sum + n * n end return sum";
+        let text = "local sum = 0 for n = 1, 600000 do sum = sum + n * n end return sum";
         redis::cmd("EVAL").arg(text).arg(0).to_owned()
     })
 };

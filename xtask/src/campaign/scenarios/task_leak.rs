@@ -11,14 +11,22 @@ use std::time::Duration;
 
 const TRUTH: Option<Truth> = Some(Truth { kind: "task_leak", place: Some("watch") });
 
-pub(super) const ALL: [Scenario; 3] = [
+pub(super) const ALL: [Scenario; 4] = [
     Scenario {
         name: "watchers-python",
         system: Kind::Threads.name(),
         truth: TRUTH,
         healthy: 60,
         watched: 120,
-        stage: |ground| threads(ground, Kind::Threads),
+        stage: |ground| threads(ground, Kind::Threads, SECOND),
+    },
+    Scenario {
+        name: "more-watchers-python",
+        system: Kind::Threads.name(),
+        truth: TRUTH,
+        healthy: 60,
+        watched: 120,
+        stage: |ground| threads(ground, Kind::Threads, SECOND / 3),
     },
     Scenario {
         name: "watchers-pool",
@@ -26,7 +34,7 @@ pub(super) const ALL: [Scenario; 3] = [
         truth: TRUTH,
         healthy: 60,
         watched: 120,
-        stage: |ground| threads(ground, Kind::Pool),
+        stage: |ground| threads(ground, Kind::Pool, SECOND),
     },
     Scenario {
         name: "watchers-go",
@@ -52,8 +60,10 @@ pub(super) const ALL: [Scenario; 3] = [
     },
 ];
 
-fn threads(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
-    // One a second and caller: threads are dear.
-    let plan = |plan| Plan { callers: 2, pause: Duration::from_secs(1), ..plan };
+/// One so often and caller: threads are dear.
+const SECOND: u64 = 1_000;
+
+fn threads(ground: &Ground<'_>, kind: Kind, every_ms: u64) -> anyhow::Result<Stage> {
+    let plan = |plan| Plan { callers: 2, pause: Duration::from_millis(every_ms), ..plan };
     shop_with(ground, kind, &json!({"work_us": 500}), json!({"watch": 1}), Options::default(), plan)
 }

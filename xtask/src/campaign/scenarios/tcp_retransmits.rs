@@ -11,26 +11,29 @@ use serde_json::json;
 use std::rc::Rc;
 
 const TRUTH: Option<Truth> = Some(Truth { kind: "tcp_retransmits", place: None });
-/// Lost, of what comes in at the other end.
+/// Lost, of what comes in at the other end: some, or more.
 const LOST: f64 = 0.04;
+const MORE: f64 = 0.1;
 
 const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 9] = [
-    one("lossy-callers", Kind::Threads, |ground| stage(ground, Kind::Threads, false)),
-    one("lossy-upstream", Kind::Go, |ground| stage(ground, Kind::Go, true)),
-    one("lossy-callers-go", Kind::Go, |ground| stage(ground, Kind::Go, false)),
-    one("lossy-upstream-python", Kind::Threads, |ground| stage(ground, Kind::Threads, true)),
-    one("lossy-callers-node", Kind::Node, |ground| stage(ground, Kind::Node, false)),
-    one("lossy-callers-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, false)),
-    one("lossy-upstream-node", Kind::Node, |ground| stage(ground, Kind::Node, true)),
-    one("lossy-callers-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, false)),
-    one("lossy-upstream-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, true)),
+pub(super) const ALL: [Scenario; 11] = [
+    one("lossy-callers", Kind::Threads, |ground| stage(ground, Kind::Threads, false, LOST)),
+    one("lossy-upstream", Kind::Go, |ground| stage(ground, Kind::Go, true, LOST)),
+    one("lossy-callers-go", Kind::Go, |ground| stage(ground, Kind::Go, false, LOST)),
+    one("lossy-upstream-python", Kind::Threads, |ground| stage(ground, Kind::Threads, true, LOST)),
+    one("lossy-callers-node", Kind::Node, |ground| stage(ground, Kind::Node, false, LOST)),
+    one("lossy-callers-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, false, LOST)),
+    one("lossy-upstream-node", Kind::Node, |ground| stage(ground, Kind::Node, true, LOST)),
+    one("lossy-callers-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, false, LOST)),
+    one("lossy-upstream-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, true, LOST)),
+    one("lossier-callers-go", Kind::Go, |ground| stage(ground, Kind::Go, false, MORE)),
+    one("lossier-upstream-python", Kind::Threads, |ground| stage(ground, Kind::Threads, true, MORE)),
 ];
 
-fn stage(ground: &Ground<'_>, kind: Kind, upstream: bool) -> anyhow::Result<Stage> {
+fn stage(ground: &Ground<'_>, kind: Kind, upstream: bool, lost: f64) -> anyhow::Result<Stage> {
     let hosts = Rc::new(Hosts::make(ground.number)?);
     let at = |host| Options { hosts: Some((&hosts, host)), ..Options::default() };
     let settings = json!({"work_us": 1000, "page_kb": 40, "ask": u8::from(upstream)});
@@ -55,7 +58,7 @@ fn stage(ground: &Ground<'_>, kind: Kind, upstream: bool) -> anyhow::Result<Stag
         pids,
         arguments: Vec::new(),
         begin: Box::new(move || {
-            hosts.lose(1, LOST)?;
+            hosts.lose(1, lost)?;
             Ok(Box::new(hosts) as Kept)
         }),
         kept,

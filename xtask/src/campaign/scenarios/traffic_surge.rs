@@ -15,15 +15,19 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 5] = [
-    one("crowd-python", Kind::Threads, |ground| stage(ground, Kind::Threads, 4_000)),
-    one("crowd-go", Kind::Go, |ground| stage(ground, Kind::Go, 12_000)),
-    one("crowd-node", Kind::Node, |ground| stage(ground, Kind::Node, 4_000)),
-    one("crowd-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, 4_000)),
-    one("crowd-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, 8_000)),
+pub(super) const ALL: [Scenario; 6] = [
+    one("crowd-python", Kind::Threads, |ground| stage(ground, Kind::Threads, 4_000, MANY)),
+    one("crowd-go", Kind::Go, |ground| stage(ground, Kind::Go, 12_000, MANY)),
+    one("crowd-node", Kind::Node, |ground| stage(ground, Kind::Node, 4_000, MANY)),
+    one("crowd-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, 4_000, MANY)),
+    one("crowd-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, 8_000, MANY)),
+    one("larger-crowd-go", Kind::Go, |ground| stage(ground, Kind::Go, 8_000, 2 * MANY)),
 ];
 
-fn stage(ground: &Ground<'_>, kind: Kind, work_us: u64) -> anyhow::Result<Stage> {
+/// How many callers come.
+const MANY: usize = 40;
+
+fn stage(ground: &Ground<'_>, kind: Kind, work_us: u64, more: usize) -> anyhow::Result<Stage> {
     let shop = Shop::start(ground, "shop", kind, &json!({"work_us": work_us}), Options::default())?;
     let address = shop.address;
     let callers = Callers::start(Plan { callers: 3, ..Plan::new(address) }, None)?;
@@ -31,7 +35,7 @@ fn stage(ground: &Ground<'_>, kind: Kind, work_us: u64) -> anyhow::Result<Stage>
         pids: vec![shop.pid()],
         arguments: Vec::new(),
         begin: Box::new(move || {
-            let plan = Plan { callers: 40, pause: Duration::from_millis(50), ..Plan::new(address) };
+            let plan = Plan { callers: more, pause: Duration::from_millis(50), ..Plan::new(address) };
             Ok(Box::new(Callers::start(plan, None)?) as Kept)
         }),
         kept: vec![Box::new(shop)],
