@@ -15,6 +15,7 @@ use support::{
     SECOND,
     crowd::{CALM, CROWD, ONE_LEFT, Two, live},
     random::Random,
+    suspected,
 };
 
 /// Every incident each time that it was told.
@@ -196,25 +197,31 @@ fn named(other: impl Fn(u64) -> Two) -> Option<(CauseKind, String)> {
 #[test]
 fn a_lock_is_not_named_first_whose_holder_stands_in_a_write() {
     // Its own wait begins when the pipe is full: in the first two seconds it is too short to count, the lock's are not.
-    let told = all(&live(150, |second| match second {
+    let lines = live(150, |second| match second {
         90.. => {
             Two { own: (2, 900), others: (2, 8), waiters: 4, writing: if second < 92 { 700 } else { 2_000 }, ..CALM }
         }
         _ => CALM,
-    }));
+    });
+    let told = all(&lines);
     let named: Vec<_> = told.iter().filter(|one| one.verdict == Verdict::Named).map(|one| one.causes[0].kind).collect();
     assert!(!named.is_empty() && named.iter().all(|kind| *kind == CauseKind::BlockedWriter), "{named:?}");
+    let suspected = suspected(&lines);
+    assert!(suspected.iter().all(|(_, kind)| *kind == CauseKind::BlockedWriter), "{suspected:?}");
 }
 
 #[test]
 fn a_queue_that_a_crowd_fills_is_not_named_before_the_crowd() {
     // Two workers, whom four times as many ask as ever did: from the first of them on there is no room for some.
-    let told = all(&live(150, |second| match second {
+    let lines = live(150, |second| match second {
         90.. => Two { own: (220, 60), others: (220, 8), queue: 128, dropped: (second - 88) * 50, ..CALM },
         _ => CALM,
-    }));
+    });
+    let told = all(&lines);
     let named: Vec<_> = told.iter().filter(|one| one.verdict == Verdict::Named).map(|one| one.causes[0].kind).collect();
     assert!(!named.is_empty() && named.iter().all(|kind| *kind == CauseKind::TrafficSurge), "{named:?}");
+    let suspected = suspected(&lines);
+    assert!(suspected.iter().all(|(_, kind)| *kind == CauseKind::TrafficSurge), "{suspected:?}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use support::{
     PID, SECOND, Service,
     random::Random,
     shortage::{CALM, Seen, Step},
+    suspected,
 };
 
 /// What goes on for a while in a healthy service.
@@ -98,26 +99,6 @@ fn live(seed: u64, until: u64, mut change: impl FnMut(u64, Step, &mut Random) ->
         seen.step(&mut service, step);
     }
     service.lines()
-}
-
-/// What is suspected of it, each time that it is another cause: when, and which; looked at every second.
-fn suspected(lines: &[(Nanos, Observation)]) -> Vec<(Nanos, CauseKind)> {
-    let (mut engine, mut out, mut looked) = (Engine::new(EngineConfig::default()), Vec::new(), 0);
-    let (mut told, mut last) = (Vec::new(), None);
-    for (now, observation) in lines {
-        engine.step(*now, observation, &mut out);
-        if now / SECOND == looked {
-            continue;
-        }
-        looked = now / SECOND;
-        let view = engine.view(*now);
-        let kind = view.targets.iter().find_map(|target| Some(target.suspected.as_ref()?.causes.first()?.kind));
-        if kind != last {
-            told.extend(kind.map(|kind| (*now, kind)));
-            last = kind;
-        }
-    }
-    told
 }
 
 /// Every incident as it was last told, and when one was first named.

@@ -27,15 +27,21 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
     produces: shortage::TRIGGERS,
     opens: |scene| {
         // Whoever is dropped suffers, and is not among the requests that are known.
-        let found = shortage::presses(scene, Sign::AcceptDrops, true)?;
+        shortage::presses(scene, Sign::AcceptDrops, true)?;
+        let found = found(scene)?;
         if !overflows(scene, found) || a_reason_may_follow(scene, found) {
             return None;
         }
         Some(shortage::finding(scene, CauseKind::AcceptQueueOverflow, found, title(scene, found)))
     },
-    propose: |scene| scene.signs.of(Sign::AcceptDrops).map(|found| cause(scene, found)).into_iter().collect(),
+    propose: |scene| found(scene).map(|found| cause(scene, found)).into_iter().collect(),
     explains: |_, _| false,
 };
+
+/// What is dropped out of the ordinary; it is not suspected while its reason may be about to be.
+fn found<'a>(scene: &Scene<'a>) -> Option<&'a Deviation> {
+    scene.signs.of(Sign::AcceptDrops).filter(|found| !(scene.signs.early && a_reason_may_follow(scene, found)))
+}
 
 /// Whether something else is about to be named of which this would be a symptom.
 fn a_reason_may_follow(scene: &Scene<'_>, found: &Deviation) -> bool {

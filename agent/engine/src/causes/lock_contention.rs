@@ -16,6 +16,8 @@ use crate::{
 const MOST: usize = 3;
 /// Threads that pile up do so because of the waiting if that began before, or no later than this.
 const TOGETHER: Nanos = 30 * SECOND;
+/// Whoever has been in a write for so long stands in it.
+const STANDS: Nanos = SECOND;
 /// A lock is named if at least this share of the waiting is for it.
 const SHARE: f64 = 0.2;
 
@@ -24,7 +26,7 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
     needs: shortage::TRIGGERS,
     produces: shortage::TRIGGERS,
     opens: |scene| {
-        let found = shortage::presses(scene, Sign::LockWait, false)?;
+        let found = shortage::presses(scene, Sign::LockWait, false).filter(|found| !may_be_a_write(scene, found))?;
         let detail = format!("{:.1} threads wait for locks on average, {:.1} before", found.after, found.before);
         Some(shortage::finding(scene, CauseKind::LockContention, found, detail))
     },
@@ -46,8 +48,16 @@ fn explains(scene: &Scene<'_>, kind: CauseKind) -> bool {
     }
 }
 
+/// Whether it is not suspected, because somebody stands in a write who may hold it: one alone is not far out of the ordinary
+/// as soon as all those who wait for the lock are.
+fn may_be_a_write(scene: &Scene<'_>, found: &Deviation) -> bool {
+    let writes = || scene.signs.all.writes.since(found.since, scene.now);
+    scene.signs.early && writes().iter().any(|(_, _, told)| told.longest_ns >= STANDS)
+}
+
 fn propose(scene: &Scene<'_>) -> Vec<Cause> {
-    let Some(found) = scene.signs.of(Sign::LockWait) else { return Vec::new() };
+    let found = scene.signs.of(Sign::LockWait).filter(|found| !may_be_a_write(scene, found));
+    let Some(found) = found else { return Vec::new() };
     let places = scene.signs.locks.since(found.since, scene.now);
     let named = places.iter().filter(|(_, share, _)| *share >= SHARE).take(MOST);
     named.map(|(place, share, lock)| cause(scene, found, place, *share, lock)).collect()

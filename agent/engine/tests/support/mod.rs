@@ -10,9 +10,13 @@ pub(crate) mod random;
 pub(crate) mod resolver;
 pub(crate) mod shortage;
 
-use snowshed_engine::model::{
-    Acted, ActuatorKind, Holding, HoldingKind, Holdings, Join, LoopTime, Nanos, Observation, OpenRequest, OpenRequests,
-    Owner, ProcessSeen, Request, Resource, SiteId, Stall, TraceId,
+use snowshed_engine::{
+    Engine,
+    config::EngineConfig,
+    model::{
+        Acted, ActuatorKind, CauseKind, Holding, HoldingKind, Holdings, Join, LoopTime, Nanos, Observation,
+        OpenRequest, OpenRequests, Owner, ProcessSeen, Request, Resource, SiteId, Stall, TraceId,
+    },
 };
 
 /// One second.
@@ -258,4 +262,24 @@ impl Service {
             at,
         }));
     }
+}
+
+/// What is suspected of a target, each time that it is another cause: when, and which; looked at every second.
+pub(crate) fn suspected(lines: &[(Nanos, Observation)]) -> Vec<(Nanos, CauseKind)> {
+    let (mut engine, mut out, mut looked) = (Engine::new(EngineConfig::default()), Vec::new(), 0);
+    let (mut told, mut last) = (Vec::new(), None);
+    for (now, observation) in lines {
+        engine.step(*now, observation, &mut out);
+        if now / SECOND == looked {
+            continue;
+        }
+        looked = now / SECOND;
+        let view = engine.view(*now);
+        let kind = view.targets.iter().find_map(|target| Some(target.suspected.as_ref()?.causes.first()?.kind));
+        if kind != last {
+            told.extend(kind.map(|kind| (*now, kind)));
+            last = kind;
+        }
+    }
+    told
 }
