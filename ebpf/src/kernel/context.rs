@@ -73,9 +73,9 @@ pub static OBSERVERS: Observers = Observers { r#type: null(), key: null(), max_e
 
 /// The current thread's context, else what its process inherited; and how it was found.
 #[inline(always)]
-pub fn of_current(task: *mut task_struct, target: &Target) -> (Context, u32) {
+pub fn of_current(target: &Target) -> (Context, u32) {
     if !target.place.is_none()
-        && let Some(context) = published(task.cast(), &target.place)
+        && let Some(context) = published(&target.place)
     {
         return (context, JOIN_THREAD);
     }
@@ -128,10 +128,10 @@ fn slot(place: &Place, base: u64, read: impl Fn(u64) -> Option<u64>) -> Option<u
 }
 
 #[inline(always)]
-fn published(task: *const c_void, place: &Place) -> Option<Context> {
+fn published(place: &Place) -> Option<Context> {
     // SAFETY: the current task is trusted; the helper checks user addresses.
     unsafe {
-        let base: u64 = load(task, offset!(task_fsbase));
+        let base: u64 = load(current().cast(), offset!(task_fsbase));
         let read = |at: u64| bpf_probe_read_user(at as *const u64).ok();
         let at = slot(place, base, read)?;
         // Reads are what costs here. Where the record lies right behind its pointer, as a guard's does, one brings both.

@@ -42,7 +42,7 @@ pub fn process_forked(ctx: BtfTracePointContext) -> i32 {
             origin::thread_made(child as *mut _, parent, slot);
             return 0;
         }
-        let (context, _) = context::of_current(super::current(), &(*slot).target);
+        let (context, _) = context::of_current(&(*slot).target);
         // The same image: its threads publish where the parent's do. Its stacks are copied at once, before the host
         // knows it.
         let target = Target { inherited: context.trace, ..(*slot).target };

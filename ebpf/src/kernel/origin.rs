@@ -20,8 +20,8 @@ pub fn publishes(target: &Target) -> bool {
 
 /// The current thread's context; where it has never had one, that of its creator. `state` is what is kept of it.
 #[inline(always)]
-pub fn of_current(task: *mut task_struct, state: Option<&mut TaskState>, target: &Target) -> (Context, u32) {
-    let (found, join) = context::of_current(task, target);
+pub fn of_current(state: Option<&mut TaskState>, target: &Target) -> (Context, u32) {
+    let (found, join) = context::of_current(target);
     let Some(state) = state.filter(|state| state.origin.made != 0 && publishes(target)) else { return (found, join) };
     let origin = &mut state.origin;
     if join == JOIN_THREAD || join == JOIN_OBSERVER {
@@ -48,7 +48,7 @@ pub unsafe fn thread_made(child: *mut task_struct, host_tgid: u32, creator: *mut
     // SAFETY: the caller's promise.
     unsafe {
         let Some(state) = TASKS.get(child, true) else { return super::count(Counter::ThreadsLost) };
-        let (found, join) = of_current(super::current(), TASKS.get(super::current(), false), &(*creator).target);
+        let (found, join) = of_current(TASKS.get(super::current(), false), &(*creator).target);
         let made = bpf_ktime_get_ns();
         state.origin = TaskOrigin { made, context: found, join, published: 0 };
         super::count(Counter::Threads);

@@ -121,7 +121,7 @@ fn origin(thread: Watched, via: u16) -> (FileOrigin, bool) {
     if is_whole {
         // A connection belongs to whom it will serve, not to the thread that happened to accept it.
         let mut state = thread.state();
-        let (context, join) = origins::of_current(thread.task, state.as_deref_mut(), thread.target());
+        let (context, join) = origins::of_current(state.as_deref_mut(), thread.target());
         (origin.context, origin.join) = (context, join as u16);
         if let Some(task) = state {
             origin.connection = task.connection;

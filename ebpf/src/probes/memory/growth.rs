@@ -103,7 +103,7 @@ pub fn pages_counted(ctx: BtfTracePointContext) -> i32 {
             count(Counter::GrowthsLost);
             return 0;
         };
-        let (context, join) = context::of_current(current(), target);
+        let (context, join) = context::of_current(target);
         let record = entry.as_mut_ptr();
         (&raw mut (*record).pages).write(stands_for);
         (&raw mut (*record).kind).write(kind as u32);

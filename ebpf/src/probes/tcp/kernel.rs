@@ -59,7 +59,7 @@ pub fn tcp_sent(ctx: BtfTracePointContext) -> i32 {
             return 0;
         };
         holder.gave();
-        let (context, _) = context::of_current(thread.task, thread.target());
+        let (context, _) = context::of_current(thread.target());
         let connection = &mut holder.connection;
         if !connection.take() {
             count(Counter::StampsLost);
