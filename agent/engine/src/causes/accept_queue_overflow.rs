@@ -16,7 +16,7 @@ const LATELY: Nanos = 10 * SECOND;
 /// What may keep somebody from accepting, and takes longer to say for certain than that connections are dropped.
 const REASONS: [Sign; 6] =
     [Sign::LateAnswers, Sign::LockWait, Sign::Throttled, Sign::CpuDelay, Sign::Blocked, Sign::BlockedWrites];
-/// So many ask that none of them need be: a crowd.
+/// More may be asked than ever: then a crowd fills the queue, whatever keeps others from accepting.
 const CROWDS: [Sign; 2] = [Sign::Arrivals, Sign::Asked];
 /// Where one of them is high it is waited for it, for so long.
 const PATIENCE: Nanos = 16 * SECOND;

@@ -152,23 +152,21 @@ impl Track {
         has_past(&before, past) && pool.is_some_and(|pool| pool >= bar.level(rank(&before, 0.9)))
     }
 
-    /// Judges the windows that are complete; does nothing if none has become so since.
+    /// Judges the windows that are complete, each once; what begins early is judged each time.
     pub(crate) fn judge(&mut self, now: Nanos, bar: &Bar, past: Past) {
         let present = self.sums.number(now);
-        if present == self.judged {
-            self.early = if self.held.is_some() { None } else { self.begins_early(now, bar, past) };
-            return;
+        if present != self.judged {
+            self.judged = present;
+            let end = present.saturating_mul(WINDOW);
+            if self.held.is_some_and(|held| end.saturating_sub(held.since) > LEARN) {
+                self.held = None;
+            }
+            self.held = match self.held {
+                Some(held) => self.goes_on(end, bar, held.level).then_some(held),
+                None => self.begins(end, bar, past),
+            };
+            self.found = self.held.map(|held| self.deviation(end, bar, held));
         }
-        self.judged = present;
-        let end = present.saturating_mul(WINDOW);
-        if self.held.is_some_and(|held| end.saturating_sub(held.since) > LEARN) {
-            self.held = None;
-        }
-        self.held = match self.held {
-            Some(held) => self.goes_on(end, bar, held.level).then_some(held),
-            None => self.begins(end, bar, past),
-        };
-        self.found = self.held.map(|held| self.deviation(end, bar, held));
         self.early = if self.held.is_some() { None } else { self.begins_early(now, bar, past) };
     }
 
