@@ -56,6 +56,11 @@ impl Plan {
         let client = |address| Box::new(Steady::new(address)) as Box<dyn Client>;
         Self { address, callers: 6, pause: Duration::from_millis(100), part_after: 0, client, wave: None }
     }
+
+    /// Sometimes they ask more, sometimes less, again and again after so many seconds; and connect anew now and then.
+    pub(super) fn in_waves(self, seconds: u64) -> Self {
+        Self { wave: Some(Duration::from_secs(seconds)), part_after: 20, ..self }
+    }
 }
 
 /// An answer that takes longer is bad.

@@ -5,9 +5,13 @@
 //! cache fails the last two. Cost: constant per thing held; history only for groups that ever kept
 //! something beyond its request.
 
-use super::{OrphanConfig, join::JoinCount, quick::QuickMap};
+mod leaks;
+
+pub(crate) use leaks::Leak;
+
+use super::{join::JoinCount, quick::QuickMap};
 use crate::{
-    model::{Holding, HoldingKind, Join, Nanos, SiteId, TraceId},
+    model::{Holding, HoldingKind, Nanos, SiteId, TraceId},
     window::{SECOND, Windows},
 };
 
@@ -15,10 +19,6 @@ use crate::{
 pub(crate) const OWNERS: usize = 16;
 /// Numbers of orphans remembered by a group.
 const ORPHANS: usize = 16;
-/// A new peak older than this is no growth any more.
-const GROWTH_FRESH: Nanos = 10 * SECOND;
-/// Growth is so many more than a minute ago, or than five minutes ago.
-const GROWTH: [(Nanos, u64); 2] = [(60 * SECOND, 3), (300 * SECOND, 5)];
 
 /// For whom something was made: the trace, else the exchange on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,9 @@ impl Default for Fewest {
     }
 }
 
+/// When the first of nothing was made, and when its owner ended.
+const NOTHING: (Nanos, Nanos) = (Nanos::MAX, Nanos::MAX);
+
 /// How something held is judged at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -71,6 +74,8 @@ pub(crate) enum Standing {
     Held,
     /// Its owner ended a moment ago, or it may be a cache's.
     Left,
+    /// Left, and unused for half as long as makes it an orphan.
+    Idle,
     /// Used after its owner's end: a pool or a cache.
     Reused,
     /// Nobody's any more.
@@ -88,12 +93,16 @@ pub(crate) struct Group {
     pub(crate) orphans: Vec<i32>,
     pub(crate) oldest_made: Option<Nanos>,
     pub(crate) owners: Vec<Known>,
+    /// Those of what is idle.
+    idlers: Vec<Known>,
     left: u64,
+    idle: u64,
     reused: u64,
     returned: u64,
-    joins: JoinCount,
-    first_made: Nanos,
-    first_ended: Nanos,
+    /// How the owners of orphans were found; of what is idle.
+    joins: [JoinCount; 2],
+    /// When the first of the orphans was made and when its owner ended; of what is idle.
+    first: [(Nanos, Nanos); 2],
     peak: u64,
     peak_at: Nanos,
     history: Option<Windows<Fewest>>,
@@ -113,12 +122,13 @@ impl Group {
             orphans: Vec::new(),
             oldest_made: None,
             owners: Vec::new(),
+            idlers: Vec::new(),
             left: 0,
+            idle: 0,
             reused: 0,
             returned: 0,
-            joins: JoinCount::default(),
-            first_made: Nanos::MAX,
-            first_ended: Nanos::MAX,
+            joins: Default::default(),
+            first: [NOTHING; 2],
             peak: 0,
             peak_at: 0,
             history: None,
@@ -128,31 +138,36 @@ impl Group {
     }
 
     fn begin(&mut self) {
-        (self.live, self.orphaned, self.left, self.reused) = (0, 0, 0, 0);
-        (self.oldest_made, self.joins) = (None, JoinCount::default());
-        (self.first_made, self.first_ended) = (Nanos::MAX, Nanos::MAX);
+        (self.live, self.orphaned, self.left, self.idle, self.reused) = (0, 0, 0, 0, 0);
+        (self.oldest_made, self.joins, self.first) = (None, Default::default(), [NOTHING; 2]);
         self.owners.clear();
+        self.idlers.clear();
         self.orphans.clear();
     }
 
-    fn remember(&mut self, made: Nanos, key: OwnerKey, trace: Option<(TraceId, u32)>) {
-        let fresh = Known { made, key, trace };
-        if let Some(known) = self.owners.iter_mut().find(|known| known.key == key) {
-            known.made = known.made.max(made);
-            // Of one exchange's things the surest tells whose it was.
-            known.trace = [known.trace, trace].into_iter().flatten().min_by_key(|(_, ambiguity)| *ambiguity);
-        } else if self.owners.len() < OWNERS {
-            self.owners.push(fresh);
-        } else if let Some(oldest) =
-            self.owners.iter_mut().min_by_key(|known| known.made).filter(|known| known.made < made)
-        {
-            *oldest = fresh;
+    /// An orphan, or what is idle.
+    fn kept(&mut self, item: &Holding, made: Nanos, end: Option<Nanos>, behind: Option<(TraceId, u32)>, idle: bool) {
+        let part = usize::from(idle);
+        self.joins[part].add(item.owner.join);
+        if made < self.first[part].0 {
+            self.first[part] = (made, end.unwrap_or(made));
         }
+        let key = item.owner.trace.map(OwnerKey::Trace);
+        let key = key.or(item.owner.connection.map(|(key, exchange)| OwnerKey::Exchange(key, exchange)));
+        if let Some(key) = key {
+            let known = Known { made, key, trace: item.owner.trace.map(|trace| (trace, 1)).or(behind) };
+            remember(if idle { &mut self.idlers } else { &mut self.owners }, known);
+        }
+    }
+
+    /// Orphans, or what is suspected to become one as well.
+    fn unused(&self, early: bool) -> u64 {
+        self.orphaned + if early { self.idle } else { 0 }
     }
 
     fn close(&mut self, at: Nanos) {
         self.owners.sort_by_key(|known| known.made);
-        let kept = self.left + self.orphaned;
+        let kept = self.beyond();
         if kept == 0 && self.history.is_none() {
             return;
         }
@@ -167,6 +182,11 @@ impl Group {
         }
     }
 
+    /// What it keeps beyond its requests.
+    fn beyond(&self) -> u64 {
+        self.left + self.idle + self.orphaned
+    }
+
     /// What it kept beyond its requests `ago`; nothing, if it kept nothing then.
     fn kept_before(&self, at: Nanos, ago: Nanos) -> u64 {
         let Some((history, time)) = self.history.as_ref().zip(at.checked_sub(ago)) else { return 0 };
@@ -174,24 +194,17 @@ impl Group {
     }
 }
 
-/// Groups that leak together: one site, with those of its kind whose site was not sampled.
-#[derive(Clone, Debug)]
-pub(crate) struct Leak {
-    pub(crate) kind: HoldingKind,
-    pub(crate) site: SiteId,
-    pub(crate) orphaned: u64,
-    /// Most orphans at once since it was found.
-    pub(crate) most: u64,
-    pub(crate) reused: u64,
-    pub(crate) returned: u64,
-    pub(crate) growing: bool,
-    pub(crate) join: Join,
-    /// When the first of the orphans was made, and when its owner ended.
-    pub(crate) onset: (Nanos, Nanos),
-    /// Traces, newest last.
-    pub(crate) traces: Vec<TraceId>,
-    /// How many requests there are to choose from for each of them at most; 1: they are certain.
-    pub(crate) ambiguity: u32,
+/// Remembers an owner, the newest where there are too many.
+fn remember(owners: &mut Vec<Known>, fresh: Known) {
+    if let Some(known) = owners.iter_mut().find(|known| known.key == fresh.key) {
+        known.made = known.made.max(fresh.made);
+        // Of one exchange's things the surest tells whose it was.
+        known.trace = [known.trace, fresh.trace].into_iter().flatten().min_by_key(|(_, ambiguity)| *ambiguity);
+    } else if owners.len() < OWNERS {
+        owners.push(fresh);
+    } else if let Some(oldest) = owners.iter_mut().min_by_key(|known| known.made).filter(|one| one.made < fresh.made) {
+        *oldest = fresh;
+    }
 }
 
 /// All groups of one process.
@@ -257,20 +270,16 @@ impl Groups {
             Standing::Held => {}
             Standing::Left => group.left += 1,
             Standing::Reused => group.reused += 1,
+            Standing::Idle => {
+                group.idle += 1;
+                group.kept(item, made, end, behind, true);
+            }
             Standing::Orphaned => {
                 group.orphaned += 1;
                 if group.orphans.len() < ORPHANS {
                     group.orphans.push(item.number);
                 }
-                group.joins.add(item.owner.join);
-                if made < group.first_made {
-                    (group.first_made, group.first_ended) = (made, end.unwrap_or(made));
-                }
-                let key = item.owner.trace.map(OwnerKey::Trace);
-                let key = key.or(item.owner.connection.map(|(key, exchange)| OwnerKey::Exchange(key, exchange)));
-                if let Some(key) = key {
-                    group.remember(made, key, item.owner.trace.map(|trace| (trace, 1)).or(behind));
-                }
+                group.kept(item, made, end, behind, false);
             }
         }
     }
@@ -280,96 +289,5 @@ impl Groups {
         if let Some(place) = self.index.get(&(kind, site)) {
             self.all[*place].returned += 1;
         }
-    }
-
-    /// After a snapshot: the groups that leak.
-    pub(crate) fn close(&mut self, at: Nanos, config: &OrphanConfig) -> Vec<Leak> {
-        self.all.iter_mut().for_each(|group| group.close(at));
-        let mut leaks = Vec::new();
-        for members in self.candidates() {
-            let leak = self.leak(&members, at, config);
-            for member in &members {
-                let group = &mut self.all[*member];
-                group.leaking = leak.is_some();
-                group.most = if group.leaking { group.most.max(group.orphaned) } else { 0 };
-                if group.orphaned == 0 {
-                    group.returned = 0;
-                }
-            }
-            leaks.extend(leak);
-        }
-        leaks.sort_by_key(|leak| std::cmp::Reverse(leak.orphaned));
-        leaks
-    }
-
-    /// Which groups are judged together. Stacks are sampled, so things of one kind without a site join
-    /// the site that at least four in five of their kind's sited orphans come from.
-    fn candidates(&self) -> Vec<Vec<usize>> {
-        let mut sets: Vec<Vec<usize>> = (0..self.all.len())
-            .filter(|n| self.all[*n].orphaned > 0 || self.all[*n].leaking)
-            .map(|n| vec![n])
-            .collect();
-        for unknown in 0..self.all.len() {
-            let kind = self.all[unknown].kind;
-            if self.all[unknown].site != SiteId(0) || self.all[unknown].orphaned == 0 {
-                continue;
-            }
-            let sited =
-                || self.all.iter().enumerate().filter(|(_, group)| group.kind == kind && group.site != SiteId(0));
-            let total: u64 = sited().map(|(_, group)| group.orphaned).sum();
-            let Some((main, orphaned)) = sited().map(|(n, group)| (n, group.orphaned)).max_by_key(|(_, count)| *count)
-            else {
-                continue;
-            };
-            if orphaned >= 2 && orphaned.saturating_mul(5) >= total.saturating_mul(4) {
-                sets.retain(|set| set[..] != [unknown]);
-                if let Some(set) = sets.iter_mut().find(|set| set[..] == [main]) {
-                    set.push(unknown);
-                }
-            }
-        }
-        sets
-    }
-
-    fn leak(&self, members: &[usize], at: Nanos, config: &OrphanConfig) -> Option<Leak> {
-        let groups = || members.iter().map(|n| &self.all[*n]);
-        let first = groups().next()?;
-        let sum = |count: fn(&Group) -> u64| groups().map(count).sum::<u64>();
-        let (orphaned, reused) = (sum(|group| group.orphaned), sum(|group| group.reused));
-        let mut owners: Vec<Known> = Vec::new();
-        for known in groups().flat_map(|group| group.owners.iter().copied()) {
-            if owners.iter().all(|other| other.key != known.key) {
-                owners.push(known);
-            }
-        }
-        owners.sort_by_key(|known| known.made);
-        let kept = sum(|group| group.left + group.orphaned);
-        let fresh = groups().any(|group| group.peak > 0 && at.saturating_sub(group.peak_at) <= GROWTH_FRESH);
-        let growing = fresh
-            && GROWTH.iter().any(|(ago, more)| {
-                kept >= groups().map(|group| group.kept_before(at, *ago)).sum::<u64>().saturating_add(*more)
-            });
-        let enough = orphaned >= u64::from(config.count) && owners.len() as u64 >= u64::from(config.owners);
-        let leaking = groups().any(|group| group.leaking) || (growing && reused.saturating_mul(3) <= orphaned);
-        if !enough || !leaking {
-            return None;
-        }
-        let mut joins = JoinCount::default();
-        groups().for_each(|group| joins.merge(&group.joins));
-        let onset = groups().map(|group| (group.first_made, group.first_ended)).min().unwrap_or_default();
-        let (traces, ambiguity) = traces(owners[owners.len().saturating_sub(OWNERS)..].iter());
-        Some(Leak {
-            kind: first.kind,
-            site: first.site,
-            orphaned,
-            most: sum(|group| group.most.max(group.orphaned)),
-            reused,
-            returned: sum(|group| group.returned),
-            growing,
-            join: joins.commonest(),
-            onset,
-            traces,
-            ambiguity,
-        })
     }
 }

@@ -85,10 +85,12 @@ impl Past {
         let reused = self.reused();
         let unused_since = reused.map_or(self.ended, |used| used.1);
         let patience = config.grace(item, reused.is_some(), self.again);
-        match (patience.is_some_and(|grace| at.saturating_sub(unused_since) >= grace), reused) {
-            (true, _) => Standing::Orphaned,
-            (false, Some(_)) => Standing::Reused,
-            (false, None) => Standing::Left,
+        let unused = |least: Nanos| at.saturating_sub(unused_since) >= least;
+        match (patience, reused) {
+            (Some(grace), _) if unused(grace) => Standing::Orphaned,
+            (_, Some(_)) => Standing::Reused,
+            (Some(grace), None) if unused(grace / 2) => Standing::Idle,
+            _ => Standing::Left,
         }
     }
 }
@@ -108,6 +110,8 @@ pub(crate) struct Ownership {
     pub(crate) parents: HashSet<u64>,
     pub(crate) groups: Groups,
     pub(crate) leaks: Vec<Leak>,
+    /// Where nothing leaks: what will, if it stays as it is.
+    pub(crate) suspected: Vec<Leak>,
     pub(crate) live: u64,
     pub(crate) orphaned: u64,
     pub(crate) limit: Option<u64>,
@@ -165,7 +169,8 @@ impl Ownership {
         for item in ended.iter().map(|place| &items[*place]) {
             let (standing, made, ended) = self.judge(item, at, config);
             self.orphaned += u64::from(standing == Standing::Orphaned);
-            let behind = if standing == Standing::Orphaned { requests.behind(item.key, at) } else { None };
+            let is_unused = matches!(standing, Standing::Orphaned | Standing::Idle);
+            let behind = if is_unused { requests.behind(item.key, at) } else { None };
             self.groups.count(item, standing, (made, ended), behind, caps.groups);
         }
         self.ended = ended;
@@ -174,7 +179,7 @@ impl Ownership {
         }
         self.give_back(rest.is_empty());
         self.live = told.items.len() as u64;
-        self.leaks = self.groups.close(at, config);
+        (self.leaks, self.suspected) = self.groups.close(at, config);
         self.at = Some(at);
         true
     }

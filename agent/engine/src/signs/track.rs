@@ -57,9 +57,10 @@ impl Bar {
         self.least.max(if self.is_share { times.min(closer) } else { times })
     }
 
-    /// The height that is far above such a level: a share cannot be twice as much as most.
+    /// The height that is far above such a level: a share that is large cannot be twice as much.
     fn far(&self, level: f64) -> f64 {
-        if self.is_share { level.midpoint(1.0) } else { EARLY.1 * level }
+        let times = EARLY.1 * level;
+        if self.is_share { times.min(level.midpoint(1.0)) } else { times }
     }
 }
 

@@ -22,7 +22,8 @@ impl Target {
         let memory = self.memory.growing(found.now, &growth, |from, until| self.tasks.work(from, until));
         let piles = self.tasks.piles(&growth, false, |since| self.more_load(since));
         let signs = Shown { early: true, ..found.signs };
-        Suspicion::next(before, &Scene { memory: memory.as_ref(), piles: &piles, signs, ..found }, self.pid)
+        let leaks = if found.leaks.is_empty() { &self.own.suspected } else { found.leaks };
+        Suspicion::next(before, &Scene { memory: memory.as_ref(), piles: &piles, signs, leaks, ..found }, self.pid)
     }
 
     pub(super) fn carry_out(

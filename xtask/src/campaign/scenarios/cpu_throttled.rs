@@ -15,13 +15,15 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 6] = [
+pub(super) const ALL: [Scenario; 8] = [
     one("quota-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LITTLE)),
     one("quota-node", Kind::Node, |ground| stage(ground, Kind::Node, LITTLE)),
     one("quota-go", Kind::Go, |ground| stage(ground, Kind::Go, LITTLE)),
     one("quota-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, LITTLE)),
     one("quota-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, LITTLE)),
     one("less-quota-node", Kind::Node, |ground| stage(ground, Kind::Node, LESS)),
+    one("less-quota-go", Kind::Go, |ground| stage(ground, Kind::Go, LESS)),
+    one("less-quota-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, LESS)),
 ];
 
 /// What is left of each tenth of a second, microseconds.

@@ -15,13 +15,15 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 6] = [
+pub(super) const ALL: [Scenario; 8] = [
     one("journal-python", Kind::Threads, |ground| stage(ground, Kind::Threads, SLOW)),
     one("journal-go", Kind::Go, |ground| stage(ground, Kind::Go, SLOW)),
     one("journal-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, SLOW)),
     one("journal-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, SLOW)),
     one("slower-journal-go", Kind::Go, |ground| stage(ground, Kind::Go, SLOWER)),
     one("slower-journal-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, SLOWER)),
+    one("slower-journal-python", Kind::Threads, |ground| stage(ground, Kind::Threads, SLOWER)),
+    one("slower-journal-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, SLOWER)),
 ];
 
 /// What the disk takes, bytes a second.

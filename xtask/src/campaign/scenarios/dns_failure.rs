@@ -25,7 +25,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 90, stage }
 }
 
-pub(super) const ALL: [Scenario; 12] = [
+pub(super) const ALL: [Scenario; 14] = [
     one("no-names-python", Kind::Threads, |ground| stage(ground, Kind::Threads, End::Silent)),
     one("no-names-go", Kind::Go, |ground| stage(ground, Kind::Go, End::Gone)),
     one("no-names-node", Kind::Node, |ground| stage(ground, Kind::Node, End::Refuses)),
@@ -38,9 +38,17 @@ pub(super) const ALL: [Scenario; 12] = [
     one("silent-names-node", Kind::Node, |ground| stage(ground, Kind::Node, End::Silent)),
     one("gone-names-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, End::Gone)),
     one("refused-names-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, End::Refuses)),
+    one("names-in-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, End::Gone, |plan| plan.in_waves(40))),
+    one("names-in-waves-python", Kind::Threads, |ground| {
+        asked(ground, Kind::Threads, End::Silent, |plan| plan.in_waves(40))
+    }),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, end: End) -> anyhow::Result<Stage> {
+    asked(ground, kind, end, |plan| plan)
+}
+
+fn asked(ground: &Ground<'_>, kind: Kind, end: End, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
     let hosts = Rc::new(Hosts::make(ground.number)?);
     let resolver = Names::start(&hosts, 1, ground.folder, true)?;
     let at = |host| Options { hosts: Some((&hosts, host)), ..Options::default() };
@@ -49,7 +57,7 @@ fn stage(ground: &Ground<'_>, kind: Kind, end: End) -> anyhow::Result<Stage> {
     let options = Options { upstream: Some(&upstream), resolver: Some(&hosts.addresses[1]), ..at(0) };
     let settings = json!({"work_us": 500, "ask": 1, "fresh": 1});
     let shop = Shop::start(ground, "shop", kind, &settings, options)?;
-    let callers = Callers::start(Plan::new(shop.address), Some(&hosts.namespace(0)?))?;
+    let callers = Callers::start(plan(Plan::new(shop.address)), Some(&hosts.namespace(0)?))?;
     let (folder, on) = (ground.folder.to_owned(), Rc::clone(&hosts));
     Ok(Stage::Ready(Set {
         pids: vec![shop.pid()],

@@ -26,7 +26,7 @@ enum Prices {
     Still,
 }
 
-pub(super) const ALL: [Scenario; 16] = [
+pub(super) const ALL: [Scenario; 19] = [
     one("late-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Late(MUCH))),
     one("late-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Late(MUCH))),
     one("late-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Late(MUCH))),
@@ -43,14 +43,25 @@ pub(super) const ALL: [Scenario; 16] = [
     one("later-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Late(LITTLE))),
     one("later-prices-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, Prices::Late(LITTLE))),
     one("no-prices-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, Prices::Gone)),
+    one("late-prices-in-waves-go", Kind::Go, |ground| in_waves(ground, Kind::Go, Prices::Late(MUCH))),
+    one("no-prices-in-waves-python", Kind::Threads, |ground| in_waves(ground, Kind::Threads, Prices::Gone)),
+    one("still-prices-in-waves-node", Kind::Node, |ground| in_waves(ground, Kind::Node, Prices::Still)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, how: Prices) -> anyhow::Result<Stage> {
+    asked(ground, kind, how, |plan| plan)
+}
+
+fn in_waves(ground: &Ground<'_>, kind: Kind, how: Prices) -> anyhow::Result<Stage> {
+    asked(ground, kind, how, |plan| plan.in_waves(40))
+}
+
+fn asked(ground: &Ground<'_>, kind: Kind, how: Prices, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
     let prices = Shop::start(ground, "prices", Kind::Threads, &json!({"work_us": 200}), Options::default())?;
     let upstream = prices.address.to_string();
     let options = Options { upstream: Some(&upstream), ..Options::default() };
     let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 500, "ask": 1}), options)?;
-    let callers = Callers::start(Plan::new(shop.address), None)?;
+    let callers = Callers::start(plan(Plan::new(shop.address)), None)?;
     let pids = vec![shop.pid()];
     Ok(Stage::Ready(Set {
         pids,

@@ -1,9 +1,10 @@
-//! Each request leaves the file open that it has read.
+//! Each request leaves the file open that it has read; also while more and fewer callers come, or much garbage is made.
 
 use super::super::{
+    callers::Plan,
     score::Truth,
-    shop::Kind,
-    stage::{Scenario, shop},
+    shop::{Kind, Options},
+    stage::{Ground, Scenario, Stage, shop, shop_with},
 };
 use serde_json::json;
 
@@ -12,9 +13,9 @@ const fn one(name: &'static str, kind: Kind, place: Option<&'static str>, stage:
     Scenario { name, system: kind.name(), truth, healthy: 45, watched: 60, stage }
 }
 
-type Stager = fn(&super::super::stage::Ground<'_>) -> anyhow::Result<super::super::stage::Stage>;
+type Stager = fn(&Ground<'_>) -> anyhow::Result<Stage>;
 
-pub(super) const ALL: [Scenario; 5] = [
+pub(super) const ALL: [Scenario; 8] = [
     one("theme-python", Kind::Threads, Some("theme"), |ground| {
         shop(ground, Kind::Threads, &json!({"work_us": 500}), json!({"theme_kept": 1}))
     }),
@@ -30,4 +31,15 @@ pub(super) const ALL: [Scenario; 5] = [
     one("theme-pool", Kind::Pool, Some("theme"), |ground| {
         shop(ground, Kind::Pool, &json!({"work_us": 500}), json!({"theme_kept": 1}))
     }),
+    one("theme-in-waves-go", Kind::Go, Some("theme"), |ground| in_waves(ground, Kind::Go)),
+    one("theme-in-waves-node", Kind::Node, Some("theme"), |ground| in_waves(ground, Kind::Node)),
+    one("theme-in-garbage-pool", Kind::Pool, Some("theme"), |ground| {
+        let before = json!({"work_us": 500, "report_kb": 256});
+        shop(ground, Kind::Pool, &before, json!({"report_kb": 256, "theme_kept": 1}))
+    }),
 ];
+
+fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    let plan = |plan: Plan| plan.in_waves(40);
+    shop_with(ground, kind, &json!({"work_us": 500}), json!({"theme_kept": 1}), Options::default(), plan)
+}

@@ -13,7 +13,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: None, healthy: 45, watched: 90, stage }
 }
 
-pub(super) const ALL: [Scenario; 19] = [
+pub(super) const ALL: [Scenario; 23] = [
     one("wave", Kind::Go, |ground| wave(ground, Kind::Go, 40)),
     one("wave-node", Kind::Node, |ground| wave(ground, Kind::Node, 40)),
     one("wave-python", Kind::Threads, |ground| wave(ground, Kind::Threads, 40)),
@@ -50,6 +50,15 @@ pub(super) const ALL: [Scenario; 19] = [
     one("saw-tooth-pool", Kind::Pool, |ground| saw_tooth(ground, Kind::Pool)),
     one("wave-pool", Kind::Pool, |ground| wave(ground, Kind::Pool, 40)),
     one("quick-wave-node", Kind::Node, |ground| wave(ground, Kind::Node, 15)),
+    one("wave-and-garbage-node", Kind::Node, |ground| {
+        let plan = |plan: Plan| plan.in_waves(40);
+        shop_with(ground, Kind::Node, &json!({"work_us": 500}), json!({"report_kb": 256}), Options::default(), plan)
+    }),
+    one("release-python", Kind::Threads, |ground| release(ground, Kind::Threads)),
+    one("release-go", Kind::Go, |ground| release(ground, Kind::Go)),
+    one("longer-pages-asyncio", Kind::Asyncio, |ground| {
+        shop(ground, Kind::Asyncio, &json!({"work_us": 500, "page_kb": 4}), json!({"page_kb": 60}))
+    }),
 ];
 
 /// From now on it asks another service.
@@ -64,10 +73,14 @@ fn warm_up(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     Ok(stage)
 }
 
+/// It is set up anew, computes half as much again for each answer and answers at more length.
+fn release(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    shop(ground, kind, &json!({"work_us": 1000, "page_kb": 4}), json!({"work_us": 1500, "page_kb": 8}))
+}
+
 /// Sometimes more come, sometimes fewer, again and again after so many seconds.
 fn wave(ground: &Ground<'_>, kind: Kind, seconds: u64) -> anyhow::Result<Stage> {
-    let plan = |plan| Plan { wave: Some(Duration::from_secs(seconds)), part_after: 20, ..plan };
-    shop_with(ground, kind, &json!({"work_us": 2000}), json!({}), Options::default(), plan)
+    shop_with(ground, kind, &json!({"work_us": 2000}), json!({}), Options::default(), |plan| plan.in_waves(seconds))
 }
 
 /// Others come in addition.

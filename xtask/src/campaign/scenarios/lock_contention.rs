@@ -1,9 +1,10 @@
 //! Whoever writes down the stock holds its lock for 80 ms; all others wait for it.
 
 use super::super::{
+    callers::Plan,
     score::Truth,
-    shop::Kind,
-    stage::{Ground, Scenario, Stage, shop},
+    shop::{Kind, Options},
+    stage::{Ground, Scenario, Stage, shop, shop_with},
 };
 use serde_json::json;
 
@@ -16,15 +17,22 @@ fn stage(ground: &Ground<'_>, kind: Kind, reserve_ms: u32) -> anyhow::Result<Sta
     shop(ground, kind, &json!({"work_us": 1000, "seats": 6}), json!({"reserve_ms": reserve_ms}))
 }
 
+fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    let (before, after) = (json!({"work_us": 500, "seats": 6}), json!({"reserve_ms": LONG}));
+    shop_with(ground, kind, &before, after, Options::default(), |plan: Plan| plan.in_waves(40))
+}
+
 /// For how long each request holds it, in milliseconds: long, or longer still.
 const LONG: u32 = 80;
 const LONGER: u32 = 250;
 
-pub(super) const ALL: [Scenario; 6] = [
+pub(super) const ALL: [Scenario; 8] = [
     one("stock-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LONG)),
     one("stock-go", Kind::Go, |ground| stage(ground, Kind::Go, LONG)),
     one("stock-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, LONG)),
     one("longer-stock-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LONGER)),
     one("longer-stock-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, LONGER)),
     one("longer-stock-go", Kind::Go, |ground| stage(ground, Kind::Go, LONGER)),
+    one("stock-in-waves-go", Kind::Go, |ground| in_waves(ground, Kind::Go)),
+    one("stock-in-waves-python", Kind::Threads, |ground| in_waves(ground, Kind::Threads)),
 ];

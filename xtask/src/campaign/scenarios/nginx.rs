@@ -23,12 +23,13 @@ const fn one(
     Scenario { name, system: "nginx", truth: Truth::of(kind), healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 7] = [
+pub(super) const ALL: [Scenario; 8] = [
     one("late-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(600))),
     one("later-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(250))),
     one("still-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Still)),
     one("no-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Gone)),
-    one("lossy-pages-nginx", Some("tcp_retransmits"), lossy_pages),
+    one("lossy-pages-nginx", Some("tcp_retransmits"), |ground| lossy_pages(ground, 0.04)),
+    one("lossier-pages-nginx", Some("tcp_retransmits"), |ground| lossy_pages(ground, 0.1)),
     one("quota-nginx", Some("cpu_throttled"), quota),
     one("reload-nginx", None, reload),
 ];
@@ -81,14 +82,14 @@ fn before_shop(ground: &Ground<'_>, how: Behind) -> anyhow::Result<Stage> {
 }
 
 /// Packets to its callers get lost.
-fn lossy_pages(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+fn lossy_pages(ground: &Ground<'_>, lost: f64) -> anyhow::Result<Stage> {
     let hosts = Rc::new(Hosts::make(ground.number)?);
     page(ground, 40 << 10)?;
     let nginx = Nginx::start(ground.folder, Some((&hosts, 0)), "", "")?;
     let callers = Callers::start(Plan::new(nginx.address), Some(&hosts.namespace(1)?))?;
     let on = Rc::clone(&hosts);
     Ok(set(nginx, vec![Box::new(hosts)], callers, move || {
-        on.lose(1, 0.04)?;
+        on.lose(1, lost)?;
         Ok(Box::new(on))
     }))
 }

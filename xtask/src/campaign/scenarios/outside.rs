@@ -17,9 +17,11 @@ fn nap(ground: &Ground<'_>, kind: Kind, answer_ms: u32) -> anyhow::Result<Stage>
     shop(ground, kind, &json!({"work_us": 500}), json!({"answer_ms": answer_ms}))
 }
 
-pub(super) const ALL: [Scenario; 4] = [
+pub(super) const ALL: [Scenario; 6] = [
     one("nap-python", Kind::Threads, |ground| nap(ground, Kind::Threads, 600)),
     one("nap-go", Kind::Go, |ground| nap(ground, Kind::Go, 600)),
     one("nap-node", Kind::Node, |ground| nap(ground, Kind::Node, 600)),
     one("longer-nap-go", Kind::Go, |ground| nap(ground, Kind::Go, 1_500)),
+    one("longer-nap-python", Kind::Threads, |ground| nap(ground, Kind::Threads, 1_500)),
+    one("longer-nap-node", Kind::Node, |ground| nap(ground, Kind::Node, 1_500)),
 ];

@@ -14,10 +14,11 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 3] = [
+pub(super) const ALL: [Scenario; 4] = [
     one("small-pool-python", Kind::Threads, |ground| stage(ground, Kind::Threads, 1)),
     one("small-pool-go", Kind::Go, |ground| stage(ground, Kind::Go, 1)),
     one("pool-of-two-go", Kind::Go, |ground| stage(ground, Kind::Go, 2)),
+    one("pool-of-two-python", Kind::Threads, |ground| stage(ground, Kind::Threads, 2)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, pool: u32) -> anyhow::Result<Stage> {

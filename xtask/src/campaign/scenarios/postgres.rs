@@ -20,10 +20,13 @@ const fn one(
     Scenario { name, system: "postgres", truth: Truth::of(kind), healthy: 50, watched: 80, stage }
 }
 
-pub(super) const ALL: [Scenario; 4] = [
-    one("journal-postgres", Some("disk_stall"), journal),
-    one("lossy-postgres", Some("tcp_retransmits"), lossy),
-    one("quota-postgres", Some("cpu_throttled"), quota),
+pub(super) const ALL: [Scenario; 7] = [
+    one("journal-postgres", Some("disk_stall"), |ground| journal(ground, 64 << 10)),
+    one("slower-journal-postgres", Some("disk_stall"), |ground| journal(ground, 24 << 10)),
+    one("lossy-postgres", Some("tcp_retransmits"), |ground| lossy(ground, 0.04)),
+    one("lossier-postgres", Some("tcp_retransmits"), |ground| lossy(ground, 0.1)),
+    one("quota-postgres", Some("cpu_throttled"), |ground| quota(ground, 10_000)),
+    one("less-quota-postgres", Some("cpu_throttled"), |ground| quota(ground, 5_000)),
     one("vacuum-postgres", None, vacuum),
 ];
 
@@ -52,7 +55,7 @@ fn set(
 }
 
 /// The disk that its log is written to gets slow.
-fn journal(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+fn journal(ground: &Ground<'_>, rate: u64) -> anyhow::Result<Stage> {
     let (group, disk) = match (Group::make("blkio", ground.number.into()), Disk::make(ground.folder)) {
         (Ok(group), Ok(disk)) => (group, disk),
         (Err(error), _) => return Ok(Stage::Skipped(format!("no limit of a disk's rate can be had: {error:#}"))),
@@ -65,7 +68,7 @@ fn journal(ground: &Ground<'_>) -> anyhow::Result<Stage> {
     }
     postgres.tell(TABLE)?;
     let clients = postgres.ask(None, CHANGE, 4, 60)?;
-    let limit = format!("{} {}", disk.number, 64 << 10);
+    let limit = format!("{} {rate}", disk.number);
     set(postgres, clients, vec![Box::new(disk)], move || {
         group.set("blkio.throttle.write_bps_device", &limit)?;
         Ok(Box::new(group))
@@ -73,19 +76,19 @@ fn journal(ground: &Ground<'_>) -> anyhow::Result<Stage> {
 }
 
 /// Packets to its clients get lost.
-fn lossy(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+fn lossy(ground: &Ground<'_>, lost: f64) -> anyhow::Result<Stage> {
     let hosts = Rc::new(Hosts::make(ground.number)?);
     let postgres = Postgres::start(ground.folder, ground.folder, Some((&hosts, 0)))?;
     let clients = postgres.ask(Some((&hosts, 1)), LONG, 4, 50)?;
     let on = Rc::clone(&hosts);
     set(postgres, clients, vec![Box::new(hosts)], move || {
-        on.lose(1, 0.04)?;
+        on.lose(1, lost)?;
         Ok(Box::new(on))
     })
 }
 
 /// Its control group may use less than it needs.
-fn quota(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+fn quota(ground: &Ground<'_>, of_100_ms: u32) -> anyhow::Result<Stage> {
     let group = match Group::of_processors(ground.number.into()) {
         Ok(group) => group,
         Err(error) => return Ok(Stage::Skipped(format!("no limit of processors can be had: {error:#}"))),
@@ -94,7 +97,7 @@ fn quota(ground: &Ground<'_>) -> anyhow::Result<Stage> {
     group.take(postgres.pid())?;
     let clients = postgres.ask(None, SUM, 4, 50)?;
     set(postgres, clients, Vec::new(), move || {
-        group.slow_down(10_000)?;
+        group.slow_down(of_100_ms)?;
         Ok(Box::new(group))
     })
 }

@@ -19,15 +19,17 @@ const fn one(
     Scenario { name, system: "redis", truth: Truth::of(kind), healthy: 60, watched, stage }
 }
 
-pub(super) const ALL: [Scenario; 7] = [
+pub(super) const ALL: [Scenario; 9] = [
     one("script-redis", Some("event_loop_stall"), 60, |ground| also(ground, SCRIPT, 1, Duration::from_secs(1))),
     one("longer-script-redis", Some("event_loop_stall"), 60, |ground| {
         also(ground, LONG_SCRIPT, 1, Duration::from_secs(4))
     }),
     one("keys-redis", Some("memory_growth"), 120, |ground| also(ground, NEW_KEYS, 2, Duration::from_millis(40))),
-    one("journal-redis", Some("disk_stall"), 70, journal),
+    one("journal-redis", Some("disk_stall"), 70, |ground| journal(ground, 8 << 10)),
+    one("slower-journal-redis", Some("disk_stall"), 70, |ground| journal(ground, 4 << 10)),
     one("limit-redis", Some("oom_kill"), 60, limit),
-    one("quota-redis", Some("cpu_throttled"), 70, quota),
+    one("quota-redis", Some("cpu_throttled"), 70, |ground| quota(ground, 10_000)),
+    one("less-quota-redis", Some("cpu_throttled"), 70, |ground| quota(ground, 5_000)),
     one("snapshots-redis", None, 70, |ground| also(ground, SNAPSHOT, 1, Duration::from_secs(10))),
 ];
 
@@ -138,7 +140,7 @@ fn also(ground: &Ground<'_>, client: By, callers: usize, pause: Duration) -> any
 }
 
 /// It writes down each change before it answers, and the disk gets slow.
-fn journal(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+fn journal(ground: &Ground<'_>, rate: u64) -> anyhow::Result<Stage> {
     let (group, disk) = match (Group::make("blkio", ground.number.into()), Disk::make(ground.folder)) {
         (Ok(group), Ok(disk)) => (group, disk),
         (Err(error), _) => return Ok(Stage::Skipped(format!("no limit of a disk's rate can be had: {error:#}"))),
@@ -148,7 +150,7 @@ fn journal(ground: &Ground<'_>) -> anyhow::Result<Stage> {
     let redis = Redis::start(ground.folder, &disk.folder, &arguments)?;
     group.take(redis.pid())?;
     // It writes some 30 KB a second.
-    let limit = format!("{} {}", disk.number, 8 << 10);
+    let limit = format!("{} {rate}", disk.number);
     set(redis, vec![Box::new(disk)], move || {
         group.set("blkio.throttle.write_bps_device", &limit)?;
         Ok(Box::new(group))
@@ -172,7 +174,7 @@ fn limit(ground: &Ground<'_>) -> anyhow::Result<Stage> {
 }
 
 /// Its control group may use less than it needs.
-fn quota(ground: &Ground<'_>) -> anyhow::Result<Stage> {
+fn quota(ground: &Ground<'_>, of_100_ms: u32) -> anyhow::Result<Stage> {
     let group = match Group::of_processors(ground.number.into()) {
         Ok(group) => group,
         Err(error) => return Ok(Stage::Skipped(format!("no limit of processors can be had: {error:#}"))),
@@ -180,7 +182,7 @@ fn quota(ground: &Ground<'_>) -> anyhow::Result<Stage> {
     let redis = Redis::start(ground.folder, ground.folder, &[])?;
     group.take(redis.pid())?;
     asked(SUM, redis, Vec::new(), move || {
-        group.slow_down(10_000)?;
+        group.slow_down(of_100_ms)?;
         Ok(Box::new(group))
     })
 }

@@ -253,7 +253,7 @@ fn duplicated_descriptors_are_counted_each_and_given_back_once() {
 #[test]
 fn a_leak_is_named_at_five_orphans_of_three_owners_while_it_grows() {
     let mut process = Process::new();
-    let mut first = None;
+    let (mut first, mut suspected) = (None, Vec::new());
     for second in 10..30 {
         process.open(second, HoldingKind::File, Some(second), None);
         process.span(second, second + 1);
@@ -261,8 +261,11 @@ fn a_leak_is_named_at_five_orphans_of_three_owners_while_it_grows() {
         if !process.own.leaks.is_empty() {
             first.get_or_insert(second + 1);
         }
+        let told = process.own.suspected.first();
+        suspected.extend(told.map(|told| (second + 1, told.orphaned, told.onset.0 / SECOND, told.traces.len())));
     }
     assert_eq!(first, Some(20), "the fifth was made at 14, left at 15, orphaned at 20");
+    assert_eq!(suspected, [(18, 5, 10, 5), (19, 6, 10, 6)], "idle for half as long, until it is known");
     let leak = &process.own.leaks[0];
     assert_eq!((leak.kind, leak.site, leak.join, leak.growing), (HoldingKind::File, SITE, Join::ThreadContext, true));
     assert_eq!(leak.onset, (10 * SECOND, 11 * SECOND));
@@ -283,9 +286,12 @@ fn many_orphans_of_one_request_are_not_yet_a_leak() {
     }
     process.span(0, 40);
     process.span(1, 40);
-    process.snapshot(41);
+    for second in 41..46 {
+        process.snapshot(second);
+        assert!(process.own.suspected.is_empty(), "{second}");
+    }
     assert!(process.snapshot(46) >= 30);
-    assert!(process.own.leaks.is_empty());
+    assert!(process.own.leaks.is_empty() && process.own.suspected.is_empty());
 }
 
 #[test]
@@ -299,7 +305,8 @@ fn a_cache_that_still_fills_is_no_leak_because_it_is_read_again() {
             process.item(*key).use_mark += second % 2;
         }
         process.snapshot(second + 1);
-        assert!(process.own.leaks.is_empty(), "second {second}: {:?}", process.own.leaks);
+        let leaks = [&process.own.leaks, &process.own.suspected];
+        assert!(leaks.iter().all(|leaks| leaks.is_empty()), "second {second}: {leaks:?}");
     }
     assert!(process.own.orphaned >= 20, "or it shows nothing: {}", process.own.orphaned);
 }
