@@ -49,7 +49,7 @@ pub(super) fn presses<'a>(scene: &Scene<'a>, sign: Sign, harms: bool) -> Option<
 pub(super) type Harms = [(f64, Nanos); 2];
 
 /// What is only suspected is so after this.
-const EARLY: Nanos = 4 * SECOND;
+const EARLY: Nanos = 3 * SECOND;
 
 /// Whether a deviation harms, whether requests are known to suffer or not.
 pub(super) fn harms(scene: &Scene<'_>, found: &Deviation, harms: Harms) -> bool {

@@ -23,7 +23,7 @@ const LEARN: Nanos = 900 * SECOND;
 const WITHOUT_PAST: (f64, u32) = (4.0, 3);
 /// What is about to be found: of the last so many windows those two that tell most lately are high, the newer one so many
 /// times as high as it must be. Half of a window tells as well.
-const EARLY: (u32, f64) = (4, 2.0);
+const EARLY: (u32, f64) = (4, 1.5);
 /// Where it has fallen below this share of the bar it is over.
 const OVER: f64 = 0.5;
 /// No single fact may claim more than this.
@@ -57,7 +57,7 @@ impl Bar {
         self.least.max(if self.is_share { times.min(closer) } else { times })
     }
 
-    /// The height that is far above such a level: a share that is large cannot be twice as much.
+    /// The height that is far above such a level: a share that is large cannot be half as much again.
     fn far(&self, level: f64) -> f64 {
         let times = EARLY.1 * level;
         if self.is_share { times.min(level.midpoint(1.0)) } else { times }
@@ -354,7 +354,11 @@ mod tests {
             })
         };
         let step = |high: f64| move |second| if second >= 100 { high } else { 0.001 };
-        assert_eq!((first(&step(0.5)), first(&step(0.15))), (Some(103), None), "twice its level, or not");
+        assert_eq!(
+            (first(&step(0.16)), first(&step(0.14))),
+            (Some(103), None),
+            "half as high again as its level, or not"
+        );
         assert_eq!(first(&|second| if (100..102).contains(&second) { 0.5 } else { 0.001 }), None, "too short");
         assert_eq!(first(&|second| if second % 20 < 10 { 0.5 } else { 0.0 }), None, "it is usual");
         assert_eq!(first(&|_| 0.5), None, "it has no past");
