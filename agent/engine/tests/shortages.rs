@@ -244,6 +244,31 @@ fn what_lasts_is_suspected_before_it_is_an_incident_that_says_since_when() {
 }
 
 #[test]
+fn a_limit_is_not_taken_for_a_machine_that_is_short_of_processors() {
+    // The limit begins at the end of a window: in the first one threads wait for a processor, and few periods are throttled.
+    let lines = live(3, 360, |second, _, random| match second {
+        300.. => Step {
+            throttled: if second < 302 { 3 } else { 19 },
+            delay: 6_000,
+            pressure: (99, 3),
+            ..slow(healthy(random, Mood::Calm), random)
+        },
+        _ => healthy(random, Mood::Calm),
+    });
+    let (mut engine, mut out, mut named) = (Engine::new(EngineConfig::default()), Vec::new(), Vec::new());
+    for (now, observation) in &lines {
+        engine.step(*now, observation, &mut out);
+        named.extend(out.drain(..).filter_map(|output| match output {
+            Output::Incident(told) if told.verdict == Verdict::Named => Some(told.causes[0].kind),
+            _ => None,
+        }));
+    }
+    assert!(!named.is_empty() && named.iter().all(|kind| *kind == CauseKind::CpuThrottled), "{named:?}");
+    let suspected = suspected(&lines);
+    assert!(suspected.iter().all(|(_, kind)| *kind == CauseKind::CpuThrottled), "{suspected:?}");
+}
+
+#[test]
 fn a_hiccup_is_suspected_and_forgotten() {
     let lines = held_until(106);
     assert_eq!(run(&lines).len(), 0);

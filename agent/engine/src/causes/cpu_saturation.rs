@@ -23,7 +23,7 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
         (!throttled).then(|| shortage::finding(scene, CauseKind::CpuSaturation, found, title(found)))
     },
     propose: |scene| {
-        let found = scene.signs.of(Sign::CpuDelay).filter(|_| is_short(scene));
+        let found = scene.signs.of(Sign::CpuDelay).filter(|_| is_short(scene) && !may_be_a_limit(scene));
         found.map(|found| cause(scene, found)).into_iter().collect()
     },
     explains: |scene, kind| match kind {
@@ -41,6 +41,12 @@ pub(crate) const UNIT: CauseUnit = CauseUnit {
 
 fn is_short(scene: &Scene<'_>) -> bool {
     scene.signs.pressure(HostSignal::CpuSome, scene.now).is_none_or(|share| share >= PRESSURE)
+}
+
+/// Whether a limit of its control group is about to be found: whom it holds back waits for a processor, too.
+fn may_be_a_limit(scene: &Scene<'_>) -> bool {
+    let is_known = scene.signs.of(Sign::Throttled).is_some();
+    !is_known && scene.signs.is_high(Sign::Throttled, scene.now, &scene.config.signs)
 }
 
 fn cause(scene: &Scene<'_>, found: &Deviation) -> Cause {

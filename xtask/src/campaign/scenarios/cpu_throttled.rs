@@ -15,7 +15,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 8] = [
+pub(super) const ALL: [Scenario; 10] = [
     one("quota-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LITTLE)),
     one("quota-node", Kind::Node, |ground| stage(ground, Kind::Node, LITTLE)),
     one("quota-go", Kind::Go, |ground| stage(ground, Kind::Go, LITTLE)),
@@ -24,6 +24,8 @@ pub(super) const ALL: [Scenario; 8] = [
     one("less-quota-node", Kind::Node, |ground| stage(ground, Kind::Node, LESS)),
     one("less-quota-go", Kind::Go, |ground| stage(ground, Kind::Go, LESS)),
     one("less-quota-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, LESS)),
+    one("less-quota-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LESS)),
+    one("less-quota-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, LESS)),
 ];
 
 /// What is left of each tenth of a second, microseconds.

@@ -26,7 +26,7 @@ enum Prices {
     Still,
 }
 
-pub(super) const ALL: [Scenario; 19] = [
+pub(super) const ALL: [Scenario; 21] = [
     one("late-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Late(MUCH))),
     one("late-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Late(MUCH))),
     one("late-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Late(MUCH))),
@@ -46,6 +46,8 @@ pub(super) const ALL: [Scenario; 19] = [
     one("late-prices-in-waves-go", Kind::Go, |ground| in_waves(ground, Kind::Go, Prices::Late(MUCH))),
     one("no-prices-in-waves-python", Kind::Threads, |ground| in_waves(ground, Kind::Threads, Prices::Gone)),
     one("still-prices-in-waves-node", Kind::Node, |ground| in_waves(ground, Kind::Node, Prices::Still)),
+    one("later-prices-in-waves-pool", Kind::Pool, |ground| in_waves(ground, Kind::Pool, Prices::Late(LITTLE))),
+    one("no-prices-in-waves-node", Kind::Node, |ground| in_waves(ground, Kind::Node, Prices::Gone)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, how: Prices) -> anyhow::Result<Stage> {

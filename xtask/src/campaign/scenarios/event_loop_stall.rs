@@ -15,21 +15,24 @@ const fn one(name: &'static str, kind: Kind, place: &'static str, stage: Stager)
 
 type Stager = fn(&Ground<'_>) -> anyhow::Result<Stage>;
 
-pub(super) const ALL: [Scenario; 6] = [
+pub(super) const ALL: [Scenario; 7] = [
     one("pause-asyncio", Kind::Asyncio, "answer", |ground| stage(ground, Kind::Asyncio, 400, 20)),
     one("pause-node", Kind::Node, "render", |ground| stage(ground, Kind::Node, 400, 20)),
     one("longer-pause-asyncio", Kind::Asyncio, "answer", |ground| stage(ground, Kind::Asyncio, 1_200, 60)),
     one("longer-pause-node", Kind::Node, "render", |ground| stage(ground, Kind::Node, 1_200, 60)),
-    one("pause-in-waves-node", Kind::Node, "render", |ground| {
-        let plan = |plan: Plan| plan.in_waves(40);
-        let after = json!({"pause_ms": 400, "pause_every": 20});
-        shop_with(ground, Kind::Node, &json!({"work_us": 500}), after, Options::default(), plan)
-    }),
+    one("pause-in-waves-node", Kind::Node, "render", |ground| in_waves(ground, Kind::Node)),
+    one("pause-in-waves-asyncio", Kind::Asyncio, "answer", |ground| in_waves(ground, Kind::Asyncio)),
     one("pause-in-garbage-asyncio", Kind::Asyncio, "answer", |ground| {
         let before = json!({"work_us": 500, "report_kb": 256});
         shop(ground, Kind::Asyncio, &before, json!({"report_kb": 256, "pause_ms": 400, "pause_every": 20}))
     }),
 ];
+
+fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    let after = json!({"pause_ms": 400, "pause_every": 20});
+    let plan = |plan: Plan| plan.in_waves(40);
+    shop_with(ground, kind, &json!({"work_us": 500}), after, Options::default(), plan)
+}
 
 fn stage(ground: &Ground<'_>, kind: Kind, pause_ms: u32, every: u32) -> anyhow::Result<Stage> {
     shop(ground, kind, &json!({"work_us": 500}), json!({"pause_ms": pause_ms, "pause_every": every}))

@@ -15,7 +15,7 @@ const fn one(name: &'static str, kind: Kind, place: Option<&'static str>, stage:
 
 type Stager = fn(&Ground<'_>) -> anyhow::Result<Stage>;
 
-pub(super) const ALL: [Scenario; 8] = [
+pub(super) const ALL: [Scenario; 9] = [
     one("theme-python", Kind::Threads, Some("theme"), |ground| {
         shop(ground, Kind::Threads, &json!({"work_us": 500}), json!({"theme_kept": 1}))
     }),
@@ -33,6 +33,7 @@ pub(super) const ALL: [Scenario; 8] = [
     }),
     one("theme-in-waves-go", Kind::Go, Some("theme"), |ground| in_waves(ground, Kind::Go)),
     one("theme-in-waves-node", Kind::Node, Some("theme"), |ground| in_waves(ground, Kind::Node)),
+    one("theme-in-waves-asyncio", Kind::Asyncio, Some("theme"), |ground| in_waves(ground, Kind::Asyncio)),
     one("theme-in-garbage-pool", Kind::Pool, Some("theme"), |ground| {
         let before = json!({"work_us": 500, "report_kb": 256});
         shop(ground, Kind::Pool, &before, json!({"report_kb": 256, "theme_kept": 1}))

@@ -13,7 +13,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: None, healthy: 45, watched: 90, stage }
 }
 
-pub(super) const ALL: [Scenario; 23] = [
+pub(super) const ALL: [Scenario; 25] = [
     one("wave", Kind::Go, |ground| wave(ground, Kind::Go, 40)),
     one("wave-node", Kind::Node, |ground| wave(ground, Kind::Node, 40)),
     one("wave-python", Kind::Threads, |ground| wave(ground, Kind::Threads, 40)),
@@ -56,6 +56,8 @@ pub(super) const ALL: [Scenario; 23] = [
     }),
     one("release-python", Kind::Threads, |ground| release(ground, Kind::Threads)),
     one("release-go", Kind::Go, |ground| release(ground, Kind::Go)),
+    one("release-node", Kind::Node, |ground| release(ground, Kind::Node)),
+    one("quick-wave-go", Kind::Go, |ground| wave(ground, Kind::Go, 15)),
     one("longer-pages-asyncio", Kind::Asyncio, |ground| {
         shop(ground, Kind::Asyncio, &json!({"work_us": 500, "page_kb": 4}), json!({"page_kb": 60}))
     }),

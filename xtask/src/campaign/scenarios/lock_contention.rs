@@ -26,7 +26,7 @@ fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
 const LONG: u32 = 80;
 const LONGER: u32 = 250;
 
-pub(super) const ALL: [Scenario; 8] = [
+pub(super) const ALL: [Scenario; 9] = [
     one("stock-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LONG)),
     one("stock-go", Kind::Go, |ground| stage(ground, Kind::Go, LONG)),
     one("stock-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, LONG)),
@@ -35,4 +35,8 @@ pub(super) const ALL: [Scenario; 8] = [
     one("longer-stock-go", Kind::Go, |ground| stage(ground, Kind::Go, LONGER)),
     one("stock-in-waves-go", Kind::Go, |ground| in_waves(ground, Kind::Go)),
     one("stock-in-waves-python", Kind::Threads, |ground| in_waves(ground, Kind::Threads)),
+    one("stock-in-garbage-python", Kind::Threads, |ground| {
+        let before = json!({"work_us": 500, "seats": 6, "report_kb": 256});
+        shop(ground, Kind::Threads, &before, json!({"report_kb": 256, "reserve_ms": LONG}))
+    }),
 ];

@@ -20,7 +20,7 @@ fn stage(ground: &Ground<'_>, kind: Kind, session_kb: u32) -> anyhow::Result<Sta
 const KB: u32 = 64;
 const MORE_KB: u32 = 256;
 
-pub(super) const ALL: [Scenario; 9] = [
+pub(super) const ALL: [Scenario; 10] = [
     one("sessions-python", Kind::Threads, |ground| stage(ground, Kind::Threads, KB)),
     one("sessions-go", Kind::Go, |ground| stage(ground, Kind::Go, KB)),
     one("sessions-node", Kind::Node, |ground| stage(ground, Kind::Node, KB)),
@@ -29,6 +29,7 @@ pub(super) const ALL: [Scenario; 9] = [
     one("larger-sessions-node", Kind::Node, |ground| stage(ground, Kind::Node, MORE_KB)),
     one("larger-sessions-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, MORE_KB)),
     one("larger-sessions-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, MORE_KB)),
+    one("larger-sessions-python", Kind::Threads, |ground| stage(ground, Kind::Threads, MORE_KB)),
     one("sessions-in-garbage-go", Kind::Go, |ground| {
         let before = json!({"work_us": 500, "report_kb": 256});
         shop(ground, Kind::Go, &before, json!({"report_kb": 256, "session_kb": MORE_KB}))

@@ -23,9 +23,12 @@ const fn one(
     Scenario { name, system: "nginx", truth: Truth::of(kind), healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 8] = [
+pub(super) const ALL: [Scenario; 9] = [
     one("late-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(600))),
     one("later-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(250))),
+    one("late-shop-in-waves-nginx", Some("downstream_slow"), |ground| {
+        asked(ground, Behind::Late(600), |plan| plan.in_waves(40))
+    }),
     one("still-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Still)),
     one("no-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Gone)),
     one("lossy-pages-nginx", Some("tcp_retransmits"), |ground| lossy_pages(ground, 0.04)),
@@ -65,9 +68,13 @@ enum Behind {
 }
 
 fn before_shop(ground: &Ground<'_>, how: Behind) -> anyhow::Result<Stage> {
+    asked(ground, how, |plan| plan)
+}
+
+fn asked(ground: &Ground<'_>, how: Behind, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
     let shop = Shop::start(ground, "shop", Kind::Threads, &json!({"work_us": 500}), Options::default())?;
     let nginx = Nginx::start(ground.folder, None, &format!("proxy_pass http://{};", shop.address), "")?;
-    let callers = Callers::start(Plan::new(nginx.address), None)?;
+    let callers = Callers::start(plan(Plan::new(nginx.address)), None)?;
     Ok(set(nginx, Vec::new(), callers, move || {
         match how {
             Behind::Late(answer_ms) => shop.knob().turn(&json!({"answer_ms": answer_ms}))?,

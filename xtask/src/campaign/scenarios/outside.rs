@@ -1,9 +1,10 @@
 //! Causes that no kernel event and no span tells: a request merely takes long. No name is right, any name is wrong.
 
 use super::super::{
+    callers::Plan,
     score::{NO_NAME, Truth},
-    shop::Kind,
-    stage::{Ground, Scenario, Stage, shop},
+    shop::{Kind, Options},
+    stage::{Ground, Scenario, Stage, shop, shop_with},
 };
 use serde_json::json;
 
@@ -17,11 +18,15 @@ fn nap(ground: &Ground<'_>, kind: Kind, answer_ms: u32) -> anyhow::Result<Stage>
     shop(ground, kind, &json!({"work_us": 500}), json!({"answer_ms": answer_ms}))
 }
 
-pub(super) const ALL: [Scenario; 6] = [
+pub(super) const ALL: [Scenario; 7] = [
     one("nap-python", Kind::Threads, |ground| nap(ground, Kind::Threads, 600)),
     one("nap-go", Kind::Go, |ground| nap(ground, Kind::Go, 600)),
     one("nap-node", Kind::Node, |ground| nap(ground, Kind::Node, 600)),
     one("longer-nap-go", Kind::Go, |ground| nap(ground, Kind::Go, 1_500)),
     one("longer-nap-python", Kind::Threads, |ground| nap(ground, Kind::Threads, 1_500)),
     one("longer-nap-node", Kind::Node, |ground| nap(ground, Kind::Node, 1_500)),
+    one("nap-in-waves-go", Kind::Go, |ground| {
+        let plan = |plan: Plan| plan.in_waves(40);
+        shop_with(ground, Kind::Go, &json!({"work_us": 500}), json!({"answer_ms": 600}), Options::default(), plan)
+    }),
 ];

@@ -19,7 +19,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 14] = [
+pub(super) const ALL: [Scenario; 16] = [
     one("lossy-callers", Kind::Threads, |ground| stage(ground, Kind::Threads, false, LOST)),
     one("lossy-upstream", Kind::Go, |ground| stage(ground, Kind::Go, true, LOST)),
     one("lossy-callers-go", Kind::Go, |ground| stage(ground, Kind::Go, false, LOST)),
@@ -34,6 +34,8 @@ pub(super) const ALL: [Scenario; 14] = [
     one("lossier-callers-node", Kind::Node, |ground| stage(ground, Kind::Node, false, MORE)),
     one("lossier-callers-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, false, MORE)),
     one("lossier-upstream-go", Kind::Go, |ground| stage(ground, Kind::Go, true, MORE)),
+    one("lossier-callers-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, false, MORE)),
+    one("lossier-upstream-node", Kind::Node, |ground| stage(ground, Kind::Node, true, MORE)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, upstream: bool, lost: f64) -> anyhow::Result<Stage> {

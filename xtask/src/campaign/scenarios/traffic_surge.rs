@@ -15,7 +15,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
 }
 
-pub(super) const ALL: [Scenario; 8] = [
+pub(super) const ALL: [Scenario; 9] = [
     one("crowd-python", Kind::Threads, |ground| stage(ground, Kind::Threads, 4_000, MANY)),
     one("crowd-go", Kind::Go, |ground| stage(ground, Kind::Go, 12_000, MANY)),
     one("crowd-node", Kind::Node, |ground| stage(ground, Kind::Node, 4_000, MANY)),
@@ -24,6 +24,7 @@ pub(super) const ALL: [Scenario; 8] = [
     one("larger-crowd-go", Kind::Go, |ground| stage(ground, Kind::Go, 8_000, 2 * MANY)),
     one("larger-crowd-python", Kind::Threads, |ground| stage(ground, Kind::Threads, 3_000, 2 * MANY)),
     one("larger-crowd-node", Kind::Node, |ground| stage(ground, Kind::Node, 3_000, 2 * MANY)),
+    one("larger-crowd-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, 3_000, 2 * MANY)),
 ];
 
 /// How many callers come.
