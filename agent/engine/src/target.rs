@@ -35,6 +35,10 @@ use crate::{
 };
 use std::collections::HashMap;
 
+/// A crowd: so many times as many as before, and so many more at least.
+const CROWD: (u64, u64) = (3, 24);
+/// Before is so long ago, or so long before it began where nothing is known from then.
+const BEFORE: (Nanos, Nanos) = (60 * SECOND, 6 * SECOND);
 /// A snapshot older than this leaves the level of descriptors to plain counts.
 const SNAPSHOT_FRESH: Nanos = 5 * SECOND;
 /// A service that has not reported for so long has nobody to obey a limit.
@@ -277,6 +281,14 @@ impl Target {
     fn more_load(&self, since: Nanos) -> f64 {
         let (then, now) = (self.load.before(since), self.load.level());
         then.zip(now).map_or(0.0, |(then, now)| now as f64 - then as f64)
+    }
+
+    /// Whether there are many times as many connections and open requests as before something that began at a time.
+    pub(crate) fn is_crowded(&self, since: Nanos, now: Nanos) -> bool {
+        let before = self.load.before(now.saturating_sub(BEFORE.0));
+        let then = before.or_else(|| self.load.before(since.saturating_sub(BEFORE.1)));
+        then.zip(self.load.level())
+            .is_some_and(|(then, now)| now >= then.saturating_mul(CROWD.0) && now.saturating_sub(then) >= CROWD.1)
     }
 
     /// Decides: opens, changes and closes the incident, moves the breaker, asks.

@@ -8,8 +8,8 @@ use snowshed_engine::{
     Engine,
     config::EngineConfig,
     model::{
-        CauseKind, CpuTime, Incident, LockKind, LockWait, Observation, Output, Peer, Severity, SiteId, Spent, Stall,
-        TcpLook, TcpPeer, Throttled, Verdict,
+        CauseKind, CpuTime, HoldingKind, Incident, Join, LockKind, LockWait, Observation, Output, Owner, Peer,
+        Severity, SiteId, Spent, Stall, TcpLook, TcpPeer, Throttled, Verdict,
     },
 };
 use support::{PID, SECOND, Service, ms};
@@ -169,4 +169,51 @@ fn a_loop_that_waits_for_a_processor_is_not_named_before_the_limit_is() {
 fn a_loop_that_much_more_is_asked_of_is_not_named_before_the_crowd_is() {
     let (first, last, _) = named(Step { answers: 450, own: 250, stall: Some((230, 0)), ..CALM });
     assert_eq!((first, last), (CauseKind::TrafficSurge, CauseKind::TrafficSurge));
+}
+
+/// When a loop is named that computes for 300 ms of each second from 60 s on, while so many more connect; of `tells` it is known
+/// how much arrives, and that is as ever.
+fn named_while(more: usize, tells: bool) -> Option<u64> {
+    let mut service = Service::start();
+    for second in 1..90_u64 {
+        for _ in 0..if second == 1 {
+            6
+        } else if second == 60 {
+            more
+        } else {
+            0
+        } {
+            service.hold(HoldingKind::TcpAccepted, SiteId(3), Owner::default());
+        }
+        service.at(second * SECOND);
+        service.snapshot(1_024);
+        if tells && second % 2 == 0 {
+            see(&mut service, CALM);
+        }
+        if second >= 60 {
+            service.at(second * SECOND + ms(300));
+            service.stall(second * SECOND, second, true);
+        }
+    }
+    let (mut engine, mut out) = (Engine::new(EngineConfig::default()), Vec::new());
+    for (now, mut observation) in service.lines() {
+        if let Observation::Stall(stall) = &mut observation {
+            (stall.on_cpu, stall.syscall, stall.trace, stall.join) = (true, None, None, Join::None);
+        }
+        engine.step(now, &observation, &mut out);
+        let is_named = |output: Output| matches!(output, Output::Incident(told) if told.verdict == Verdict::Named);
+        if out.drain(..).any(is_named) {
+            return Some(now / SECOND);
+        }
+    }
+    None
+}
+
+#[test]
+fn a_loop_is_not_named_while_only_those_who_came_tell_of_a_crowd() {
+    assert!(named_while(0, true).is_some_and(|at| at <= 63), "nobody came");
+    assert!(named_while(80, true).is_some_and(|at| (68..=72).contains(&at)), "no more arrives than ever");
+    assert!(named_while(0, false).is_some_and(|at| at <= 63));
+    assert_eq!(named_while(80, false), None, "nothing tells how much arrives");
+    assert!(named_while(12, false).is_some_and(|at| at <= 63), "twelve are no crowd");
 }

@@ -10,7 +10,7 @@ use super::{CauseUnit, Scene, cpu_throttled::QUEUED, downstream_slow, trigger_ev
 use crate::{
     correlate::join::certainty,
     loops::StallSite,
-    model::{Cause, CauseKind, Evidence, Join, Layer, ThreadRef, TriggerKind},
+    model::{Cause, CauseKind, Evidence, Join, Layer, Nanos, ThreadRef, TriggerKind},
     signs::Sign,
     window::{SECOND, seconds},
 };
@@ -20,6 +20,8 @@ const MOST: usize = 3;
 /// What is left where the lock that is waited for is another process's, or a disk is, or where more arrives than ever: at
 /// most, below the bar of belief.
 const ELSEWHERE: f64 = 0.6;
+/// After so long it is known how much arrives.
+const ARRIVE: Nanos = 8 * SECOND;
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::EventLoopStall,
@@ -52,12 +54,19 @@ fn confidence(scene: &Scene<'_>, site: &StallSite) -> f64 {
     let each = seconds(scene.config.stalls.each_ms.saturating_mul(SECOND / 1000));
     let own = if seconds(site.typical) * (1.0 - queued) < each { 1.0 - queued } else { 1.0 };
     let others = site.waits_for_a_lock() && scene.target.threads == Some(1);
-    // A loop with much to do at every turn comes back late: whether more arrives to stay takes longer to say.
-    let crowded = site.on_cpu && scene.signs.is_high(Sign::Arrivals, scene.now, &scene.config.signs);
-    let own = if others || crowded || site.waits_for_a_disk() { own * ELSEWHERE } else { own };
+    let own = if others || is_crowded(scene, site) || site.waits_for_a_disk() { own * ELSEWHERE } else { own };
     // Of several places the one that lost most of the time is meant.
     let share = seconds(site.total) / seconds(scene.stalls.total).max(1e-9);
     (waited.min(0.96) * own * (0.7 + 0.3 * share.clamp(0.0, 1.0))).clamp(0.0, 1.0)
+}
+
+/// Whether a loop may come back late because there is much to do at every turn. That more arrives takes some seconds to say;
+/// meanwhile, and where nothing tells how much does, who has come tells.
+fn is_crowded(scene: &Scene<'_>, site: &StallSite) -> bool {
+    let is_young = scene.now.saturating_sub(site.since) < ARRIVE;
+    let by_arrivals = || scene.signs.is_high(Sign::Arrivals, scene.now, &scene.config.signs);
+    let is_unknown = || scene.signs.height(Sign::Arrivals, scene.now).is_none();
+    site.on_cpu && (by_arrivals() || ((is_young || is_unknown()) && scene.target.is_crowded(site.since, scene.now)))
 }
 
 fn cause(scene: &Scene<'_>, site: &StallSite) -> Cause {
