@@ -16,6 +16,7 @@ use snowshed_engine::model::{Level, Observation, PageKind, Pages, Pid, Resource,
 use std::{
     collections::HashMap,
     fs,
+    io::Write as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
 };
@@ -76,6 +77,11 @@ impl Program {
         let child = Command::new(&program).stdin(Stdio::piped()).spawn().unwrap();
         Self { child, _folder: folder }
     }
+
+    /// What it reads is there.
+    fn begin(&mut self) {
+        self.child.stdin.as_mut().expect("it is a pipe").write_all(b"x").unwrap();
+    }
 }
 
 impl Drop for Program {
@@ -108,16 +114,18 @@ fn bytes_by_function(session: &mut Session, pid: Pid, names: &[&str], until: u64
 #[test]
 fn pages_are_counted_and_the_function_that_leaks_is_named() {
     // Each millisecond 32 KiB kept by one function, and 4 KiB by another: a ninth.
-    let program = Program::start(
+    let mut program = Program::start(
         "leak",
         "void *hold; void keep(char *p) { *(void **)p = hold; hold = p; }
          void leaky_upload(void) { char *p = malloc(32768); memset(p, 1, 32768); keep(p); }
          void small_cache(void) { char *p = malloc(4096); memset(p, 1, 4096); keep(p); }
-         int main(void) { for (int i = 0; i < 10000; i++) { leaky_upload(); small_cache(); usleep(1000); } read(0, &hold, 1); }",
+         int main(void) { read(0, &hold, 1); for (int i = 0; i < 10000; i++) { leaky_upload(); small_cache(); usleep(1000); } read(0, &hold, 1); }",
     );
     let mut session = session();
     let pid = program.child.id();
     session.add_target(pid).unwrap();
+    // A session may take seconds to start.
+    program.begin();
     // Counting begins with the first period; from there on the count must fit the kernel's own level.
     wait(&mut session, "the first pages", |seen| {
         pages(seen, pid, PageKind::Anon).filter(|told| told.bytes > 0).map(|_| ())
