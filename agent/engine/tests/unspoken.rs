@@ -176,13 +176,12 @@ fn a_loop_that_much_more_is_asked_of_is_not_named_before_the_crowd_is() {
 fn named_while(more: usize, tells: bool) -> Option<u64> {
     let mut service = Service::start();
     for second in 1..90_u64 {
-        for _ in 0..if second == 1 {
-            6
-        } else if second == 60 {
-            more
-        } else {
-            0
-        } {
+        let come = match second {
+            1 => 6,
+            60 => more,
+            _ => 0,
+        };
+        for _ in 0..come {
             service.hold(HoldingKind::TcpAccepted, SiteId(3), Owner::default());
         }
         service.at(second * SECOND);

@@ -57,11 +57,14 @@ impl Plan {
         Self { address, callers: 6, pause: Duration::from_millis(100), part_after: 0, client, wave: None }
     }
 
-    /// Sometimes they ask more, sometimes less, again and again after so many seconds; and connect anew now and then.
-    pub(super) fn in_waves(self, seconds: u64) -> Self {
-        Self { wave: Some(Duration::from_secs(seconds)), part_after: 20, ..self }
+    /// Sometimes they ask more, sometimes less, again and again; and connect anew now and then.
+    pub(super) fn in_waves(self) -> Self {
+        Self { wave: Some(WAVE), part_after: 20, ..self }
     }
 }
+
+/// From one wave to the next, unless something else is said.
+const WAVE: Duration = Duration::from_secs(40);
 
 /// An answer that takes longer is bad.
 const LATE: Duration = Duration::from_millis(300);

@@ -99,6 +99,11 @@ pub(super) fn shop(ground: &Ground<'_>, kind: Kind, before: &Value, after: Value
     shop_with(ground, kind, before, after, Options::default(), |plan| plan)
 }
 
+/// The same while sometimes more is asked, sometimes less.
+pub(super) fn shop_in_waves(ground: &Ground<'_>, kind: Kind, before: &Value, after: Value) -> anyhow::Result<Stage> {
+    shop_with(ground, kind, before, after, Options::default(), Plan::in_waves)
+}
+
 /// The same with more to say of the shop and of its callers.
 pub(super) fn shop_with(
     ground: &Ground<'_>,

@@ -4,7 +4,7 @@
 //! a request that the thread was stuck in is strong, neither is a hint below the bar; less of it where the thread mostly
 //! waited for a processor. Who has no other thread and waits for a lock waits for another process: its own loop is not
 //! to blame, and alone it is not believed; nor who waits for a disk, before that is seen to be slow, nor who computes while
-//! much more arrives than ever. No forecast.
+//! much more arrives, or many more have come, than ever. No forecast.
 
 use super::{CauseUnit, Scene, cpu_throttled::QUEUED, downstream_slow, trigger_evidence};
 use crate::{

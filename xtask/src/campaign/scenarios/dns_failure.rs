@@ -38,12 +38,10 @@ pub(super) const ALL: [Scenario; 16] = [
     one("silent-names-node", Kind::Node, |ground| stage(ground, Kind::Node, End::Silent)),
     one("gone-names-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, End::Gone)),
     one("refused-names-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, End::Refuses)),
-    one("names-in-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, End::Gone, |plan| plan.in_waves(40))),
-    one("names-in-waves-python", Kind::Threads, |ground| {
-        asked(ground, Kind::Threads, End::Silent, |plan| plan.in_waves(40))
-    }),
-    one("names-in-waves-node", Kind::Node, |ground| asked(ground, Kind::Node, End::Refuses, |plan| plan.in_waves(40))),
-    one("names-in-waves-pool", Kind::Pool, |ground| asked(ground, Kind::Pool, End::Gone, |plan| plan.in_waves(40))),
+    one("names-in-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, End::Gone, Plan::in_waves)),
+    one("names-in-waves-python", Kind::Threads, |ground| asked(ground, Kind::Threads, End::Silent, Plan::in_waves)),
+    one("names-in-waves-node", Kind::Node, |ground| asked(ground, Kind::Node, End::Refuses, Plan::in_waves)),
+    one("names-in-waves-pool", Kind::Pool, |ground| asked(ground, Kind::Pool, End::Gone, Plan::in_waves)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, end: End) -> anyhow::Result<Stage> {

@@ -55,7 +55,7 @@ fn stage(ground: &Ground<'_>, kind: Kind, how: Prices) -> anyhow::Result<Stage> 
 }
 
 fn in_waves(ground: &Ground<'_>, kind: Kind, how: Prices) -> anyhow::Result<Stage> {
-    asked(ground, kind, how, |plan| plan.in_waves(40))
+    asked(ground, kind, how, Plan::in_waves)
 }
 
 fn asked(ground: &Ground<'_>, kind: Kind, how: Prices, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {

@@ -1,10 +1,9 @@
 //! Every twentieth request blocks the loop for 400 ms, or every sixtieth for 1.2 s: in asyncio it sleeps, in Node it computes.
 
 use super::super::{
-    callers::Plan,
     score::Truth,
-    shop::{Kind, Options},
-    stage::{Ground, Scenario, Stage, shop, shop_with},
+    shop::Kind,
+    stage::{Ground, Scenario, Stage, shop, shop_in_waves},
 };
 use serde_json::json;
 
@@ -29,9 +28,7 @@ pub(super) const ALL: [Scenario; 7] = [
 ];
 
 fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
-    let after = json!({"pause_ms": 400, "pause_every": 20});
-    let plan = |plan: Plan| plan.in_waves(40);
-    shop_with(ground, kind, &json!({"work_us": 500}), after, Options::default(), plan)
+    shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"pause_ms": 400, "pause_every": 20}))
 }
 
 fn stage(ground: &Ground<'_>, kind: Kind, pause_ms: u32, every: u32) -> anyhow::Result<Stage> {

@@ -1,10 +1,9 @@
 //! Each request leaves the file open that it has read; also while more and fewer callers come, or much garbage is made.
 
 use super::super::{
-    callers::Plan,
     score::Truth,
-    shop::{Kind, Options},
-    stage::{Ground, Scenario, Stage, shop, shop_with},
+    shop::Kind,
+    stage::{Ground, Scenario, Stage, shop, shop_in_waves},
 };
 use serde_json::json;
 
@@ -41,6 +40,5 @@ pub(super) const ALL: [Scenario; 9] = [
 ];
 
 fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
-    let plan = |plan: Plan| plan.in_waves(40);
-    shop_with(ground, kind, &json!({"work_us": 500}), json!({"theme_kept": 1}), Options::default(), plan)
+    shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"theme_kept": 1}))
 }

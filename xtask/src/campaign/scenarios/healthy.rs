@@ -3,7 +3,7 @@
 use super::super::{
     callers::{Callers, Plan},
     shop::{Kind, Options, Shop},
-    stage::{Ground, Kept, Scenario, Set, Stage, shop, shop_with},
+    stage::{Ground, Kept, Scenario, Set, Stage, shop, shop_in_waves, shop_with},
 };
 use crate::{process::Spawn, rig::interpreter};
 use serde_json::json;
@@ -51,8 +51,7 @@ pub(super) const ALL: [Scenario; 25] = [
     one("wave-pool", Kind::Pool, |ground| wave(ground, Kind::Pool, 40)),
     one("quick-wave-node", Kind::Node, |ground| wave(ground, Kind::Node, 15)),
     one("wave-and-garbage-node", Kind::Node, |ground| {
-        let plan = |plan: Plan| plan.in_waves(40);
-        shop_with(ground, Kind::Node, &json!({"work_us": 500}), json!({"report_kb": 256}), Options::default(), plan)
+        shop_in_waves(ground, Kind::Node, &json!({"work_us": 500}), json!({"report_kb": 256}))
     }),
     one("release-python", Kind::Threads, |ground| release(ground, Kind::Threads)),
     one("release-go", Kind::Go, |ground| release(ground, Kind::Go)),
@@ -82,7 +81,8 @@ fn release(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
 
 /// Sometimes more come, sometimes fewer, again and again after so many seconds.
 fn wave(ground: &Ground<'_>, kind: Kind, seconds: u64) -> anyhow::Result<Stage> {
-    shop_with(ground, kind, &json!({"work_us": 2000}), json!({}), Options::default(), |plan| plan.in_waves(seconds))
+    let plan = |plan: Plan| Plan { wave: Some(Duration::from_secs(seconds)), ..plan.in_waves() };
+    shop_with(ground, kind, &json!({"work_us": 2000}), json!({}), Options::default(), plan)
 }
 
 /// Others come in addition.

@@ -1,10 +1,9 @@
 //! Whoever writes down the stock holds its lock for 80 ms; all others wait for it.
 
 use super::super::{
-    callers::Plan,
     score::Truth,
-    shop::{Kind, Options},
-    stage::{Ground, Scenario, Stage, shop, shop_with},
+    shop::Kind,
+    stage::{Ground, Scenario, Stage, shop, shop_in_waves},
 };
 use serde_json::json;
 
@@ -18,8 +17,7 @@ fn stage(ground: &Ground<'_>, kind: Kind, reserve_ms: u32) -> anyhow::Result<Sta
 }
 
 fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
-    let (before, after) = (json!({"work_us": 500, "seats": 6}), json!({"reserve_ms": LONG}));
-    shop_with(ground, kind, &before, after, Options::default(), |plan: Plan| plan.in_waves(40))
+    shop_in_waves(ground, kind, &json!({"work_us": 500, "seats": 6}), json!({"reserve_ms": LONG}))
 }
 
 /// For how long each request holds it, in milliseconds: long, or longer still.

@@ -26,9 +26,7 @@ const fn one(
 pub(super) const ALL: [Scenario; 9] = [
     one("late-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(600))),
     one("later-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(250))),
-    one("late-shop-in-waves-nginx", Some("downstream_slow"), |ground| {
-        asked(ground, Behind::Late(600), |plan| plan.in_waves(40))
-    }),
+    one("late-shop-in-waves-nginx", Some("downstream_slow"), |ground| asked(ground, Behind::Late(600), Plan::in_waves)),
     one("still-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Still)),
     one("no-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Gone)),
     one("lossy-pages-nginx", Some("tcp_retransmits"), |ground| lossy_pages(ground, 0.04)),

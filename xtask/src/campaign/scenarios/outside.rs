@@ -1,10 +1,9 @@
 //! Causes that no kernel event and no span tells: a request merely takes long. No name is right, any name is wrong.
 
 use super::super::{
-    callers::Plan,
     score::{NO_NAME, Truth},
-    shop::{Kind, Options},
-    stage::{Ground, Scenario, Stage, shop, shop_with},
+    shop::Kind,
+    stage::{Ground, Scenario, Stage, shop, shop_in_waves},
 };
 use serde_json::json;
 
@@ -26,7 +25,6 @@ pub(super) const ALL: [Scenario; 7] = [
     one("longer-nap-python", Kind::Threads, |ground| nap(ground, Kind::Threads, 1_500)),
     one("longer-nap-node", Kind::Node, |ground| nap(ground, Kind::Node, 1_500)),
     one("nap-in-waves-go", Kind::Go, |ground| {
-        let plan = |plan: Plan| plan.in_waves(40);
-        shop_with(ground, Kind::Go, &json!({"work_us": 500}), json!({"answer_ms": 600}), Options::default(), plan)
+        shop_in_waves(ground, Kind::Go, &json!({"work_us": 500}), json!({"answer_ms": 600}))
     }),
 ];
