@@ -19,14 +19,21 @@ pub use kernel_view::{
 
 use anyhow::{Context as _, bail};
 use std::{
+    fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 /// Set by Ctrl-C after [`end_on_interrupt`]; every [`wait_until`] then gives up.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Below are those of well-known services.
+const LEAST_PORT: u16 = 10_000;
 
 /// The workspace's folder.
 #[must_use]
@@ -65,20 +72,32 @@ pub fn require_root(purpose: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ports of the loopback that are free now, all different.
+/// Ports of the loopback that are free now, all different. None is of those that the kernel gives to whoever connects:
+/// until it is listened on, any client of this machine could be given it.
 ///
 /// # Errors
-/// The kernel has none left.
+/// There are none left.
 pub fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
-    // All are bound before the first is let go, or the kernel could give one out twice.
-    let mut held = Vec::with_capacity(N);
+    /// Turns, so that two runs side by side do not get the same one; from somewhere, for those of other processes.
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::random()));
+    let below = LEAST_PORT..first_of_clients()?;
+    let mut free = (0..=u16::MAX).filter_map(|_| {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed) % u16::try_from(below.len()).ok().filter(|some| *some > 0)?;
+        let port = below.start + turn;
+        TcpListener::bind(loopback(port)).is_ok().then_some(port)
+    });
     let mut ports = [0; N];
     for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("look for a free port")?;
-        *port = listener.local_addr().context("look for a free port")?.port();
-        held.push(listener);
+        *port = free.next().with_context(|| format!("none of the ports {below:?} is free"))?;
     }
     Ok(ports)
+}
+
+/// The first port of those that the kernel gives to whoever connects.
+fn first_of_clients() -> anyhow::Result<u16> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").context("ports of clients")?;
+    let first = range.split_whitespace().next().and_then(|first| first.parse().ok());
+    first.with_context(|| format!("ports of clients: {range:?}"))
 }
 
 /// The loopback address with this port.
@@ -160,9 +179,11 @@ mod tests {
 
     #[test]
     fn ports_differ_and_are_free() {
-        let ports: [u16; 4] = free_ports().unwrap();
+        let ports: Vec<u16> = (0..8).flat_map(|_| free_ports::<4>().unwrap()).collect();
+        let of_clients = first_of_clients().unwrap();
         for (at, port) in ports.iter().enumerate() {
             assert!(!ports[..at].contains(port), "{port} twice in {ports:?}");
+            assert!((LEAST_PORT..of_clients).contains(port), "{port}");
             TcpListener::bind(loopback(*port)).unwrap();
         }
     }

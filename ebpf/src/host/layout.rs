@@ -25,8 +25,8 @@ fn document() -> String {
                     `ebpf/src/wire/`.\n"
         .to_owned();
     table!(text, Place { offset, entry, generation, module, table, count });
-    table!(text, Python { slot, frame, hop, from, span, code, previous, instruction, check, version, _pad });
-    table!(text, PythonFrame { code, instruction, check });
+    table!(text, Python { slot, frame, hop, from, code, previous, instruction, version, _pad });
+    table!(text, PythonFrame { code, instruction });
     table!(text, Target { place, python, inherited, observer });
     table!(text, Slot { target, tokens, serves });
     table!(text, Bucket { keys, slots });
@@ -135,7 +135,10 @@ fn document() -> String {
     table!(text, PageCount { pages, since, left, every, period, _pad });
     table!(text, PageAllowance { resident, tokens, period });
     table!(text, GrowthRecord { pages, kind, join, context, stack });
-    table!(text, StackRecord { host_tgid, bytes, file, made, registers, version, depth, window, frames, stack });
+    table!(
+        text,
+        StackRecord { host_tgid, bytes, file, pair, made, registers, python, depth, _pad, low, window, frames, stack }
+    );
     table!(
         text,
         RetransmitRecord {

@@ -300,7 +300,7 @@ fn symbolize(symbolizer: &Symbolizer, unwinder: Option<&Unwinder>, site: &Site) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{PYTHON_FRAMES, PYTHON_WINDOW, PythonFrame, STACK_PAGES};
+    use crate::wire::{PYTHON_FRAMES, PYTHON_WINDOW, Python, PythonFrame, STACK_PAGES};
 
     #[test]
     fn of_a_copy_only_what_was_copied_is_looked_at() {
@@ -310,10 +310,13 @@ mod tests {
                 host_tgid: 1,
                 bytes,
                 file: 0,
+                pair: 0,
                 made: 0,
                 registers,
-                version: 0,
+                python: Python::default(),
                 depth: 0,
+                _pad: 0,
+                low: 0,
                 window: [0; PYTHON_WINDOW],
                 frames: [PythonFrame::default(); PYTHON_FRAMES],
                 stack: [[0; PAGE]; STACK_PAGES],

@@ -151,10 +151,10 @@ impl Watched {
         unsafe { (*self.slot).serves = 1 }
     }
 
-    /// Copies the thread's stack for a thing that came in, if a token is left.
+    /// Copies the thread's stack for what came in, one thing or two at once, if a token is left.
     #[inline(always)]
-    pub fn copy_stack(&self, thing: u64, made: u64) {
-        stack::copy(self.tgid, self.slot, thing, made);
+    pub fn copy_stack(&self, things: [u64; 2], made: u64) {
+        stack::copy(self.tgid, self.slot, things, made);
     }
 }
 

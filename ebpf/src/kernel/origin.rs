@@ -54,6 +54,6 @@ pub unsafe fn thread_made(child: *mut task_struct, host_tgid: u32, creator: *mut
         super::count(Counter::Threads);
         // A thread's number is far below any kernel address: the two kinds of keys cannot meet.
         let tid: u32 = load(child as *const c_void, offset!(task_pid));
-        stack::copy(host_tgid, creator, tid as u64, made);
+        stack::copy(host_tgid, creator, [tid as u64, 0], made);
     }
 }

@@ -3,7 +3,7 @@
 //! Cost: the stack's bytes, at most four pages, the dearest thing here, so a token bucket per process (filled by the
 //! host) bounds them. A copy ends where the stack does; page by page, because the first that is not mapped is an end too.
 
-use super::{count, current, load, offset, python, targets};
+use super::{count, current, load, offset, python};
 use crate::wire::{Counter, PAGE, RED_ZONE, Registers, STACK_PAGES, Slot, StackRecord};
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -31,9 +31,9 @@ pub fn registers() -> *const c_void {
     unsafe { bpf_task_pt_regs(current()) as *const c_void }
 }
 
-/// Copies the current thread's stack for a file that came in, if a token is left.
+/// Copies the current thread's stack for what came in, one thing or two at once, if a token is left.
 #[inline(always)]
-pub fn copy(host_tgid: u32, slot: *mut Slot, file: u64, made: u64) {
+pub fn copy(host_tgid: u32, slot: *mut Slot, things: [u64; 2], made: u64) {
     // SAFETY: an entry of the table of targets; a lost update costs a token.
     unsafe {
         let tokens = &raw mut (*slot).tokens;
@@ -42,20 +42,20 @@ pub fn copy(host_tgid: u32, slot: *mut Slot, file: u64, made: u64) {
         }
         *tokens -= 1;
     }
-    push(host_tgid, file, made, Counter::Stacks, Counter::StacksLost);
+    push(host_tgid, things, made, Counter::Stacks, Counter::StacksLost);
 }
 
 /// Copies the current thread's stack because the host samples this very thread.
 #[inline(always)]
 pub fn copy_thread(host_tgid: u32, host_tid: u32) {
-    push(host_tgid, 0, host_tid as u64, Counter::HotStacks, Counter::HotStacksLost);
+    push(host_tgid, [0; 2], host_tid as u64, Counter::HotStacks, Counter::HotStacksLost);
 }
 
 #[inline(always)]
-fn push(host_tgid: u32, file: u64, made: u64, taken: Counter, lost: Counter) {
+fn push(host_tgid: u32, things: [u64; 2], made: u64, taken: Counter, lost: Counter) {
     let Some(mut entry) = STACKS.reserve::<StackRecord>(0) else { return count(lost) };
     // SAFETY: the entry is as large as the record.
-    unsafe { fill(entry.as_mut_ptr(), host_tgid, file, made) };
+    unsafe { fill(entry.as_mut_ptr(), host_tgid, things, made) };
     let above = STACKS.query(BPF_RB_AVAIL_DATA as u64).wrapping_sub(MUCH);
     let wakes = above < ENTRY;
     entry.submit(if wakes { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP } as u64);
@@ -84,8 +84,28 @@ unsafe fn end(sp: u64, most: u64) -> u64 {
 /// # Safety
 /// `record` must lie in a ring entry that is large enough for it.
 #[inline(always)]
-pub unsafe fn fill(record: *mut StackRecord, host_tgid: u32, file: u64, made: u64) {
-    // SAFETY: the caller's promise; every field is written, except what `bytes` excludes and what lies below.
+pub unsafe fn fill(record: *mut StackRecord, host_tgid: u32, [thing, pair]: [u64; 2], made: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (&raw mut (*record).host_tgid).write(host_tgid);
+        (&raw mut (*record).file).write(thing);
+        (&raw mut (*record).pair).write(pair);
+        (&raw mut (*record).made).write(made);
+    }
+    stack_copied(record);
+    python::python_followed(record, host_tgid);
+}
+
+/// Registers and pages. A global function, which the verifier follows once: what is part of a program it follows
+/// anew from every way on which that comes here, and gives up after a million steps. Such a one takes numbers and memory, and
+/// returns a number.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stack_copied(record: *mut StackRecord) -> u32 {
+    if record.is_null() {
+        return 0;
+    }
+    // SAFETY: memory of that size, the verifier sees to it; what `bytes` excludes and what lies below stays unwritten.
     unsafe {
         let regs = registers();
         let registers = Registers {
@@ -117,18 +137,8 @@ pub unsafe fn fill(record: *mut StackRecord, host_tgid: u32, file: u64, made: u6
                 break;
             }
         }
-        (&raw mut (*record).host_tgid).write(host_tgid);
         (&raw mut (*record).bytes).write(bytes);
-        (&raw mut (*record).file).write(file);
-        (&raw mut (*record).made).write(made);
         (&raw mut (*record).registers).write(registers);
-        let base: u64 = load(current() as *const c_void, offset!(task_fsbase));
-        let read = |to: *mut c_void, size: u32, from: u64| {
-            bpf_probe_read_user(to, size, from as *const c_void);
-        };
-        match targets::get(host_tgid) {
-            Some(target) => python::walk(record, &target.python, base, read),
-            None => (&raw mut (*record).depth).write(0),
-        }
     }
+    0
 }

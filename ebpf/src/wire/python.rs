@@ -2,11 +2,13 @@
 
 /// Frames that are followed.
 pub const PYTHON_FRAMES: usize = 48;
-/// Room for the words of a frame that are read at once; a power of two, one more than there may be.
-pub const PYTHON_WINDOW: usize = 16;
+/// Words of a frame that are read; none has fewer.
+pub const PYTHON_FRAME: usize = 11;
+/// Words that are read at once, those of several frames if they lie close together; a power of two.
+pub const PYTHON_WINDOW: usize = 128;
 
-/// Where CPython's threads keep their frames. The host finds it out, the programs follow it in two reads a frame. All zero:
-/// the process is no Python.
+/// Where CPython's threads keep their frames. The host finds it out, the programs follow it. All zero: the process is no
+/// Python.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Python {
@@ -16,22 +18,18 @@ pub struct Python {
     pub frame: u16,
     /// Where what leads to it keeps it, bytes; 0: the state does.
     pub hop: u16,
-    /// The first word of a frame that is read, and how many are; below [`PYTHON_WINDOW`].
+    /// The first word of a frame that is read.
     pub from: u16,
-    /// See above.
-    pub span: u16,
-    /// Which of them is its code object.
+    /// Which from there on, of [`PYTHON_FRAME`], is its code object.
     pub code: u16,
     /// Which is the frame that called it.
     pub previous: u16,
     /// Which is its instruction.
     pub instruction: u16,
-    /// Where a code object keeps what tells it from another that lay there before, bytes.
-    pub check: u16,
     /// Minor version: how all of that is to be read.
     pub version: u16,
     /// Explicit padding.
-    pub _pad: [u16; 2],
+    pub _pad: [u16; 4],
 }
 
 impl Python {
@@ -50,6 +48,4 @@ pub struct PythonFrame {
     pub code: u64,
     /// Its instruction: an address, or a number within its code.
     pub instruction: u64,
-    /// What tells the code object from another.
-    pub check: u64,
 }

@@ -1,6 +1,6 @@
 //! Copies of user stacks.
 
-use super::{PYTHON_FRAMES, PYTHON_WINDOW, PythonFrame};
+use super::{PYTHON_FRAMES, PYTHON_WINDOW, Python, PythonFrame};
 
 /// Stack pages that are copied, from the one that holds the stack pointer upwards.
 pub const STACK_PAGES: usize = 4;
@@ -31,15 +31,21 @@ pub struct StackRecord {
     pub bytes: u32,
     /// For which file, or for which new thread (see [`Self::is_of_new_thread`]); 0: for a thread that is looked at.
     pub file: u64,
+    /// For which file, too: the other end that came in with it; 0: for none.
+    pub pair: u64,
     /// When that file came in or that thread was made; for a thread that is looked at, its id in the initial namespace.
     pub made: u64,
     /// Where the thread was.
     pub registers: Registers,
-    /// Python's minor version, if the process is one.
-    pub version: u32,
+    /// How the process keeps its frames, if it is a Python; if `depth` is 0, it means nothing.
+    pub python: Python,
     /// How many of `frames` there are.
     pub depth: u32,
-    /// Room in which a frame is read; means nothing afterwards.
+    /// Explicit padding.
+    pub _pad: u32,
+    /// From where `window` was read; means nothing afterwards.
+    pub low: u64,
+    /// Room in which frames are read; means nothing afterwards.
     pub window: [u64; PYTHON_WINDOW],
     /// What the thread executed of Python, innermost first.
     pub frames: [PythonFrame; PYTHON_FRAMES],

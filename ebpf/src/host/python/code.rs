@@ -18,14 +18,11 @@ const LONGEST_TABLE: u64 = 1 << 20;
 /// What is read of a code object.
 const HEAD: usize = 216;
 
-/// The frame by its names. `None`: what lies there is no code object, not the one that was seen, or has not begun.
+/// The frame by its names. `None`: what lies there is no code object, none with that instruction, or has not begun.
 pub(super) fn frame<M: Memory>(memory: &M, layout: &Layout, found: PythonFrame) -> Option<Frame> {
     let head: [u8; HEAD] = memory.bytes(found.code)?;
     let word = |at: u16| head.get(usize::from(at)..)?.first_chunk().map(|word| u64::from_le_bytes(*word));
-    if word(layout.first_line)? != found.check {
-        return None;
-    }
-    let first = u32::try_from(found.check & 0x7fff_ffff).ok()?;
+    let first = u32::try_from(word(layout.first_line)? & 0x7fff_ffff).ok()?;
     let file = text(memory, layout, word(layout.file)?, MOST_FILE)?;
     let function = text(memory, layout, word(layout.name)?, MOST_NAME)?;
     if function.is_empty() {

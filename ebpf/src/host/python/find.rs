@@ -78,13 +78,11 @@ fn python(layout: &Layout, slot: u16) -> Python {
         frame: layout.frame,
         hop: layout.hop,
         from: layout.from,
-        span: layout.span,
         code: layout.code,
         previous: layout.previous,
         instruction: layout.instruction,
-        check: layout.first_line,
         version: layout.minor,
-        _pad: [0; 2],
+        _pad: [0; 4],
     }
 }
 

@@ -1,13 +1,13 @@
 //! A real interpreter whose memory is changed as it is read, and nothing but noise: answers may be wrong, but come, and
 //! are in bounds.
 
-use super::{Interpreter, code, find, layout};
+use super::{Interpreter, Names, code, find, layout};
 use crate::{
     host::publish::{
         Maps, Process,
         hostile::{Chance, Changed, Noise},
     },
-    wire::PythonFrame,
+    wire::{PythonFrame, StackRecord},
 };
 use std::{
     io::{BufRead as _, BufReader},
@@ -52,9 +52,7 @@ impl Python {
     /// As the programs note it, at this instruction.
     fn frame(&self, instruction: u64) -> PythonFrame {
         let layout = layout::of(11).unwrap();
-        let check =
-            crate::host::publish::Memory::word(&self.memory(), self.code + u64::from(layout.first_line)).unwrap();
-        PythonFrame { code: self.code, instruction: self.code + u64::from(layout.start) + instruction, check }
+        PythonFrame { code: self.code, instruction: self.code + u64::from(layout.start) + instruction }
     }
 }
 
@@ -73,10 +71,9 @@ fn an_interpreter_is_found_and_a_place_in_it_is_named() {
     let layout = layout::of(11).unwrap();
     let named = code::frame(&python.memory(), layout, python.frame(2)).unwrap();
     assert_eq!((named.function.as_str(), named.location), ("known", Some(("<string>".to_owned(), 5))));
-    // Another one lies there now; not begun; beyond its end; nowhere.
+    // Not begun; beyond its end; nowhere.
     let frame = python.frame(2);
     for other in [
-        PythonFrame { check: frame.check + 1, ..frame },
         PythonFrame { instruction: python.code, ..frame },
         PythonFrame { instruction: frame.instruction + 4000, ..frame },
         PythonFrame { code: 0, ..frame },
@@ -86,6 +83,20 @@ fn an_interpreter_is_found_and_a_place_in_it_is_named() {
     }
     let own = Maps::of(std::process::id()).unwrap();
     assert!(own.objects.iter().all(|object| find(&Process(std::process::id()), object).is_none()), "this is no Python");
+}
+
+#[test]
+fn a_name_is_believed_for_a_second() {
+    let python = Python::start();
+    // SAFETY: numbers only.
+    let mut record: Box<StackRecord> = unsafe { Box::new(std::mem::zeroed()) };
+    (record.python.version, record.depth) = (11, 1);
+    record.frames[0] = python.frame(2);
+    let (mut names, pid) = (Names::default(), python.child.id());
+    assert_eq!(names.frames(pid, &record, 0)[0].function, "known");
+    drop(python);
+    assert_eq!(names.frames(pid, &record, 999_999_999)[0].function, "known");
+    assert!(names.frames(pid, &record, 1_000_000_000).is_empty(), "nothing lies there any more");
 }
 
 #[test]

@@ -24,9 +24,8 @@ pub(super) struct Layout {
     /// Of a thread's state: the innermost frame, or what leads to it with one more step (0: none).
     pub(super) frame: u16,
     pub(super) hop: u16,
-    /// Of a frame: the first word that is read, and how many are; of these, its code object, who called it, its instruction.
+    /// Of a frame: the first word that is read; from there on, its code object, who called it, its instruction.
     pub(super) from: u16,
-    pub(super) span: u16,
     pub(super) code: u16,
     pub(super) previous: u16,
     pub(super) instruction: u16,
@@ -51,7 +50,6 @@ pub(super) const ALL: &[Layout] = &[
         frame: 24,
         hop: 0,
         from: 3,
-        span: 11,
         code: 1,
         previous: 0,
         instruction: 10,
@@ -70,7 +68,6 @@ pub(super) const ALL: &[Layout] = &[
         frame: 56,
         hop: 8,
         from: 0,
-        span: 8,
         code: 4,
         previous: 6,
         instruction: 7,
@@ -93,7 +90,6 @@ const SINCE_13: Layout = Layout {
     frame: 72,
     hop: 0,
     from: 0,
-    span: 8,
     code: 0,
     previous: 1,
     instruction: 7,

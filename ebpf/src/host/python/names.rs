@@ -1,7 +1,7 @@
-//! What code objects are called, looked up once for each place in them.
+//! What code objects are called, looked up for each place in them and believed for [`FRESH`]: another may lie there later.
 //!
 //! Invariants: bounded; and nobody waits for a process whose memory does not answer for longer than [`WAIT`].
-//! Cost: some eight reads of memory for a place that is new, in a thread of its own; one look-up for one that is known.
+//! Cost: some eight reads of memory for a place that is not known, in a thread of its own; one look-up for one that is.
 
 use super::{code, layout};
 use crate::{
@@ -22,16 +22,25 @@ use std::{
 /// Places that are kept; all are forgotten once there are more.
 const MOST: usize = 4096;
 const WAIT: Duration = Duration::from_millis(50);
+/// A process that makes code as it runs frees it, too, and the next takes its place. To note with each stack what tells
+/// them apart cost half as much as to copy it.
+const FRESH: Nanos = 1_000_000_000;
 /// One that did not answer in time is asked again after this.
 const REST: Nanos = 60_000_000_000;
 
 /// A place in a process: version, and what was seen.
-type Place = (Pid, u32, [u64; 3]);
+type Place = (Pid, u32, [u64; 2]);
+
+/// What a place is called, if that is known, and when it was looked up.
+struct Named {
+    frame: Option<Arc<Frame>>,
+    asked: Nanos,
+}
 
 /// All that are known.
 #[derive(Default)]
 pub(crate) struct Names {
-    known: HashMap<Place, Option<Arc<Frame>>>,
+    known: HashMap<Place, Named>,
     away: Away,
     /// Who did not answer, and until when it is let alone.
     silent: HashMap<Pid, Nanos>,
@@ -45,13 +54,16 @@ impl Names {
         if seen.is_empty() {
             return Vec::new();
         }
-        let place = |frame: &PythonFrame| (pid, record.version, [frame.code, frame.instruction, frame.check]);
-        let new: Vec<PythonFrame> =
-            seen.iter().filter(|frame| !self.known.contains_key(&place(frame))).copied().collect();
+        let version = record.python.version.into();
+        let known = |names: &Self, frame: &PythonFrame| {
+            let named = names.known.get(&(pid, version, [frame.code, frame.instruction]));
+            named.filter(|named| now.saturating_sub(named.asked) < FRESH).map(|named| named.frame.clone())
+        };
+        let new: Vec<PythonFrame> = seen.iter().filter(|frame| known(self, frame).is_none()).copied().collect();
         if !new.is_empty() {
-            self.ask(pid, record.version, new, now);
+            self.ask(pid, version, new, now);
         }
-        seen.iter().filter_map(|frame| self.known.get(&place(frame)).cloned().flatten()).collect()
+        seen.iter().filter_map(|frame| known(self, frame).flatten()).collect()
     }
 
     /// The process ended or executes another program.
@@ -86,8 +98,8 @@ impl Names {
             self.known.clear();
         }
         for (found, frame) in named {
-            let place = (pid, version, [found.code, found.instruction, found.check]);
-            self.known.insert(place, frame.map(Arc::new));
+            let named = Named { frame: frame.map(Arc::new), asked: now };
+            self.known.insert((pid, version, [found.code, found.instruction]), named);
         }
     }
 }

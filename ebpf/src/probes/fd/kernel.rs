@@ -104,7 +104,10 @@ fn remember(thread: Watched, fd: i64, via: u16) {
         return;
     }
     let (origin, is_whole) = origin(thread, via);
-    note(thread, file, origin, is_whole);
+    note(file, origin);
+    if is_whole {
+        thread.copy_stack([file, 0], origin.made);
+    }
 }
 
 /// Where what this thread makes now comes from, but for which file it is; and whether its owner is part of that.
@@ -133,13 +136,10 @@ fn origin(thread: Watched, via: u16) -> (FileOrigin, bool) {
 }
 
 #[inline(always)]
-fn note(thread: Watched, file: u64, mut origin: FileOrigin, is_whole: bool) {
+fn note(file: u64, mut origin: FileOrigin) {
     let inode: u64 = field!(file, file_f_inode);
     origin.ino = field!(inode, inode_i_ino);
     count(if keep(file, origin) { Counter::Files } else { Counter::FilesLost });
-    if is_whole {
-        thread.copy_stack(file, origin.made);
-    }
 }
 
 /// A call has returned a descriptor, or an error.
@@ -187,8 +187,12 @@ pub fn fd_paired(ctx: TracePointContext) -> u32 {
         let (origin, is_whole) = origin(thread, VIA_OPEN);
         for file in files {
             if file != 0 {
-                note(thread, file, origin, is_whole);
+                note(file, origin);
             }
+        }
+        let things = if files[0] == 0 { [files[1], 0] } else { files };
+        if is_whole && things[0] != 0 {
+            thread.copy_stack(things, origin.made);
         }
     }
     0

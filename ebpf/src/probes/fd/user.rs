@@ -3,8 +3,7 @@
 use super::{
     connections::{self, Watch},
     deaf::Deaf,
-    kind,
-    kind::Kinds,
+    kind::{self, Kinds},
     open::{self, OpenFd},
     owner::{identity, owner},
     pace::Pace,
@@ -277,8 +276,9 @@ impl Probe for Fd {
     }
 
     fn stack(&mut self, record: &StackRecord, site: SiteId) {
-        if record.file != 0 && self.sites.len() < MOST_STACKS {
-            self.sites.insert((record.file, record.made), (site, record.made));
+        if self.sites.len() + 1 < MOST_STACKS {
+            let files = [record.file, record.pair].into_iter().filter(|file| *file != 0);
+            self.sites.extend(files.map(|file| ((file, record.made), (site, record.made))));
         }
     }
 

@@ -109,7 +109,7 @@ pub fn pages_counted(ctx: BtfTracePointContext) -> i32 {
         (&raw mut (*record).kind).write(kind as u32);
         (&raw mut (*record).join).write(join);
         (&raw mut (*record).context).write(context);
-        stack::fill(&raw mut (*record).stack, host, 0, 0);
+        stack::fill(&raw mut (*record).stack, host, [0; 2], 0);
         entry.submit(BPF_RB_NO_WAKEUP);
     }
     count(Counter::Growths);
