@@ -53,15 +53,16 @@ pub(crate) fn give_back() {
     }
 }
 
-/// Where the program's own code and constants are mapped: address and length. Other parts of it are not the file's any more
-/// once the loader has relocated them: all that is only read, but for what begins where the file does.
+/// Where code is mapped, the program's and its libraries', and the program's constants: address and length. Other parts are
+/// not the file's any more once the loader has relocated them: all that is only read, but for what begins where the file does.
 fn code(maps: &str, exe: &str) -> Vec<(usize, usize)> {
     let range = |line: &str| {
-        let rest = line.strip_suffix(exe)?;
-        let mut fields = rest.split_whitespace();
+        let mut fields = line.split_whitespace();
         let (from, to) = fields.next()?.split_once('-')?;
-        let (permissions, offset) = (fields.next()?, fields.next()?);
-        if permissions != "r-xp" && (permissions != "r--p" || offset.bytes().any(|digit| digit != b'0')) {
+        let (permissions, offset, _device, file) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let is_code = permissions == "r-xp" && file != "0";
+        let begins = permissions == "r--p" && offset.bytes().all(|digit| digit == b'0');
+        if !is_code && !(begins && line.ends_with(exe)) {
             return None;
         }
         let number = |text| usize::from_str_radix(text, 16).ok();
@@ -76,12 +77,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_code_of_the_program_itself_is_given_back() {
+    fn only_code_and_what_begins_the_program_is_given_back() {
         let maps = "5000-6000 r--p 00000000 fe:00 9   /usr/bin/agent\n6000-8000 r-xp 00001000 fe:00 9   /usr/bin/agent\n\
                     8000-8500 r--p 00003000 fe:00 9   /usr/bin/agent\n\
-                    8000-9000 rw-p 00003000 fe:00 9   /usr/bin/agent\n7f00-8f00 r-xp 00000000 fe:00 7   /lib/libc.so\n\
+                    8000-9000 rw-p 00003000 fe:00 9   /usr/bin/agent\n9000-a000 r--p 00000000 fe:00 7   /lib/libc.so\n\
+                    a000-c000 r-xp 00001000 fe:00 7   /lib/libc.so\nd000-e000 r-xp 00000000 00:00 0\n\
                     f000-ff00 r-xp 00000000 00:00 0   [vdso]\n";
-        assert_eq!(code(maps, "/usr/bin/agent"), [(0x5000, 0x1000), (0x6000, 0x2000)]);
+        assert_eq!(code(maps, "/usr/bin/agent"), [(0x5000, 0x1000), (0x6000, 0x2000), (0xa000, 0x2000)]);
         assert!(code("x\n-\n", "").is_empty());
     }
 
