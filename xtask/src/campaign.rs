@@ -25,7 +25,7 @@ use anyhow::{Context as _, bail};
 use stage::{Run, Scenario};
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, RwLock},
 };
 
 /// Options.
@@ -37,7 +37,8 @@ pub struct Args {
     /// Each of them so many times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     repeat: u16,
-    /// So many beside each other; they disturb each other, which is then part of what is measured
+    /// So many beside each other, but for those that take all processors; they disturb each other, which is then part of
+    /// what is measured
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     at_once: u8,
     /// Whether services that can export spans do so; `mixed`: in two runs of three
@@ -136,10 +137,13 @@ fn carry_out(wanted: &[&'static Scenario], args: &Args) -> (Vec<Run>, Vec<String
     let total = queue.len();
     let queue = Mutex::new(queue);
     let (runs, failed) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let machine = RwLock::new(());
     let work = |number: u8| {
         loop {
             let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let Some((scenario, spans)) = next else { return };
+            // Who takes all processors waits for the others to end, and they for it.
+            let _turn = (scenario.alone.then(|| machine.write()), (!scenario.alone).then(|| machine.read()));
             match stage::run(scenario, number, spans) {
                 Ok(run) => {
                     let mut runs = runs.lock().unwrap_or_else(PoisonError::into_inner);

@@ -43,7 +43,16 @@ pub(super) struct Scenario {
     pub(super) healthy: u64,
     /// How long it is watched after the onset at most, seconds.
     pub(super) watched: u64,
+    /// It takes all processors: no other run may be beside it, which would be a second fault in each.
+    pub(super) alone: bool,
     pub(super) stage: fn(&Ground<'_>) -> anyhow::Result<Stage>,
+}
+
+impl Scenario {
+    /// The same with the machine to itself.
+    pub(super) const fn alone(self) -> Self {
+        Self { alone: true, ..self }
+    }
 }
 
 /// What a scenario stands on.

@@ -15,6 +15,7 @@ pub(super) const ALL: [Scenario; 1] = [Scenario {
     truth: Some(Truth { kind: "accept_queue_overflow", place: None }),
     healthy: 50,
     watched: 70,
+    alone: false,
     stage: |ground| {
         let plan = |plan| Plan { callers: 30, pause: Duration::from_millis(600), part_after: 1, ..plan };
         let (before, after) = (json!({"work_us": 500}), json!({"answer_ms": 250}));

@@ -13,7 +13,7 @@ use serde_json::json;
 const TRUTH: Option<Truth> = Some(Truth { kind: "blocked_writer", place: None });
 
 const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
-    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
+    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, alone: false, stage }
 }
 
 pub(super) const ALL: [Scenario; 2] = [

@@ -18,6 +18,7 @@ pub(super) const ALL: [Scenario; 2] = [
         truth: TRUTH,
         healthy: 50,
         watched: 70,
+        alone: true,
         stage: |ground| stage(ground, Kind::Threads),
     },
     Scenario {
@@ -26,6 +27,7 @@ pub(super) const ALL: [Scenario; 2] = [
         truth: TRUTH,
         healthy: 50,
         watched: 70,
+        alone: true,
         stage: |ground| stage(ground, Kind::Go),
     },
 ];

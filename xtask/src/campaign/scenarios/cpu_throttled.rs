@@ -12,10 +12,10 @@ use serde_json::json;
 const TRUTH: Option<Truth> = Some(Truth { kind: "cpu_throttled", place: None });
 
 const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
-    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
+    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 10] = [
+pub(super) const ALL: [Scenario; 12] = [
     one("quota-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LITTLE)),
     one("quota-node", Kind::Node, |ground| stage(ground, Kind::Node, LITTLE)),
     one("quota-go", Kind::Go, |ground| stage(ground, Kind::Go, LITTLE)),
@@ -26,6 +26,8 @@ pub(super) const ALL: [Scenario; 10] = [
     one("less-quota-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, LESS)),
     one("less-quota-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LESS)),
     one("less-quota-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, LESS)),
+    one("quota-in-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, LITTLE, Plan::in_waves)),
+    one("quota-in-waves-python", Kind::Threads, |ground| asked(ground, Kind::Threads, LITTLE, Plan::in_waves)),
 ];
 
 /// What is left of each tenth of a second, microseconds.
@@ -33,13 +35,17 @@ const LITTLE: u32 = 10_000;
 const LESS: u32 = 5_000;
 
 fn stage(ground: &Ground<'_>, kind: Kind, quota: u32) -> anyhow::Result<Stage> {
+    asked(ground, kind, quota, |plan| plan)
+}
+
+fn asked(ground: &Ground<'_>, kind: Kind, quota: u32, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
     let group = match Group::of_processors(ground.number.into()) {
         Ok(group) => group,
         Err(error) => return Ok(Stage::Skipped(format!("no limit of processors can be had: {error:#}"))),
     };
     let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 4000}), Options::default())?;
     group.take(shop.pid())?;
-    let callers = Callers::start(Plan::new(shop.address), None)?;
+    let callers = Callers::start(plan(Plan::new(shop.address)), None)?;
     Ok(Stage::Ready(Set {
         pids: vec![shop.pid()],
         arguments: Vec::new(),

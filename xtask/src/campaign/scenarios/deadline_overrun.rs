@@ -24,8 +24,15 @@ const SEATS: usize = 8;
 /// Between two of their bytes.
 const PAUSE: Duration = Duration::from_millis(400);
 
-pub(super) const ALL: [Scenario; 1] =
-    [Scenario { name: "slow-senders-pool", system: Kind::Pool.name(), truth: TRUTH, healthy: 50, watched: 90, stage }];
+pub(super) const ALL: [Scenario; 1] = [Scenario {
+    name: "slow-senders-pool",
+    system: Kind::Pool.name(),
+    truth: TRUTH,
+    healthy: 50,
+    watched: 90,
+    alone: false,
+    stage,
+}];
 
 fn stage(ground: &Ground<'_>) -> anyhow::Result<Stage> {
     let settings = json!({"work_us": 1000, "seats": SEATS});

@@ -12,7 +12,7 @@ use serde_json::json;
 
 const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
     let truth = Some(Truth { kind: "disk_stall", place: None });
-    Scenario { name, system: kind.name(), truth, healthy: 50, watched: 70, stage }
+    Scenario { name, system: kind.name(), truth, healthy: 50, watched: 70, alone: false, stage }
 }
 
 pub(super) const ALL: [Scenario; 8] = [

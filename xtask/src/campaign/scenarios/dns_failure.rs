@@ -22,7 +22,7 @@ enum End {
 }
 
 const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
-    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 90, stage }
+    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 90, alone: false, stage }
 }
 
 pub(super) const ALL: [Scenario; 16] = [

@@ -11,7 +11,7 @@ use serde_json::json;
 const TRUTH: Option<Truth> = Some(Truth { kind: "downstream_slow", place: None });
 
 const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
-    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
+    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, alone: false, stage }
 }
 
 /// How late the answers are, in milliseconds: much, or a quarter of a second.
@@ -26,7 +26,7 @@ enum Prices {
     Still,
 }
 
-pub(super) const ALL: [Scenario; 21] = [
+pub(super) const ALL: [Scenario; 24] = [
     one("late-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Late(MUCH))),
     one("late-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Late(MUCH))),
     one("late-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Late(MUCH))),
@@ -47,6 +47,9 @@ pub(super) const ALL: [Scenario; 21] = [
     one("no-prices-in-waves-python", Kind::Threads, |ground| in_waves(ground, Kind::Threads, Prices::Gone)),
     one("still-prices-in-waves-node", Kind::Node, |ground| in_waves(ground, Kind::Node, Prices::Still)),
     one("later-prices-in-waves-pool", Kind::Pool, |ground| in_waves(ground, Kind::Pool, Prices::Late(LITTLE))),
+    one("still-prices-in-waves-go", Kind::Go, |ground| in_waves(ground, Kind::Go, Prices::Still)),
+    one("later-prices-in-waves-python", Kind::Threads, |ground| in_waves(ground, Kind::Threads, Prices::Late(LITTLE))),
+    one("late-prices-in-waves-node", Kind::Node, |ground| in_waves(ground, Kind::Node, Prices::Late(MUCH))),
     one("no-prices-in-waves-node", Kind::Node, |ground| in_waves(ground, Kind::Node, Prices::Gone)),
 ];
 

@@ -9,26 +9,29 @@ use serde_json::json;
 
 const fn one(name: &'static str, kind: Kind, place: &'static str, stage: Stager) -> Scenario {
     let truth = Some(Truth { kind: "event_loop_stall", place: Some(place) });
-    Scenario { name, system: kind.name(), truth, healthy: 45, watched: 60, stage }
+    Scenario { name, system: kind.name(), truth, healthy: 45, watched: 60, alone: false, stage }
 }
 
 type Stager = fn(&Ground<'_>) -> anyhow::Result<Stage>;
 
-pub(super) const ALL: [Scenario; 7] = [
+pub(super) const ALL: [Scenario; 8] = [
     one("pause-asyncio", Kind::Asyncio, "answer", |ground| stage(ground, Kind::Asyncio, 400, 20)),
     one("pause-node", Kind::Node, "render", |ground| stage(ground, Kind::Node, 400, 20)),
     one("longer-pause-asyncio", Kind::Asyncio, "answer", |ground| stage(ground, Kind::Asyncio, 1_200, 60)),
     one("longer-pause-node", Kind::Node, "render", |ground| stage(ground, Kind::Node, 1_200, 60)),
     one("pause-in-waves-node", Kind::Node, "render", |ground| in_waves(ground, Kind::Node)),
     one("pause-in-waves-asyncio", Kind::Asyncio, "answer", |ground| in_waves(ground, Kind::Asyncio)),
-    one("pause-in-garbage-asyncio", Kind::Asyncio, "answer", |ground| {
-        let before = json!({"work_us": 500, "report_kb": 256});
-        shop(ground, Kind::Asyncio, &before, json!({"report_kb": 256, "pause_ms": 400, "pause_every": 20}))
-    }),
+    one("pause-in-garbage-asyncio", Kind::Asyncio, "answer", |ground| in_garbage(ground, Kind::Asyncio)),
+    one("pause-in-garbage-node", Kind::Node, "render", |ground| in_garbage(ground, Kind::Node)),
 ];
 
 fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"pause_ms": 400, "pause_every": 20}))
+}
+
+fn in_garbage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    let before = json!({"work_us": 500, "report_kb": 256});
+    shop(ground, kind, &before, json!({"pause_ms": 400, "pause_every": 20}))
 }
 
 fn stage(ground: &Ground<'_>, kind: Kind, pause_ms: u32, every: u32) -> anyhow::Result<Stage> {

@@ -9,12 +9,12 @@ use serde_json::json;
 
 const fn one(name: &'static str, kind: Kind, place: Option<&'static str>, stage: Stager) -> Scenario {
     let truth = Some(Truth { kind: "fd_leak", place });
-    Scenario { name, system: kind.name(), truth, healthy: 45, watched: 60, stage }
+    Scenario { name, system: kind.name(), truth, healthy: 45, watched: 60, alone: false, stage }
 }
 
 type Stager = fn(&Ground<'_>) -> anyhow::Result<Stage>;
 
-pub(super) const ALL: [Scenario; 9] = [
+pub(super) const ALL: [Scenario; 11] = [
     one("theme-python", Kind::Threads, Some("theme"), |ground| {
         shop(ground, Kind::Threads, &json!({"work_us": 500}), json!({"theme_kept": 1}))
     }),
@@ -33,12 +33,15 @@ pub(super) const ALL: [Scenario; 9] = [
     one("theme-in-waves-go", Kind::Go, Some("theme"), |ground| in_waves(ground, Kind::Go)),
     one("theme-in-waves-node", Kind::Node, Some("theme"), |ground| in_waves(ground, Kind::Node)),
     one("theme-in-waves-asyncio", Kind::Asyncio, Some("theme"), |ground| in_waves(ground, Kind::Asyncio)),
-    one("theme-in-garbage-pool", Kind::Pool, Some("theme"), |ground| {
-        let before = json!({"work_us": 500, "report_kb": 256});
-        shop(ground, Kind::Pool, &before, json!({"report_kb": 256, "theme_kept": 1}))
-    }),
+    one("theme-in-waves-python", Kind::Threads, Some("theme"), |ground| in_waves(ground, Kind::Threads)),
+    one("theme-in-garbage-node", Kind::Node, Some("theme"), |ground| in_garbage(ground, Kind::Node)),
+    one("theme-in-garbage-pool", Kind::Pool, Some("theme"), |ground| in_garbage(ground, Kind::Pool)),
 ];
 
 fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"theme_kept": 1}))
+}
+
+fn in_garbage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    shop(ground, kind, &json!({"work_us": 500, "report_kb": 256}), json!({"theme_kept": 1}))
 }

@@ -10,10 +10,10 @@ use serde_json::json;
 use std::time::Duration;
 
 const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
-    Scenario { name, system: kind.name(), truth: None, healthy: 45, watched: 90, stage }
+    Scenario { name, system: kind.name(), truth: None, healthy: 45, watched: 90, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 25] = [
+pub(super) const ALL: [Scenario; 27] = [
     one("wave", Kind::Go, |ground| wave(ground, Kind::Go, 40)),
     one("wave-node", Kind::Node, |ground| wave(ground, Kind::Node, 40)),
     one("wave-python", Kind::Threads, |ground| wave(ground, Kind::Threads, 40)),
@@ -44,7 +44,8 @@ pub(super) const ALL: [Scenario; 25] = [
             kept: vec![Box::new(shop)],
             callers: Some(callers),
         }))
-    }),
+    })
+    .alone(),
     one("saw-tooth", Kind::Go, |ground| saw_tooth(ground, Kind::Go)),
     one("saw-tooth-asyncio", Kind::Asyncio, |ground| saw_tooth(ground, Kind::Asyncio)),
     one("saw-tooth-pool", Kind::Pool, |ground| saw_tooth(ground, Kind::Pool)),
@@ -56,6 +57,10 @@ pub(super) const ALL: [Scenario; 25] = [
     one("release-python", Kind::Threads, |ground| release(ground, Kind::Threads)),
     one("release-go", Kind::Go, |ground| release(ground, Kind::Go)),
     one("release-node", Kind::Node, |ground| release(ground, Kind::Node)),
+    one("release-pool", Kind::Pool, |ground| release(ground, Kind::Pool)),
+    one("wave-and-garbage-go", Kind::Go, |ground| {
+        shop_in_waves(ground, Kind::Go, &json!({"work_us": 500}), json!({"report_kb": 256}))
+    }),
     one("quick-wave-go", Kind::Go, |ground| wave(ground, Kind::Go, 15)),
     one("longer-pages-asyncio", Kind::Asyncio, |ground| {
         shop(ground, Kind::Asyncio, &json!({"work_us": 500, "page_kb": 4}), json!({"page_kb": 60}))

@@ -9,7 +9,7 @@ use serde_json::json;
 
 const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
     let truth = Some(Truth { kind: "lock_contention", place: Some("reserve") });
-    Scenario { name, system: kind.name(), truth, healthy: 50, watched: 70, stage }
+    Scenario { name, system: kind.name(), truth, healthy: 50, watched: 70, alone: false, stage }
 }
 
 fn stage(ground: &Ground<'_>, kind: Kind, reserve_ms: u32) -> anyhow::Result<Stage> {
@@ -20,11 +20,16 @@ fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     shop_in_waves(ground, kind, &json!({"work_us": 500, "seats": 6}), json!({"reserve_ms": LONG}))
 }
 
+fn in_garbage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    let before = json!({"work_us": 500, "seats": 6, "report_kb": 256});
+    shop(ground, kind, &before, json!({"reserve_ms": LONG}))
+}
+
 /// For how long each request holds it, in milliseconds: long, or longer still.
 const LONG: u32 = 80;
 const LONGER: u32 = 250;
 
-pub(super) const ALL: [Scenario; 9] = [
+pub(super) const ALL: [Scenario; 11] = [
     one("stock-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LONG)),
     one("stock-go", Kind::Go, |ground| stage(ground, Kind::Go, LONG)),
     one("stock-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, LONG)),
@@ -33,8 +38,7 @@ pub(super) const ALL: [Scenario; 9] = [
     one("longer-stock-go", Kind::Go, |ground| stage(ground, Kind::Go, LONGER)),
     one("stock-in-waves-go", Kind::Go, |ground| in_waves(ground, Kind::Go)),
     one("stock-in-waves-python", Kind::Threads, |ground| in_waves(ground, Kind::Threads)),
-    one("stock-in-garbage-python", Kind::Threads, |ground| {
-        let before = json!({"work_us": 500, "seats": 6, "report_kb": 256});
-        shop(ground, Kind::Threads, &before, json!({"report_kb": 256, "reserve_ms": LONG}))
-    }),
+    one("stock-in-garbage-python", Kind::Threads, |ground| in_garbage(ground, Kind::Threads)),
+    one("stock-in-garbage-go", Kind::Go, |ground| in_garbage(ground, Kind::Go)),
+    one("stock-in-waves-pool", Kind::Pool, |ground| in_waves(ground, Kind::Pool)),
 ];

@@ -3,24 +3,28 @@
 use super::super::{
     score::Truth,
     shop::Kind,
-    stage::{Ground, Scenario, Stage, shop},
+    stage::{Ground, Scenario, Stage, shop, shop_in_waves},
 };
 use serde_json::json;
 
 const TRUTH: Option<Truth> = Some(Truth { kind: "memory_growth", place: Some("remember") });
 
 const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
-    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 60, watched: 120, stage }
+    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 60, watched: 120, alone: false, stage }
 }
 
 fn stage(ground: &Ground<'_>, kind: Kind, session_kb: u32) -> anyhow::Result<Stage> {
     shop(ground, kind, &json!({"work_us": 500}), json!({"session_kb": session_kb}))
 }
 
+fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"session_kb": KB}))
+}
+
 const KB: u32 = 64;
 const MORE_KB: u32 = 256;
 
-pub(super) const ALL: [Scenario; 10] = [
+pub(super) const ALL: [Scenario; 12] = [
     one("sessions-python", Kind::Threads, |ground| stage(ground, Kind::Threads, KB)),
     one("sessions-go", Kind::Go, |ground| stage(ground, Kind::Go, KB)),
     one("sessions-node", Kind::Node, |ground| stage(ground, Kind::Node, KB)),
@@ -30,6 +34,8 @@ pub(super) const ALL: [Scenario; 10] = [
     one("larger-sessions-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, MORE_KB)),
     one("larger-sessions-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, MORE_KB)),
     one("larger-sessions-python", Kind::Threads, |ground| stage(ground, Kind::Threads, MORE_KB)),
+    one("sessions-in-waves-python", Kind::Threads, |ground| in_waves(ground, Kind::Threads)),
+    one("sessions-in-waves-go", Kind::Go, |ground| in_waves(ground, Kind::Go)),
     one("sessions-in-garbage-go", Kind::Go, |ground| {
         let before = json!({"work_us": 500, "report_kb": 256});
         shop(ground, Kind::Go, &before, json!({"report_kb": 256, "session_kb": MORE_KB}))

@@ -20,13 +20,14 @@ const fn one(
     kind: Option<&'static str>,
     stage: fn(&Ground<'_>) -> anyhow::Result<Stage>,
 ) -> Scenario {
-    Scenario { name, system: "nginx", truth: Truth::of(kind), healthy: 50, watched: 70, stage }
+    Scenario { name, system: "nginx", truth: Truth::of(kind), healthy: 50, watched: 70, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 9] = [
+pub(super) const ALL: [Scenario; 10] = [
     one("late-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(600))),
     one("later-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(250))),
     one("late-shop-in-waves-nginx", Some("downstream_slow"), |ground| asked(ground, Behind::Late(600), Plan::in_waves)),
+    one("still-shop-in-waves-nginx", Some("downstream_slow"), |ground| asked(ground, Behind::Still, Plan::in_waves)),
     one("still-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Still)),
     one("no-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Gone)),
     one("lossy-pages-nginx", Some("tcp_retransmits"), |ground| lossy_pages(ground, 0.04)),

@@ -11,7 +11,7 @@ use serde_json::json;
 
 const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
     let truth = Some(Truth { kind: "oom_kill", place: None });
-    Scenario { name, system: kind.name(), truth, healthy: 45, watched: 40, stage }
+    Scenario { name, system: kind.name(), truth, healthy: 45, watched: 40, alone: false, stage }
 }
 
 pub(super) const ALL: [Scenario; 5] = [

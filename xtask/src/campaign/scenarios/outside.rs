@@ -9,7 +9,7 @@ use serde_json::json;
 
 const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
     let truth = Some(Truth { kind: NO_NAME, place: None });
-    Scenario { name, system: kind.name(), truth, healthy: 50, watched: 60, stage }
+    Scenario { name, system: kind.name(), truth, healthy: 50, watched: 60, alone: false, stage }
 }
 
 /// Each answer waits for so long, for no reason but that.
@@ -17,14 +17,17 @@ fn nap(ground: &Ground<'_>, kind: Kind, answer_ms: u32) -> anyhow::Result<Stage>
     shop(ground, kind, &json!({"work_us": 500}), json!({"answer_ms": answer_ms}))
 }
 
-pub(super) const ALL: [Scenario; 7] = [
+fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"answer_ms": 600}))
+}
+
+pub(super) const ALL: [Scenario; 8] = [
     one("nap-python", Kind::Threads, |ground| nap(ground, Kind::Threads, 600)),
     one("nap-go", Kind::Go, |ground| nap(ground, Kind::Go, 600)),
     one("nap-node", Kind::Node, |ground| nap(ground, Kind::Node, 600)),
     one("longer-nap-go", Kind::Go, |ground| nap(ground, Kind::Go, 1_500)),
     one("longer-nap-python", Kind::Threads, |ground| nap(ground, Kind::Threads, 1_500)),
     one("longer-nap-node", Kind::Node, |ground| nap(ground, Kind::Node, 1_500)),
-    one("nap-in-waves-go", Kind::Go, |ground| {
-        shop_in_waves(ground, Kind::Go, &json!({"work_us": 500}), json!({"answer_ms": 600}))
-    }),
+    one("nap-in-waves-go", Kind::Go, |ground| in_waves(ground, Kind::Go)),
+    one("nap-in-waves-node", Kind::Node, |ground| in_waves(ground, Kind::Node)),
 ];

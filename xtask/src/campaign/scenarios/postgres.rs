@@ -17,7 +17,7 @@ const fn one(
     kind: Option<&'static str>,
     stage: fn(&Ground<'_>) -> anyhow::Result<Stage>,
 ) -> Scenario {
-    Scenario { name, system: "postgres", truth: Truth::of(kind), healthy: 50, watched: 80, stage }
+    Scenario { name, system: "postgres", truth: Truth::of(kind), healthy: 50, watched: 80, alone: false, stage }
 }
 
 pub(super) const ALL: [Scenario; 7] = [

@@ -16,14 +16,15 @@ const fn one(
     watched: u64,
     stage: fn(&Ground<'_>) -> anyhow::Result<Stage>,
 ) -> Scenario {
-    Scenario { name, system: "redis", truth: Truth::of(kind), healthy: 60, watched, stage }
+    Scenario { name, system: "redis", truth: Truth::of(kind), healthy: 60, watched, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 9] = [
+pub(super) const ALL: [Scenario; 10] = [
     one("script-redis", Some("event_loop_stall"), 60, |ground| also(ground, SCRIPT, 1, Duration::from_secs(1))),
     one("longer-script-redis", Some("event_loop_stall"), 60, |ground| {
         also(ground, LONG_SCRIPT, 1, Duration::from_secs(4))
     }),
+    one("scripts-redis", Some("event_loop_stall"), 60, |ground| also(ground, SCRIPT, 2, Duration::from_secs(2))),
     one("keys-redis", Some("memory_growth"), 120, |ground| also(ground, NEW_KEYS, 2, Duration::from_millis(40))),
     one("journal-redis", Some("disk_stall"), 70, |ground| journal(ground, 8 << 10)),
     one("slower-journal-redis", Some("disk_stall"), 70, |ground| journal(ground, 4 << 10)),

@@ -23,7 +23,15 @@ const fn one(
     truth: &'static str,
     stage: fn(&Ground<'_>) -> anyhow::Result<Stage>,
 ) -> Scenario {
-    Scenario { name, system: kind.name(), truth: Truth::of(Some(truth)), healthy: 60, watched: 600, stage }
+    Scenario {
+        name,
+        system: kind.name(),
+        truth: Truth::of(Some(truth)),
+        healthy: 60,
+        watched: 600,
+        alone: false,
+        stage,
+    }
 }
 
 pub(super) const ALL: [Scenario; 10] = [

@@ -18,6 +18,7 @@ pub(super) const ALL: [Scenario; 4] = [
         truth: TRUTH,
         healthy: 60,
         watched: 120,
+        alone: false,
         stage: |ground| threads(ground, Kind::Threads, SECOND),
     },
     Scenario {
@@ -26,6 +27,7 @@ pub(super) const ALL: [Scenario; 4] = [
         truth: TRUTH,
         healthy: 60,
         watched: 120,
+        alone: false,
         stage: |ground| threads(ground, Kind::Threads, SECOND / 3),
     },
     Scenario {
@@ -34,6 +36,7 @@ pub(super) const ALL: [Scenario; 4] = [
         truth: TRUTH,
         healthy: 60,
         watched: 120,
+        alone: false,
         stage: |ground| threads(ground, Kind::Pool, SECOND),
     },
     Scenario {
@@ -42,6 +45,7 @@ pub(super) const ALL: [Scenario; 4] = [
         truth: TRUTH,
         healthy: 60,
         watched: 120,
+        alone: false,
         stage: |ground| {
             let plan = |plan| Plan { callers: 2, pause: Duration::from_millis(500), ..plan };
             let mut page = String::new();

@@ -16,10 +16,10 @@ const LOST: f64 = 0.04;
 const MORE: f64 = 0.1;
 
 const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
-    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
+    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 16] = [
+pub(super) const ALL: [Scenario; 18] = [
     one("lossy-callers", Kind::Threads, |ground| stage(ground, Kind::Threads, false, LOST)),
     one("lossy-upstream", Kind::Go, |ground| stage(ground, Kind::Go, true, LOST)),
     one("lossy-callers-go", Kind::Go, |ground| stage(ground, Kind::Go, false, LOST)),
@@ -36,9 +36,15 @@ pub(super) const ALL: [Scenario; 16] = [
     one("lossier-upstream-go", Kind::Go, |ground| stage(ground, Kind::Go, true, MORE)),
     one("lossier-callers-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, false, MORE)),
     one("lossier-upstream-node", Kind::Node, |ground| stage(ground, Kind::Node, true, MORE)),
+    one("lossy-in-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, false, LOST, Plan::in_waves)),
+    one("lossy-in-waves-asyncio", Kind::Asyncio, |ground| asked(ground, Kind::Asyncio, false, LOST, Plan::in_waves)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, upstream: bool, lost: f64) -> anyhow::Result<Stage> {
+    asked(ground, kind, upstream, lost, |plan| plan)
+}
+
+fn asked(ground: &Ground<'_>, kind: Kind, upstream: bool, lost: f64, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
     let hosts = Rc::new(Hosts::make(ground.number)?);
     let at = |host| Options { hosts: Some((&hosts, host)), ..Options::default() };
     let settings = json!({"work_us": 1000, "page_kb": 40, "ask": u8::from(upstream)});
@@ -49,11 +55,11 @@ fn stage(ground: &Ground<'_>, kind: Kind, upstream: bool, lost: f64) -> anyhow::
         let options = Options { upstream: Some(&address), ..at(0) };
         let shop = Shop::start(ground, "shop", kind, &settings, options)?;
         kept.push(Box::new(other));
-        let callers = Callers::start(Plan::new(shop.address), Some(&hosts.namespace(0)?))?;
+        let callers = Callers::start(plan(Plan::new(shop.address)), Some(&hosts.namespace(0)?))?;
         (shop, callers)
     } else {
         let shop = Shop::start(ground, "shop", kind, &settings, at(0))?;
-        let callers = Callers::start(Plan::new(shop.address), Some(&hosts.namespace(1)?))?;
+        let callers = Callers::start(plan(Plan::new(shop.address)), Some(&hosts.namespace(1)?))?;
         (shop, callers)
     };
     let pids = vec![shop.pid()];

@@ -12,7 +12,7 @@ use std::time::Duration;
 const TRUTH: Option<Truth> = Some(Truth { kind: "traffic_surge", place: None });
 
 const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::Result<Stage>) -> Scenario {
-    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, stage }
+    Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, alone: false, stage }
 }
 
 pub(super) const ALL: [Scenario; 9] = [
@@ -21,10 +21,10 @@ pub(super) const ALL: [Scenario; 9] = [
     one("crowd-node", Kind::Node, |ground| stage(ground, Kind::Node, 4_000, MANY)),
     one("crowd-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, 4_000, MANY)),
     one("crowd-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, 8_000, MANY)),
-    one("larger-crowd-go", Kind::Go, |ground| stage(ground, Kind::Go, 8_000, 2 * MANY)),
-    one("larger-crowd-python", Kind::Threads, |ground| stage(ground, Kind::Threads, 3_000, 2 * MANY)),
-    one("larger-crowd-node", Kind::Node, |ground| stage(ground, Kind::Node, 3_000, 2 * MANY)),
-    one("larger-crowd-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, 3_000, 2 * MANY)),
+    one("larger-crowd-go", Kind::Go, |ground| stage(ground, Kind::Go, 8_000, 2 * MANY)).alone(),
+    one("larger-crowd-python", Kind::Threads, |ground| stage(ground, Kind::Threads, 3_000, 2 * MANY)).alone(),
+    one("larger-crowd-node", Kind::Node, |ground| stage(ground, Kind::Node, 3_000, 2 * MANY)).alone(),
+    one("larger-crowd-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, 3_000, 2 * MANY)).alone(),
 ];
 
 /// How many callers come.
