@@ -239,6 +239,34 @@ fn functions_of_python_3_9() {
     }
 }
 
+/// No release of Debian has it.
+#[test]
+fn functions_of_python_3_10() {
+    elsewhere("3.10");
+}
+
+#[test]
+fn functions_of_python_3_12() {
+    elsewhere("3.12");
+}
+
+/// Where somebody has installed it with pyenv, or as `python3.N`.
+fn elsewhere(version: &str) {
+    let name = format!("python{version}");
+    let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
+    let root = root.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".pyenv")));
+    let made = fs::read_dir(root.unwrap_or_default().join("versions")).into_iter().flatten().flatten();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = made.map(|made| made.path().join("bin")).chain(std::env::split_paths(&path));
+    let mut there = folders.map(|folder| folder.join(&name));
+    // Of pyenv's own on the path it is said that it runs none, where none is chosen.
+    let runs = |python: &PathBuf| Command::new(python).arg("-V").output().is_ok_and(|told| told.status.success());
+    match there.find(|python| python.is_file() && runs(python)) {
+        Some(python) => functions_of(&python),
+        None => println!("SKIPPED: Python {version} is not there: no release of Debian has it"),
+    }
+}
+
 /// Python of another release, if `cargo xtask test` has fetched it.
 fn fetched(name: &str) -> Option<PathBuf> {
     Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("../pythons").join(name)).filter(|python| python.is_file())

@@ -64,7 +64,7 @@ pub unsafe fn walk(record: *mut StackRecord, python: &Python, base: u64, read: i
         let low = &raw mut (*record).low;
         let mut frame = word(word(base.wrapping_add(python.slot as u64)).wrapping_add(python.frame as u64));
         if python.hop != 0 {
-            frame = word(frame.wrapping_add(python.hop as u64));
+            frame = word(frame.wrapping_add(python.hop as u64 - 1));
         }
         low.write_volatile(0);
         for index in 0..PYTHON_FRAMES {

@@ -16,7 +16,7 @@ pub struct Python {
     pub slot: u16,
     /// Where that state keeps the innermost frame, or what leads to it, bytes.
     pub frame: u16,
-    /// Where what leads to it keeps it, bytes; 0: the state does.
+    /// Where what leads to it keeps it, bytes, plus one; 0: the state does.
     pub hop: u16,
     /// The first word of a frame that is read.
     pub from: u16,

@@ -15,6 +15,8 @@ const MOST_NAME: usize = 200;
 /// The longest name that is believed, and the longest table of lines; bytes.
 const LONGEST_NAME: u64 = 1 << 16;
 const LONGEST_TABLE: u64 = 1 << 20;
+/// What 3.12 has between its own calls and those of C.
+const TRAMPOLINE: &str = "<interpreter trampoline>";
 /// What is read of a code object.
 const HEAD: usize = 216;
 
@@ -25,7 +27,7 @@ pub(super) fn frame<M: Memory>(memory: &M, layout: &Layout, found: PythonFrame) 
     let first = u32::try_from(word(layout.first_line)? & 0x7fff_ffff).ok()?;
     let file = text(memory, layout, word(layout.file)?, MOST_FILE)?;
     let function = text(memory, layout, word(layout.name)?, MOST_NAME)?;
-    if function.is_empty() {
+    if function.is_empty() || function == TRAMPOLINE {
         return None;
     }
     let offset = match layout.start {
@@ -36,6 +38,7 @@ pub(super) fn frame<M: Memory>(memory: &M, layout: &Layout, found: PythonFrame) 
     let table = bytes(memory, word(layout.lines.1)?)?;
     let line = match layout.lines.0 {
         Lines::Steps => Some(lines::of_steps(&table, first, offset)),
+        Lines::Ranges => lines::of_ranges(&table, first, offset)?,
         Lines::Entries => lines::of_entries(&table, first, offset)?,
     };
     Some(Frame { function, location: line.map(|line| (file, line)) })

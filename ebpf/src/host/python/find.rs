@@ -32,9 +32,10 @@ pub(crate) fn find<M: Memory>(memory: &M, object: &Object) -> Option<Interpreter
             let version = memory.word(image.address(&symbol))?;
             u32::try_from((version >> 16) & 0xff).ok().filter(|_| version >> 24 == 3)?
         }
-        // What came with 3.9, and what came after it.
-        None if image.symbol("PyThreadState_GetFrame").is_some() && image.symbol("Py_NewRef").is_none() => 9,
-        None => return None,
+        // What came with 3.9, and what came after it. The version tells itself since 3.11.
+        None if image.symbol("PyThreadState_GetFrame").is_none() => return None,
+        None if image.symbol("Py_NewRef").is_none() => 9,
+        None => 10,
     };
     layout::of(minor).map(|_| Interpreter { runtime, minor })
 }
@@ -76,7 +77,7 @@ fn python(layout: &Layout, slot: u16) -> Python {
     Python {
         slot,
         frame: layout.frame,
-        hop: layout.hop,
+        hop: layout.hop.map_or(0, |hop| hop + 1),
         from: layout.from,
         code: layout.code,
         previous: layout.previous,

@@ -7,6 +7,8 @@
 pub(super) enum Lines {
     /// Pairs of steps, `co_lnotab`: up to 3.9.
     Steps,
+    /// Pairs of ranges, `co_linetable`: 3.10.
+    Ranges,
     /// Entries of bits, `co_linetable`: since 3.11.
     Entries,
 }
@@ -21,9 +23,9 @@ pub(super) struct Layout {
     /// Of a thread's state: the next one, and what `pthread_self` says.
     pub(super) next: u64,
     pub(super) thread: u64,
-    /// Of a thread's state: the innermost frame, or what leads to it with one more step (0: none).
+    /// Of a thread's state: the innermost frame, or what leads to it with one more step.
     pub(super) frame: u16,
-    pub(super) hop: u16,
+    pub(super) hop: Option<u16>,
     /// Of a frame: the first word that is read; from there on, its code object, who called it, its instruction.
     pub(super) from: u16,
     pub(super) code: u16,
@@ -42,53 +44,51 @@ pub(super) struct Layout {
 
 /// All that are read.
 pub(super) const ALL: &[Layout] = &[
-    Layout {
-        minor: 9,
-        lists: Some((32, 8)),
-        next: 8,
-        thread: 176,
-        frame: 24,
-        hop: 0,
-        from: 3,
-        code: 1,
-        previous: 0,
-        instruction: 10,
-        first_line: 40,
-        file: 104,
-        name: 112,
-        lines: (Lines::Steps, 120),
-        start: 0,
-        letters: (48, 72),
-    },
+    Layout { instruction: 10, lines: (Lines::Steps, 120), ..UP_TO_10 },
+    Layout { minor: 10, ..UP_TO_10 },
     Layout {
         minor: 11,
         lists: Some((40, 16)),
-        next: 8,
-        thread: 152,
         frame: 56,
-        hop: 8,
-        from: 0,
+        hop: Some(8),
         code: 4,
         previous: 6,
-        instruction: 7,
         first_line: 72,
-        file: 112,
-        name: 128,
-        lines: (Lines::Entries, 136),
         start: 184,
         letters: (48, 72),
+        ..SINCE_11
     },
-    Layout { minor: 13, start: 200, ..SINCE_13 },
-    Layout { minor: 14, start: 208, ..SINCE_13 },
+    Layout { minor: 12, lists: Some((40, 72)), thread: 136, frame: 56, hop: Some(0), start: 192, ..SINCE_11 },
+    Layout { minor: 13, start: 200, ..SINCE_11 },
+    Layout { minor: 14, start: 208, ..SINCE_11 },
 ];
 
-const SINCE_13: Layout = Layout {
+const UP_TO_10: Layout = Layout {
+    minor: 9,
+    lists: Some((32, 8)),
+    next: 8,
+    thread: 176,
+    frame: 24,
+    hop: None,
+    from: 3,
+    code: 1,
+    previous: 0,
+    instruction: 9,
+    first_line: 40,
+    file: 104,
+    name: 112,
+    lines: (Lines::Ranges, 120),
+    start: 0,
+    letters: (48, 72),
+};
+
+const SINCE_11: Layout = Layout {
     minor: 0,
     lists: None,
     next: 8,
     thread: 152,
     frame: 72,
-    hop: 0,
+    hop: None,
     from: 0,
     code: 0,
     previous: 1,

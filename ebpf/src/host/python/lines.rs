@@ -13,6 +13,22 @@ pub(super) fn of_steps(table: &[u8], first: u32, offset: u32) -> u32 {
     line
 }
 
+/// `co_linetable` of 3.10: pairs of how many bytes further and how many lines; `offset` in instructions of two bytes.
+/// `Some(None)`: there, without a line. `None`: beyond the table.
+#[expect(clippy::option_option, reason = "what has no line is not the same as what lies elsewhere")]
+pub(super) fn of_ranges(table: &[u8], first: u32, offset: u32) -> Option<Option<u32>> {
+    let (mut at, mut line) = (0_u32, first);
+    for [bytes, lines] in table.as_chunks::<2>().0 {
+        at = at.saturating_add(u32::from(*bytes));
+        let lines = Some(lines.cast_signed()).filter(|lines| *lines != i8::MIN);
+        line = line.saturating_add_signed(lines.unwrap_or(0).into());
+        if offset.saturating_mul(2) < at {
+            return Some(lines.map(|_| line));
+        }
+    }
+    None
+}
+
 /// `co_linetable` since 3.11: entries of a kind, a length in units of two bytes, and what the kind has; `offset` in bytes.
 /// `Some(None)`: there, without a line. `None`: beyond the table.
 #[expect(clippy::option_option, reason = "what has no line is not the same as what lies elsewhere")]
@@ -104,6 +120,18 @@ mod tests {
         ] {
             assert_eq!(of_entries(&entries, 2, offset), Some(line), "{offset}");
         }
+    }
+
+    /// From an interpreter of 3.10, as above: its `co_linetable`, and its `co_lines`.
+    #[test]
+    fn ranges_lead_to_the_line_of_each_instruction() {
+        let table = [4, 1, 2, 2, 2, 1, 4, 255, 12, 2, 10, 1, 14, 1];
+        for (offset, line) in [(0, 3), (1, 3), (2, 5), (3, 6), (4, 5), (6, 7), (11, 7), (12, 8), (17, 9), (23, 9)] {
+            assert_eq!(of_ranges(&table, 2, offset), Some(Some(line)), "{offset}");
+        }
+        assert_eq!(of_ranges(&table, 2, 24), None, "beyond its end");
+        assert_eq!(of_ranges(&[4, 1, 2, 128, 2, 1], 2, 2), Some(None), "there, but of no line");
+        assert_eq!(of_ranges(&[0, 255, 2], 0, u32::MAX), None);
     }
 
     #[test]
