@@ -4,7 +4,10 @@
 //! rarely one looks. What was sent before the process was looked at first is not counted.
 //! Invariant: bounded by [`MOST`]; a connection over it is counted in [`Connections::untold`], not guessed.
 
-use super::{address::address, known::Known};
+use super::{
+    address::address,
+    known::{Known, Turns},
+};
 use crate::{
     host::clock,
     wire::{
@@ -33,6 +36,8 @@ pub(super) struct Connections {
     listeners: BTreeMap<Pid, Vec<TcpListener>>,
     /// Ports on which a target listens or listened.
     ports: BTreeSet<u16>,
+    /// Who was accepted at these, all together.
+    turns: BTreeMap<u16, Turns>,
     /// Processes that were looked at before: what is new of them began since then.
     looked: BTreeSet<Pid>,
     look: u64,
@@ -49,6 +54,7 @@ impl Default for Connections {
             gains: BTreeMap::new(),
             listeners: BTreeMap::new(),
             ports: BTreeSet::new(),
+            turns: BTreeMap::new(),
             looked: BTreeSet::new(),
             look: 0,
             tick: clock::tick(),
@@ -129,6 +135,9 @@ impl Connections {
         gain.active += u32::from(answers > 0);
         gain.answers += u64::from(answers);
         gain.answer_us += micros(time);
+        if self.ports.contains(&record.ports[0]) {
+            self.turns.entry(record.ports[0]).or_default().add(record, before);
+        }
     }
 
     fn open(&mut self, pid: Pid, record: &SocketRecord) {
@@ -179,7 +188,8 @@ impl Connections {
     pub(super) fn tell(&mut self, pids: &[Pid], now: Nanos) -> Vec<TcpLook> {
         let (look, tick) = (self.look, self.tick);
         let open = self.known.values().filter(|known| known.look == look);
-        let open = open.map(|known| (known.pid, known.last, known.arrives(), known.waits(tick)));
+        let others = |known: &Known| self.turns.get(&known.last.ports[0]).copied().unwrap_or_default();
+        let open = open.map(|known| (known.pid, known.last, known.arrives(), known.waits(tick, others(known))));
         for (pid, record, arrives, waits) in open.collect::<Vec<_>>() {
             let rtt = (record.srtt != 0).then_some(record.srtt / 8);
             let least = (record.least_rtt != u32::MAX && record.srtt != 0).then_some(record.least_rtt);
@@ -278,6 +288,21 @@ mod tests {
         ]);
         assert_eq!(sum(&all.tell(&[7], 5)), (10 + 20 + 30, 1 + 2 + 3, 1));
         assert_eq!(sum(&all.tell(&[7], 6)), (0, 0, 0));
+    }
+
+    #[test]
+    fn who_has_just_connected_waits_as_those_before_did() {
+        let mut all = Connections::default();
+        all.take(&mut [(7, SocketRecord { state: TCP_LISTEN, ..record(SOCKET_OPEN, 0, 99, 0) })]);
+        all.tell(&[7], 0);
+        let at_port = |socket, given, owes| SocketRecord { given, owes, ..record(SOCKET_OPEN, 1, socket, 9) };
+        let waiting = |looks: Vec<TcpLook>| looks[0].peers.iter().map(|peer| peer.unanswered).sum::<u32>();
+        let long = u32::try_from(5_000_000_000 / clock::tick()).unwrap();
+        all.take(&mut [(7, at_port(1, 3, long))]);
+        assert_eq!(waiting(all.tell(&[7], 1)), 0, "one connection, three answers: nobody knows");
+        let closed = |socket| (7, SocketRecord { kind: SOCKET_CLOSED, state: 7, ..at_port(socket, 5, 0) });
+        all.take(&mut [closed(2), closed(3), (7, at_port(1, 3, long))]);
+        assert_eq!(waiting(all.tell(&[7], 2)), 1);
     }
 
     #[test]

@@ -14,6 +14,25 @@ const WAITING: Nanos = 2_000_000_000;
 /// A connection takes turns that has given so many answers, and to one request in so many sent anything more.
 const TURNS: (u32, u32) = (8, 50);
 
+/// Answers, and what was sent besides: of a connection, or of all that were accepted at a port.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Turns {
+    given: u64,
+    pushed: u64,
+}
+
+impl Turns {
+    /// What came between these two looks at a connection.
+    pub(super) fn add(&mut self, record: &SocketRecord, before: &SocketRecord) {
+        self.given = self.given.saturating_add(record.given.wrapping_sub(before.given).into());
+        self.pushed = self.pushed.saturating_add(record.pushed.wrapping_sub(before.pushed).into());
+    }
+
+    fn are_taken(self) -> bool {
+        self.given >= TURNS.0.into() && self.pushed.saturating_mul(TURNS.1.into()) <= self.given
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) pid: Pid,
@@ -52,9 +71,11 @@ impl Known {
 
     /// A request has waited for its answer for a while; a tick is so long. The kernel knows whose turn it is, which is as
     /// much as that somebody waits where turns are taken; else the looks tell, if bytes and answers are not of the same.
-    pub(super) fn waits(&self, tick: Nanos) -> bool {
+    /// Of a connection that is too young to tell, the others at its port do.
+    pub(super) fn waits(&self, tick: Nanos, others: Turns) -> bool {
         let SocketRecord { owes, given, pushed, at, .. } = self.last;
-        let takes_turns = given >= TURNS.0 && pushed.saturating_mul(TURNS.1) <= given;
+        let own = Turns { given: given.into(), pushed: pushed.into() };
+        let takes_turns = own.are_taken() || (given < TURNS.0 && pushed == 0 && others.are_taken());
         takes_turns && tick.saturating_mul(owes.into()) >= WAITING
             || self.asked.is_some_and(|(since, _)| at.saturating_sub(since) >= WAITING)
     }
@@ -66,6 +87,7 @@ mod tests {
 
     const SECOND: Nanos = 1_000_000_000;
     const TICK: Nanos = 4_000_000;
+    const NONE: Turns = Turns { given: 0, pushed: 0 };
 
     /// A connection on which so much had come and gone at each look, two seconds apart.
     fn known(looks: u32, counts: impl Fn(u32) -> (u32, u32)) -> Known {
@@ -93,21 +115,26 @@ mod tests {
     #[test]
     fn a_request_that_is_worked_on_waits_and_does_not_arrive() {
         let worked_on = known(15, |look| (1 + look.min(2), 0));
-        assert!(worked_on.waits(TICK) && worked_on.arrives().is_none());
-        assert!(known(1, |_| (1, 0)).waits(TICK), "since the look that saw it first");
-        assert!(!known(0, |_| (1, 0)).waits(TICK) && !known(9, |look| (look, look)).waits(TICK));
-        assert!(!known(9, |_| (7, 3)).waits(TICK), "an idle connection that was in use before the first look");
+        assert!(worked_on.waits(TICK, NONE) && worked_on.arrives().is_none());
+        assert!(known(1, |_| (1, 0)).waits(TICK, NONE), "since the look that saw it first");
+        assert!(!known(0, |_| (1, 0)).waits(TICK, NONE) && !known(9, |look| (look, look)).waits(TICK, NONE));
+        assert!(!known(9, |_| (7, 3)).waits(TICK, NONE), "an idle connection that was in use before the first look");
     }
 
     #[test]
     fn whose_turn_it_is_counts_where_turns_are_taken() {
-        let owing = |seconds: u32, given, pushed| {
+        let owing_among = |others, seconds: u32, given, pushed| {
             let mut known = known(3, |look| (9 + look, 9 + look));
             known.last = SocketRecord { owes: seconds * 250, given, pushed, ..known.last };
-            known.waits(TICK)
+            known.waits(TICK, others)
         };
+        let owing = |seconds, given, pushed| owing_among(NONE, seconds, given, pushed);
         assert!(owing(2, 400, 3) && !owing(1, 400, 3));
         assert!(!owing(5, 400, 200), "each answer is acknowledged by a frame of its own");
         assert!(!owing(5, 2, 0), "too few to tell");
+        let http = Turns { given: 900, pushed: 2 };
+        assert!(owing_among(http, 5, 2, 0) && !owing_among(http, 1, 2, 0), "the others at its port take turns");
+        assert!(!owing_among(http, 5, 2, 1) && !owing_among(http, 5, 400, 200), "but it does not");
+        assert!(!owing_among(Turns { given: 900, pushed: 300 }, 5, 2, 0), "they do not");
     }
 }
