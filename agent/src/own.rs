@@ -62,7 +62,7 @@ fn code(maps: &str, exe: &str) -> Vec<(usize, usize)> {
         let (permissions, offset, _device, file) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         let is_code = permissions == "r-xp" && file != "0";
         let begins = permissions == "r--p" && offset.bytes().all(|digit| digit == b'0');
-        if !is_code && !(begins && line.ends_with(exe)) {
+        if !(is_code || begins && line.ends_with(exe)) {
             return None;
         }
         let number = |text| usize::from_str_radix(text, 16).ok();

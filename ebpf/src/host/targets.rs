@@ -6,8 +6,10 @@
 use super::{clock, proc_file};
 use snowshed_engine::model::{Nanos, Pid};
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::fs::MetadataExt as _,
     path::PathBuf,
 };
 
@@ -52,6 +54,8 @@ pub(crate) struct Targets {
     by_host: BTreeMap<u32, Pid>,
     /// Processor time that targets have used while they were watched.
     worked: Nanos,
+    /// In which network namespace each was, and when it was asked.
+    spaces: RefCell<BTreeMap<Pid, (Nanos, u64)>>,
 }
 
 impl Targets {
@@ -69,6 +73,7 @@ impl Targets {
     pub(crate) fn remove(&mut self, pid: Pid) -> Option<Watched> {
         let watched = self.by_pid.remove(&pid)?;
         self.by_host.remove(&watched.host);
+        self.spaces.get_mut().remove(&pid);
         Some(watched)
     }
 
@@ -105,6 +110,19 @@ impl Targets {
     /// Whether a process has not run at all since a look: what only it can change is as it was then.
     pub(crate) fn is_asleep(&self, pid: Pid, since: Nanos) -> bool {
         self.get(pid).is_some_and(|watched| watched.activity.ran <= since)
+    }
+
+    /// The inode of a target's network namespace. Only it can move to another, so one that sleeps is not asked again.
+    pub(crate) fn network_namespace(&self, pid: Pid, now: Nanos) -> Option<u64> {
+        let mut spaces = self.spaces.borrow_mut();
+        if let Some((_, space)) = spaces.get(&pid).filter(|(at, _)| self.is_asleep(pid, *at)) {
+            return Some(*space);
+        }
+        let space = fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino();
+        if self.by_pid.contains_key(&pid) {
+            spaces.insert(pid, (now, space));
+        }
+        Some(space)
     }
 
     /// Whether nobody has run for a while.
@@ -241,6 +259,12 @@ mod tests {
             }
         };
         let before = targets.silent();
+        let space = targets.network_namespace(child.id(), clock::now());
+        let kept = targets.spaces.borrow().clone();
+        targets.network_namespace(child.id(), clock::now());
+        assert!(space.is_some() && *targets.spaces.borrow() == kept, "who sleeps is not asked again");
+        assert_eq!(targets.network_namespace(std::process::id(), clock::now()), space);
+        assert_eq!(targets.network_namespace(0, clock::now()), None);
         child.kill().unwrap();
         child.wait().unwrap();
         targets.note_activity(clock::now());

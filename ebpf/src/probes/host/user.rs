@@ -15,8 +15,6 @@ use crate::{
 use snowshed_engine::model::{HostItem, HostLook, HostScope, HostSignal, Nanos, Observation, Pid};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    os::linux::fs::MetadataExt,
-    path::Path,
     time::Duration,
 };
 
@@ -94,7 +92,7 @@ impl Probe for Host {
         let mut cgroups = Found::default();
         let mut asleep = BTreeSet::new();
         for pid in look.targets.pids() {
-            if let Some(namespace) = network_namespace(pid) {
+            if let Some(namespace) = look.targets.network_namespace(pid, look.now) {
                 let items = namespaces.entry(namespace).or_insert_with(|| self.network(pid, namespace));
                 tell(HostScope::Network, Some(pid), since, items.clone());
             }
@@ -114,11 +112,6 @@ impl Probe for Host {
         self.cgroups.forget(pid);
         self.groups.remove(&pid);
     }
-}
-
-/// The inode of a process's network namespace.
-fn network_namespace(pid: Pid) -> Option<u64> {
-    Path::new(&format!("/proc/{pid}/ns/net")).metadata().ok().map(|namespace| namespace.st_ino())
 }
 
 /// What a process's cgroup counts.

@@ -4,16 +4,15 @@
 
 use crate::host::proc_file;
 use snowshed_engine::model::Pid;
-use std::{collections::BTreeMap, os::linux::fs::MetadataExt as _};
+use std::collections::BTreeMap;
 
 /// One look at all targets: they often share a namespace, which is read once.
 #[derive(Debug, Default)]
 pub(super) struct Windows(BTreeMap<u64, Option<(u64, u64)>>);
 
 impl Windows {
-    /// What the namespace of a process counts.
-    pub(super) fn of(&mut self, pid: Pid) -> Option<(u64, u64)> {
-        let namespace = std::fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.st_ino();
+    /// What the namespace of a process counts, which has this inode.
+    pub(super) fn of(&mut self, pid: Pid, namespace: u64) -> Option<(u64, u64)> {
         *self.0.entry(namespace).or_insert_with(|| windows(pid))
     }
 }
@@ -43,6 +42,7 @@ mod tests {
         assert!(windows(std::process::id()).is_some());
         assert_eq!(windows(0), None);
         let mut all = Windows::default();
-        assert!(all.of(std::process::id()).is_some() && all.of(0).is_none());
+        assert!(all.of(std::process::id(), 1).is_some() && all.of(0, 2).is_none());
+        assert!(all.of(0, 1).is_some(), "it is read once");
     }
 }

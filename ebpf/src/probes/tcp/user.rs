@@ -191,7 +191,8 @@ impl Tcp {
         self.connections.take(&mut std::mem::take(&mut self.news));
         let mut namespaces = namespace::Windows::default();
         for mut told in self.connections.tell(&pids, look.now) {
-            if let Some(now) = namespaces.of(told.pid) {
+            let namespace = look.targets.network_namespace(told.pid, look.now);
+            if let Some(now) = namespace.and_then(|namespace| namespaces.of(told.pid, namespace)) {
                 let before = self.windows.insert(told.pid, now).unwrap_or(now);
                 told.zero_windows = Some(now.0.saturating_sub(before.0));
                 told.window_probes = Some(now.1.saturating_sub(before.1));
