@@ -43,11 +43,19 @@ fn a_retransmit_names_the_requests_that_wrote_the_bytes() {
     assert_addresses(&told, HERE[0], THERE[0]);
     // The sockets' own counters say the same of how much was sent again.
     let looks = told.observations.iter().filter_map(|one| match one {
-        Observation::Tcp(look) => Some(&look.peers),
+        Observation::Tcp(look) => Some(look),
         _ => None,
     });
-    let peers: Vec<&TcpPeer> = looks.flatten().collect();
+    let peers: Vec<&TcpPeer> = looks.clone().flat_map(|look| &look.peers).collect();
     let events: u64 = told.retransmits.iter().map(|one| u64::from(one.segments)).sum();
+    // Should they differ: when they began to.
+    let mut from = 0;
+    for look in looks {
+        let within = told.retransmits.iter().filter(|one| (from..look.at).contains(&one.at));
+        let counted: u64 = look.peers.iter().map(|one| one.resent).sum();
+        println!("look at {}: {counted} counted, {} told", look.at, within.map(|one| one.segments).sum::<u32>());
+        from = look.at;
+    }
     // Besides, they count what was dropped on the way out, which a busy machine does now and then.
     let unsent = peers.iter().map(|one| one.resent).sum::<u64>().checked_sub(events);
     let limit = told.dropped_here * MOST_SEGMENTS;

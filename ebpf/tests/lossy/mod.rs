@@ -144,6 +144,9 @@ pub(crate) struct Told {
     pub(crate) dropped_here: u64,
 }
 
+/// A retransmit waits for the send that it belongs to, at most two seconds.
+const SETTLED: Duration = Duration::from_millis(2_500);
+
 /// Runs so many requests, at most `window` of them unanswered at a time.
 pub(crate) fn run_requests(hosts: &Hosts, program: &Path, way: Way, requests: u64, window: u64) -> Told {
     run_sized(hosts, program, way, requests, window, 40_000)
@@ -197,14 +200,14 @@ pub(crate) fn run_sized(hosts: &Hosts, program: &Path, way: Way, requests: u64, 
         });
         let begun = Instant::now();
         let mut ended = None;
-        // Until the sockets were looked at once more.
+        // Until all that waited for its writer is told, and the sockets were looked at after that.
         let mut looked = false;
-        while !looked || ended.is_none_or(|at: Instant| at.elapsed() < Duration::from_millis(300)) {
+        while !looked || ended.is_none_or(|at: Instant| at.elapsed() < SETTLED) {
             assert!(begun.elapsed() < PATIENCE, "the sender did not come to its end");
             let told = observations.len();
             session.poll(Duration::from_millis(20), &mut observations);
             let news = &observations[told..];
-            looked |= ended.is_some() && news.iter().any(|one| matches!(one, Observation::Tcp(_)));
+            looked = news.iter().any(|one| matches!(one, Observation::Tcp(_)));
             for line in lines.try_iter() {
                 let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
                 match numbers.as_slice() {
