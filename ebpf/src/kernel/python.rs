@@ -4,7 +4,7 @@
 //! Nothing that is read is trusted: the host makes sure that what is called a code object is one, and the walk ends at the
 //! last of so many frames, or at what cannot be read.
 //! Cost: three reads, and one for each run of frames that lie close together. A read costs some hundred nanoseconds
-//! however little it is, so each takes a kilobyte; since 3.11 calls follow each other in memory, some six in that. Paid with
+//! however little it is, so each takes a kilobyte; since 3.11 calls follow each other in memory, several in that. Paid with
 //! a copy of a stack only, of which there are a few a second.
 
 use super::{current, load, offset, targets};

@@ -23,7 +23,7 @@ use std::{
 const MOST: usize = 4096;
 const WAIT: Duration = Duration::from_millis(50);
 /// A process that makes code as it runs frees it, too, and the next takes its place. To note with each stack what tells
-/// them apart cost half as much as to copy it.
+/// them apart took longer than to copy the stack.
 const FRESH: Nanos = 1_000_000_000;
 /// One that did not answer in time is asked again after this.
 const REST: Nanos = 60_000_000_000;

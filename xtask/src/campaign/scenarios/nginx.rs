@@ -115,7 +115,7 @@ fn quota(ground: &Ground<'_>) -> anyhow::Result<Stage> {
     }
     let callers = Callers::start(Plan::new(nginx.address), None)?;
     Ok(set(nginx, Vec::new(), callers, move || {
-        // Half of what it needs on a fast processor; with as much as that answers were late by a hundredth of a second only.
+        // Half of what it needs on a fast processor; with as much as that nine tenths of the work went on.
         group.slow_down(1_000)?;
         Ok(Box::new(group))
     }))
