@@ -1,7 +1,7 @@
 //! The task that owns the engine: observations in, decisions out.
 //!
 //! Invariant: nothing here waits for anybody but the clock and the queues. Decisions leave through
-//! [`Ports`], which take them without blocking; the view is published at least once a second and at
+//! [`Ports`], which take them without blocking; the view is published once a second and at
 //! once when an incident changes. Cost: the engine's own, and a view a second.
 
 use crate::{
@@ -29,9 +29,9 @@ use tokio::{
 };
 use uuid::{NoContext, Timestamp, Uuid};
 
-/// How often the view is published at least.
+/// How often the view is published, but for [`TOGETHER`].
 const PUBLISH: Duration = Duration::from_secs(1);
-/// A view that is due so soon is published with the decisions of this moment: one wake-up instead of two.
+/// A view that is due so soon, or was so lately, is published with the decisions of this moment: one wake-up instead of two.
 const TOGETHER: Duration = Duration::from_millis(50);
 /// The shortest sleep: a deadline that stays in the past must not make the task spin.
 const SOON: Duration = Duration::from_millis(5);
@@ -162,7 +162,8 @@ impl Running {
     fn wake(&self) -> Instant {
         let ahead = self.outer.engine.next_deadline().saturating_sub(self.outer.clock.now());
         let due = Instant::now() + Duration::from_nanos(ahead).clamp(SOON, PUBLISH);
-        due.min(self.published + PUBLISH)
+        let publish = self.published + PUBLISH;
+        if due > publish && due <= publish + TOGETHER { due } else { due.min(publish) }
     }
 
     fn take(&mut self, observation: &Observation) {

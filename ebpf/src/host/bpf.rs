@@ -8,6 +8,7 @@ use std::{
 pub(super) const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 pub(super) const BPF_LINK_CREATE: libc::c_long = 28;
 pub(super) const BPF_ITER_CREATE: libc::c_long = 33;
 
@@ -59,4 +60,43 @@ pub(super) fn put(map: BorrowedFd<'_>, key: u32, value: Option<BorrowedFd<'_>>) 
     let address = |word: &u32| std::ptr::from_ref(word).expose_provenance() as u64;
     let element = Element { map: number(map), _pad: 0, key: address(&key), value: address(&value), flags: 0 };
     if call(command, &element) < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[repr(C)]
+struct Batch {
+    begin: u64,
+    end: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+/// The first rows of a table with words for each CPU, row by row.
+///
+/// # Errors
+/// The kernel refuses, or has fewer rows. `values` has to be as long as the rows are numbers of possible CPUs.
+pub(super) fn rows(map: BorrowedFd<'_>, rows: u32, values: &mut [u64]) -> io::Result<()> {
+    let mut keys = vec![0_u32; rows as usize];
+    let mut end = 0_u32;
+    let mut batch = Batch {
+        begin: 0,
+        end: (&raw mut end).expose_provenance() as u64,
+        keys: keys.as_mut_ptr().expose_provenance() as u64,
+        values: values.as_mut_ptr().expose_provenance() as u64,
+        count: rows,
+        map: map.as_raw_fd().unsigned_abs(),
+        element_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: plain data of the size told; the kernel writes so many keys and values, and how many there were.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_BATCH, &raw mut batch, size_of::<Batch>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Rows come in their order.
+    let whole = batch.count == rows && keys.iter().zip(0..).all(|(key, row)| *key == row);
+    if whole { Ok(()) } else { Err(io::Error::other("rows are missing")) }
 }

@@ -1,6 +1,7 @@
 //! `CLOCK_MONOTONIC`, the clock of the kernel's records, and the ticks in which the kernel counts slow things; and what
 //! this thread has used of the processor.
 
+use super::proc_file::Kept;
 use snowshed_engine::model::{Nanos, Pid};
 
 /// Nanoseconds since some point before the start of the machine's work; never goes back.
@@ -27,7 +28,8 @@ pub(crate) fn of_process(pid: Pid) -> Option<Nanos> {
 /// Processor time that the whole machine has used so far, by `/proc/stat`: to some hundredths of a second. Time stolen by
 /// other machines is nobody's here.
 pub(crate) fn of_machine() -> Option<Nanos> {
-    let stat = super::proc_file::read("/proc/stat").ok()?;
+    static STAT: Kept = Kept::new("/proc/stat");
+    let stat = STAT.read().ok()?;
     let mut fields = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map(str::parse::<u64>);
     // user, nice, system, idle, iowait, irq, softirq (proc(5)).
     let mut next = || fields.next()?.ok();

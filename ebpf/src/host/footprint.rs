@@ -5,6 +5,7 @@
 //! so that each counts once.
 //! Cost: one small file for each descriptor, so it is read once a minute only; resident memory alone is a single one.
 
+use super::proc_file::Kept;
 use snowshed_engine::model::Nanos;
 use std::{collections::BTreeMap, fs};
 
@@ -38,7 +39,8 @@ impl Footprint {
 }
 
 fn resident(rings: u64) -> Option<u64> {
-    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    static STATM: Kept = Kept::new("/proc/self/statm");
+    let statm = STATM.read().unwrap_or_default();
     let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
     pages.map(|pages| (pages * page_size()).saturating_sub(rings))
 }

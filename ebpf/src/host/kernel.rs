@@ -5,6 +5,7 @@
 use super::{
     btf::{Btf, BtfError},
     cast, clock,
+    counts::Counts,
     hooks::{self, Hook},
     iterator::{self, Links, Of},
     keeper::Keeper,
@@ -13,7 +14,7 @@ use super::{
     table::Table,
     tracefs,
 };
-use crate::wire::{COUNTERS, Counter, Offsets, PageAllowance, PageCount, ResolverCount, ResolverKey, Target};
+use crate::wire::{Offsets, PageAllowance, PageCount, ResolverCount, ResolverKey, Target};
 use aya::{
     Ebpf, EbpfLoader, Pod, VerifierLogLevel,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
@@ -343,9 +344,8 @@ impl Kernel {
     }
 
     /// Delivered and lost since the start.
-    pub(crate) fn count(&self, counter: Counter) -> u64 {
-        debug_assert!((counter as u32) < COUNTERS);
-        self.counts.get(&(counter as u32), 0).map_or(0, |values| values.iter().sum())
+    pub(crate) fn counts(&self) -> Counts {
+        Counts::read(&self.counts)
     }
 
     /// Kernel time and runs of programs, as far as the kernel counted them.

@@ -7,6 +7,7 @@ pub(crate) mod cast;
 pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod cost;
+pub(crate) mod counts;
 pub(crate) mod elf;
 pub(crate) mod footprint;
 pub(crate) mod goroutines;

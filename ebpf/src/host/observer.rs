@@ -3,7 +3,7 @@
 //! It is pinned by its owner and may come and go. It is read only, never made here: what this process made would outlive
 //! it. No program needs it to be loaded: they find it through a map of maps of our own, into which it is put while it is
 //! there; and while it is not, no target is looked up.
-//! Cost: one `stat` a second.
+//! Cost: one `stat` in five seconds; what is not there has no entry in the kernel's cache of names.
 
 use super::bpf;
 use aya::maps::{MapData, MapType};
@@ -17,7 +17,7 @@ use std::{
 /// Where its owner pins it.
 pub(crate) const PATH: &str = "/sys/fs/bpf/otel/traces_ctx_v1";
 /// How often it is looked for.
-const EVERY: Nanos = 1_000_000_000;
+const EVERY: Nanos = 5_000_000_000;
 /// A thread's number, and the ids of trace and span.
 const SHAPE: (u32, u32) = (8, 24);
 

@@ -204,9 +204,9 @@ impl Session {
             met: None,
             waker: None,
         };
-        for index in 0..session.units.len() {
-            let counted = session.counted(index);
-            let unit = &mut session.units[index];
+        let counts = session.counts();
+        for unit in &mut session.units {
+            let counted = unit.counted(&counts);
             (unit.calibrated, unit.lost) = (counted, counted.1);
         }
         let own = session.kernel.as_mut().and_then(own_thread);

@@ -51,7 +51,8 @@ impl Session {
         let elapsed = now.saturating_sub(self.watch.looked);
         self.watch.due = now + EVERY;
         self.watch.looked = now;
-        let events: Vec<u64> = (0..self.units.len()).map(|index| self.counted(index).0).collect();
+        let counts = self.counts();
+        let events: Vec<u64> = self.units.iter().map(|unit| unit.counted(&counts).0).collect();
         let before = std::mem::replace(&mut self.watch.events, events);
         let used = self.used_by_others();
         let worked = self.targets.worked();

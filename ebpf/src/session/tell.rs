@@ -1,21 +1,33 @@
 //! What a session says of itself: tiers with reason and remedy, cost, losses.
 
 use super::{Session, Shed, Unit};
-use crate::{ProbeStatus, Tier, host::privilege::Privilege, wire::Counter};
+use crate::{
+    ProbeStatus, Tier,
+    host::{counts::Counts, kernel::Kernel, privilege::Privilege},
+    wire::Counter,
+};
 use snowshed_engine::model::{Lost, Nanos, Observation};
+
+impl Unit {
+    /// What it has delivered and lost, what it counted of the calibration included.
+    pub(super) fn counted(&self, counts: &Counts) -> (u64, u64) {
+        let (delivered, lost) = self.probe.counters();
+        (counts.sum(delivered), counts.sum(lost))
+    }
+}
 
 impl Session {
     /// Tells new losses, so that the engine never takes silence for health.
     pub(super) fn losses(&mut self, at: Nanos, out: &mut Vec<Observation>) {
-        let Some(kernel) = &self.kernel else { return };
+        let counts = self.counts();
         for unit in &mut self.units {
-            let lost: u64 = unit.probe.counters().1.iter().map(|counter| kernel.count(*counter)).sum();
+            let lost = counts.sum(unit.probe.counters().1);
             if lost > unit.lost {
                 out.push(Observation::Lost(Lost { probe: unit.probe.name().to_owned(), events: lost - unit.lost, at }));
                 unit.lost = lost;
             }
         }
-        let lost = kernel.count(Counter::LifecycleLost);
+        let lost = counts.of(Counter::LifecycleLost);
         if lost > self.lifecycle_lost {
             let events = lost - self.lifecycle_lost;
             out.push(Observation::Lost(Lost { probe: "lifecycle".to_owned(), events, at }));
@@ -23,14 +35,9 @@ impl Session {
         }
     }
 
-    /// What a probe has delivered and lost, what it counted of the calibration included.
-    pub(super) fn counted(&self, index: usize) -> (u64, u64) {
-        let (delivered, lost) = self.units[index].probe.counters();
-        (self.sum(delivered), self.sum(lost))
-    }
-
-    fn sum(&self, counters: &[Counter]) -> u64 {
-        self.kernel.as_ref().map_or(0, |kernel| counters.iter().map(|counter| kernel.count(*counter)).sum())
+    /// All that the programs have counted; nothing without them.
+    pub(super) fn counts(&self) -> Counts {
+        self.kernel.as_ref().map(Kernel::counts).unwrap_or_default()
     }
 
     /// State and cost of each probe.
@@ -39,9 +46,10 @@ impl Session {
         // Read only where somebody needs advice.
         let privilege = std::cell::OnceCell::new();
         let advice = |trouble: &str| privilege.get_or_init(Privilege::now).remedy(trouble);
+        let counts = self.counts();
         let row = |(index, unit): (usize, &Unit)| {
             // What is not attached delivers nothing, even where another's programs count for it.
-            let counted = if unit.trouble.is_some() { unit.calibrated } else { self.counted(index) };
+            let counted = if unit.trouble.is_some() { unit.calibrated } else { unit.counted(&counts) };
             let ((events, lost), before) = (counted, unit.calibrated);
             let lacks = unit.probe.lacks();
             let (shed, price) = (self.shed(index), self.cost.price(index));
@@ -74,7 +82,7 @@ impl Session {
                 reason,
                 events: events.saturating_sub(before.0),
                 lost: lost.saturating_sub(before.1),
-                counts: unit.probe.counts().iter().map(|(what, counter)| (*what, self.sum(&[*counter]))).collect(),
+                counts: unit.probe.counts().iter().map(|(what, counter)| (*what, counts.of(*counter))).collect(),
                 ns_per_event: price.per_run,
                 ns_dispatch: price.dispatch,
                 ns_for_targets: price.watched,

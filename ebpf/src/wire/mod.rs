@@ -88,6 +88,11 @@ pub enum Counter {
     QuestionsLost,
 }
 
+impl Counter {
+    /// The last row in use.
+    pub const LAST: Self = Self::QuestionsLost;
+}
+
 /// Rows of the table of divisors.
 pub const SAMPLINGS: u32 = 16;
 /// Row of the fd probe: one in so many files learns its owner and its stack.

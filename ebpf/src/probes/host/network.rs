@@ -3,7 +3,7 @@
 //! Formats: `/proc/net/dev` and `/proc/net/softnet_stat` of net/core/net-procfs.c, `/proc/net/netstat` of
 //! net/ipv4/proc.c of the Linux sources. Every read is tolerant: what cannot be parsed is unknown.
 
-use crate::host::proc_file;
+use crate::host::proc_file::{self, Kept};
 use snowshed_engine::model::Pid;
 use std::{fs, path::Path};
 
@@ -73,7 +73,8 @@ fn extended(text: &str, name: &str) -> Option<u64> {
 
 /// CPU, packets dropped because its backlog was full, times that its budget or time ran out.
 pub(super) fn backlogs() -> Vec<(u64, u64, u64)> {
-    proc_file::read("/proc/net/softnet_stat").map_or_else(|_| Vec::new(), |text| parse_backlogs(&text))
+    static BACKLOGS: Kept = Kept::new("/proc/net/softnet_stat");
+    BACKLOGS.read().map_or_else(|_| Vec::new(), |text| parse_backlogs(&text))
 }
 
 fn parse_backlogs(text: &str) -> Vec<(u64, u64, u64)> {

@@ -2,7 +2,7 @@
 //!
 //! Format: Documentation/accounting/psi.rst of the Linux sources; `total` counts microseconds.
 
-use crate::host::{cgroup::Group, proc_file};
+use crate::host::{cgroup::Group, proc_file::Kept};
 use snowshed_engine::model::HostSignal;
 
 /// Resource, and the signals of its two lines.
@@ -14,7 +14,10 @@ const RESOURCES: [(&str, HostSignal, HostSignal); 3] = [
 
 /// The machine's, nanoseconds since it started; empty where the kernel tells none.
 pub(super) fn machine() -> Vec<(HostSignal, u64)> {
-    totals(|resource| proc_file::read(format!("/proc/pressure/{resource}")).ok())
+    static FILES: [Kept; 3] =
+        [Kept::new("/proc/pressure/cpu"), Kept::new("/proc/pressure/memory"), Kept::new("/proc/pressure/io")];
+    let place = |resource: &str| RESOURCES.iter().position(|(name, ..)| *name == resource);
+    totals(|resource| FILES[place(resource)?].read().ok())
 }
 
 /// A cgroup's. The root is not one: it shows the machine's again.

@@ -6,10 +6,9 @@
 
 use crate::host::{
     cgroup::{Group, Hierarchy, Known},
-    proc_file,
+    proc_file::{self, Kept},
 };
 use snowshed_engine::model::{Pid, Resource};
-use std::fs;
 
 const KIB: u64 = 1024;
 /// Limits above this mean none: the first hierarchy shows the largest number of pages there is.
@@ -50,7 +49,8 @@ fn major_faults(stat: &str) -> Option<u64> {
 
 /// What the whole machine uses and cannot reclaim, and how much there is.
 pub(super) fn machine() -> Option<(u64, u64)> {
-    parse_machine(&fs::read_to_string("/proc/meminfo").ok()?)
+    static MEMINFO: Kept = Kept::new("/proc/meminfo");
+    parse_machine(&MEMINFO.read().ok()?)
 }
 
 fn parse_machine(text: &str) -> Option<(u64, u64)> {

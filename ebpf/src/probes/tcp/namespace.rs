@@ -3,17 +3,22 @@
 //! Format: `/proc/net/netstat` of net/ipv4/proc.c of the Linux sources. What cannot be parsed is unknown.
 
 use crate::host::proc_file;
-use snowshed_engine::model::Pid;
+use snowshed_engine::model::{Nanos, Pid};
 use std::collections::BTreeMap;
 
-/// One look at all targets: they often share a namespace, which is read once.
+/// A namespace is read so often: the kernel sums some hundred counters of each CPU for it.
+const EVERY: Nanos = 2_000_000_000;
+
+/// What namespaces counted when they were last read: targets often share one.
 #[derive(Debug, Default)]
-pub(super) struct Windows(BTreeMap<u64, Option<(u64, u64)>>);
+pub(super) struct Windows(BTreeMap<u64, (Nanos, Option<(u64, u64)>)>);
 
 impl Windows {
     /// What the namespace of a process counts, which has this inode.
-    pub(super) fn of(&mut self, pid: Pid, namespace: u64) -> Option<(u64, u64)> {
-        *self.0.entry(namespace).or_insert_with(|| windows(pid))
+    pub(super) fn of(&mut self, pid: Pid, namespace: u64, now: Nanos) -> Option<(u64, u64)> {
+        // What nobody asked for lately is nobody's any more.
+        self.0.retain(|_, (at, _)| now < *at + EVERY);
+        self.0.entry(namespace).or_insert_with(|| (now, windows(pid))).1
     }
 }
 
@@ -42,7 +47,8 @@ mod tests {
         assert!(windows(std::process::id()).is_some());
         assert_eq!(windows(0), None);
         let mut all = Windows::default();
-        assert!(all.of(std::process::id(), 1).is_some() && all.of(0, 2).is_none());
-        assert!(all.of(0, 1).is_some(), "it is read once");
+        assert!(all.of(std::process::id(), 1, 5).is_some() && all.of(0, 2, 5).is_none());
+        assert!(all.of(0, 1, 4 + EVERY).is_some(), "it is read once");
+        assert!(all.of(0, 1, 5 + EVERY).is_none(), "it is read anew");
     }
 }

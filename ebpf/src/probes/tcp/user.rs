@@ -42,6 +42,7 @@ pub(crate) struct Tcp {
     without: BTreeMap<Pid, Nanos>,
     /// Zero windows and window probes of a process's network namespace, at the last look.
     windows: BTreeMap<Pid, (u64, u64)>,
+    namespaces: namespace::Windows,
     /// What this kernel does not let be seen.
     missing: Vec<String>,
 }
@@ -189,10 +190,9 @@ impl Tcp {
         // After the look, so that what closed during it is known to have.
         self.news(look);
         self.connections.take(&mut std::mem::take(&mut self.news));
-        let mut namespaces = namespace::Windows::default();
         for mut told in self.connections.tell(&pids, look.now) {
             let namespace = look.targets.network_namespace(told.pid, look.now);
-            if let Some(now) = namespace.and_then(|namespace| namespaces.of(told.pid, namespace)) {
+            if let Some(now) = namespace.and_then(|namespace| self.namespaces.of(told.pid, namespace, look.now)) {
                 let before = self.windows.insert(told.pid, now).unwrap_or(now);
                 told.zero_windows = Some(now.0.saturating_sub(before.0));
                 told.window_probes = Some(now.1.saturating_sub(before.1));
