@@ -67,7 +67,8 @@ pub struct Caps {
     pub targets: usize,
     /// Things held by one process whose owner is followed; the rest is only counted.
     pub holdings: usize,
-    /// Ended requests that one process is remembered by.
+    /// Ended requests that one process is remembered by. The usual number leaves just half of the room of their table free: with
+    /// one more it would be twice as large.
     pub ended_traces: usize,
     /// Groups (kind and site) of one process; later sites fall into their kind's unknown site.
     pub groups: usize,
@@ -84,7 +85,7 @@ impl Default for Caps {
         Self {
             targets: 64,
             holdings: 32_768,
-            ended_traces: 4_096,
+            ended_traces: 3_584,
             groups: 256,
             closed_incidents: 64,
             traces: 1_024,

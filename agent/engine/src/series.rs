@@ -1,8 +1,8 @@
 //! How a level went over the last minutes, as its lower envelope.
 //!
 //! Invariant: of each 2 s only the lowest value is kept, because what goes up and down with requests
-//! touches its floor in between, while a leak lifts the floor. Cost: one comparison per value; 150
-//! windows, 5 minutes.
+//! touches its floor in between, while a leak lifts the floor. Cost: one comparison per value, and a look at
+//! all 150 windows, 5 minutes, with the first value of each.
 
 use crate::{
     model::Nanos,
@@ -23,22 +23,30 @@ impl Default for Lowest {
 pub(crate) struct Series {
     floor: Windows<Lowest>,
     last: Option<(Nanos, u64)>,
+    risen: Option<u64>,
 }
 
 impl Series {
     /// Without a value yet.
     pub(crate) fn new() -> Self {
-        Self { floor: Windows::new(2 * SECOND, 150), last: None }
+        Self { floor: Windows::new(2 * SECOND, 150), last: None, risen: None }
     }
 
     /// Takes a value; one older than the last is ignored.
     pub(crate) fn record(&mut self, at: Nanos, value: u64) {
-        if self.last.is_some_and(|(last, _)| at < last) {
+        let before = self.last;
+        if before.is_some_and(|(last, _)| at < last) {
             return;
         }
         self.last = Some((at, value));
         if let Some(lowest) = self.floor.at(at) {
             lowest.0 = lowest.0.min(value);
+        }
+        // Which windows are complete changes with the window of the last value, and what they hold not at all.
+        if before.is_none_or(|(last, _)| self.floor.number(last) != self.floor.number(at)) {
+            let all = self.complete(0);
+            let (lowest, last) = all.fold((u64::MAX, None), |(lowest, _), (_, level)| (lowest.min(level), Some(level)));
+            self.risen = last.map(|last| last - lowest);
         }
     }
 
@@ -67,9 +75,7 @@ impl Series {
 
     /// How far the floor of the last complete window lies above the lowest; `None` without one.
     pub(crate) fn risen(&self) -> Option<u64> {
-        let (lowest, last) =
-            self.complete(0).fold((u64::MAX, None), |(lowest, _), (_, level)| (lowest.min(level), Some(level)));
-        last.map(|last| last - lowest)
+        self.risen
     }
 
     fn complete(&self, from: Nanos) -> impl Iterator<Item = (Nanos, u64)> + '_ {

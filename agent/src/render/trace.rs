@@ -148,7 +148,7 @@ impl Record {
         for one in &self.requests {
             let name = match one.status {
                 Some(status) => format!("{} {status}", one.route),
-                None => one.route.clone(),
+                None => one.route.to_string(),
             };
             let end = one.ended_at.as_ref().unwrap_or(&self.last_at);
             let row = format!("requests, {}", of(one.pid));
@@ -204,8 +204,8 @@ fn process(one: &TraceProcess, threads: &[(Pid, Pid)], clock: &Clock) -> Process
 fn request(one: &TraceRequest, clock: &Clock) -> Request {
     Request {
         pid: one.pid,
-        service: one.service.clone(),
-        route: one.route.clone(),
+        service: one.service.to_string(),
+        route: one.route.to_string(),
         started_at: clock.rfc3339(one.started),
         ended_at: one.ended.map(|at| clock.rfc3339(at)),
         first_byte_at: one.first_byte.map(|at| clock.rfc3339(at)),
@@ -218,7 +218,7 @@ fn call(one: &TraceCall, clock: &Clock) -> Call {
     Call {
         pid: one.pid,
         kind: one.kind,
-        peer: one.peer.clone(),
+        peer: one.peer.to_string(),
         started_at: clock.rfc3339(one.started),
         ended_at: clock.rfc3339(one.ended),
         failed: one.failed,

@@ -22,7 +22,8 @@ use std::hash::{BuildHasher as _, RandomState};
 
 /// Spans a second at the highest rate; five kernel events for each.
 const SPANS: u32 = 20_000;
-/// Simulated seconds before anything is measured: tables have filled up.
+/// Simulated seconds at the highest rate before anything is measured: tables have filled up. At a lower one it takes as much
+/// longer until as many spans have come.
 const WARM: u64 = 20;
 /// Simulated seconds that are measured.
 const LENGTH: u64 = 10;
@@ -68,7 +69,7 @@ fn one_round(seed: u64, draw: &mut Random, figures: &mut Figures) {
     let mut costs = [(1, Cost::default()), (4, Cost::default()), (16, Cost::default())];
     for times in order {
         let mut scene = Scene::new(seed, SPANS / 16 * times);
-        scene.run(WARM);
+        scene.run(WARM * u64::from(16 / times));
         let cost = scene.run(LENGTH);
         scene.check();
         costs.iter_mut().filter(|(of, _)| *of == times).for_each(|(_, known)| *known = cost);

@@ -2,7 +2,7 @@
 
 use super::{HoldingKind, Join, Nanos, PageKind, Pid, SiteId, SpanId, TraceId};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 /// What a downstream call is made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -92,9 +92,9 @@ pub struct TraceRequest {
     /// The process that served it.
     pub pid: Option<Pid>,
     /// Its service.
-    pub service: String,
+    pub service: Arc<str>,
     /// Method and route template.
-    pub route: String,
+    pub route: Arc<str>,
     /// When it began.
     pub started: Nanos,
     /// When it ended; `None`: not yet, as far as anybody told.
@@ -115,7 +115,7 @@ pub struct TraceCall {
     /// By which means.
     pub kind: CallKind,
     /// Whom.
-    pub peer: String,
+    pub peer: Arc<str>,
     /// When it began.
     pub started: Nanos,
     /// When it ended.

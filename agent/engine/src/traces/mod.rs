@@ -6,6 +6,8 @@
 //! nothing any more and saw no trouble before the others; what was forgotten for its age is not begun anew by the next
 //! look. Cost: one look-up for each thing held that has a trace.
 
+mod events;
+mod names;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -17,14 +19,18 @@ use crate::{
         TraceRequest, TraceView, TracesKept,
     },
 };
+use events::Events;
+use names::Names;
 use record::Record;
 use std::{
-    collections::{BTreeMap, BTreeSet, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
 };
 
 /// Records that are looked at for one that may go, oldest first.
 const SEARCHED: usize = 64;
+/// The longest text that is kept, characters.
+const TEXT: usize = 64;
 /// Traces that one retransmit is told of.
 const CANDIDATES: usize = 16;
 
@@ -45,8 +51,11 @@ pub(crate) struct Traces {
     all: SecretMap<TraceId, Box<Record>>,
     /// With kernel events, by when they began.
     order: BTreeSet<(Nanos, TraceId)>,
-    /// With spans only, by when those began.
-    bare: BTreeSet<(Nanos, TraceId)>,
+    /// Those that began with a span, in the order in which they came, and when each was said to have begun; it may have
+    /// kernel events by now.
+    bare: VecDeque<(Nanos, TraceId)>,
+    /// What services, routes and peers are called.
+    names: Names,
     /// The last look at each process.
     looks: BTreeMap<Pid, Nanos>,
     /// What began before this has been forgotten.
@@ -64,7 +73,8 @@ impl Traces {
             most_bare,
             all: SecretMap::default(),
             order: BTreeSet::new(),
-            bare: BTreeSet::new(),
+            bare: VecDeque::new(),
+            names: Names::default(),
             looks: BTreeMap::new(),
             horizon: 0,
             evicted: 0,
@@ -73,11 +83,9 @@ impl Traces {
     }
 
     /// The record of a trace in which a kernel event happened at `at`; none if it is older than what is kept.
-    fn touched(&mut self, trace: TraceId, at: Nanos) -> Option<&mut Record> {
-        if let Some(record) = self.all.get(&trace)
-            && record.has_events
-        {
-            return self.all.get_mut(&trace).map(AsMut::as_mut);
+    fn touched(&mut self, trace: TraceId, at: Nanos) -> Option<&mut Events> {
+        if self.all.get(&trace).is_some_and(|record| record.events.is_some()) {
+            return self.all.get_mut(&trace)?.events.as_deref_mut();
         }
         if self.most == 0 || at <= self.horizon {
             return None;
@@ -86,11 +94,9 @@ impl Traces {
             self.evict();
         }
         let record = self.all.entry(trace).or_insert_with(|| Box::new(Record::new(at)));
-        self.bare.remove(&(record.born, trace));
-        record.has_events = true;
         record.born = record.born.min(at);
         self.order.insert((record.born, trace));
-        Some(record)
+        Some(record.events.get_or_insert_default())
     }
 
     fn evict(&mut self) {
@@ -119,19 +125,25 @@ impl Traces {
         if self.most_bare == 0 {
             return self.all.get_mut(&trace).map(AsMut::as_mut);
         }
-        // Room for one more, should it be new; who then has to go is not this one.
-        let full = self.bare.len() >= self.most_bare;
-        match self.all.entry(trace) {
-            Entry::Occupied(_) => {}
-            Entry::Vacant(free) => {
-                free.insert(Box::new(Record::new(at)));
-                if full && let Some((_, oldest)) = self.bare.pop_first() {
-                    self.all.remove(&oldest);
-                }
-                self.bare.insert((at, trace));
+        if !self.all.contains_key(&trace) {
+            // Who has to go for it leaves it the memory.
+            let full = self.bare.len() >= self.most_bare;
+            let mut place = if full { self.forget_bare() } else { None };
+            match &mut place {
+                Some(record) => **record = Record::new(at),
+                None => place = Some(Box::new(Record::new(at))),
             }
+            self.bare.push_back((at, trace));
+            self.all.extend(place.map(|record| (trace, record)));
         }
         self.all.get_mut(&trace).map(AsMut::as_mut)
+    }
+
+    /// Lets the oldest of those that began with a span go, if it has no kernel events.
+    fn forget_bare(&mut self) -> Option<Box<Record>> {
+        let (born, oldest) = self.bare.pop_front()?;
+        let is_bare = self.all.get(&oldest).is_some_and(|record| record.events.is_none() && record.born == born);
+        if is_bare { self.all.remove(&oldest) } else { None }
     }
 
     /// Takes a snapshot of what a process holds.
@@ -145,8 +157,8 @@ impl Traces {
         let mut new = Vec::new();
         for item in told.items.iter().take(most) {
             let Some(trace) = item.owner.trace else { continue };
-            match self.all.get_mut(&trace).filter(|record| record.has_events) {
-                Some(record) => record.holding(item, made(item), at, before, who),
+            match self.all.get_mut(&trace).and_then(|record| record.events.as_mut()) {
+                Some(events) => events.holding(item, made(item), at, before, who),
                 // A connection is served for one request after the other: it adds to what is known, and begins nothing.
                 None if is_kept_on_purpose(item.kind) => {}
                 None => new.push((trace, item)),
@@ -155,8 +167,8 @@ impl Traces {
         self.looks.insert(who.pid, at);
         self.kept = None;
         for (trace, item) in new {
-            if let Some(record) = self.touched(trace, made(item)) {
-                record.holding(item, made(item), at, before, who);
+            if let Some(events) = self.touched(trace, made(item)) {
+                events.holding(item, made(item), at, before, who);
             }
         }
     }
@@ -165,15 +177,15 @@ impl Traces {
     pub(crate) fn exit(&mut self, pid: Pid, at: Nanos) {
         self.looks.remove(&pid);
         self.kept = None;
-        self.all.values_mut().for_each(|record| record.exit(pid, at));
+        self.all.values_mut().filter_map(|record| record.events.as_mut()).for_each(|events| events.exit(pid, at));
     }
 
     /// Takes a stall.
     pub(crate) fn stall(&mut self, told: &Stall, until: Nanos, who: Who<'_>) {
         if let Some(trace) = told.trace
-            && let Some(record) = self.touched(trace, told.since.min(until))
+            && let Some(events) = self.touched(trace, told.since.min(until))
         {
-            record.stall(told, until, who);
+            events.stall(told, until, who);
         }
     }
 
@@ -181,8 +193,8 @@ impl Traces {
     pub(crate) fn retransmit(&mut self, told: &Retransmit, at: Nanos, who: Option<Who<'_>>) {
         let others = told.candidates.iter().filter(|trace| Some(**trace) != told.trace).copied();
         for trace in told.trace.into_iter().chain(others).take(CANDIDATES) {
-            if let Some(record) = self.touched(trace, at) {
-                record.retransmit(told, at, who);
+            if let Some(events) = self.touched(trace, at) {
+                events.retransmit(told, at, who);
             }
         }
     }
@@ -191,9 +203,9 @@ impl Traces {
     pub(crate) fn pages(&mut self, told: &Pages, until: Nanos, who: Who<'_>) {
         for site in &told.sites {
             if let Some(trace) = site.trace
-                && let Some(record) = self.touched(trace, until)
+                && let Some(events) = self.touched(trace, until)
             {
-                record.pages(told.kind, site, until, who);
+                events.pages(told.kind, site, until, who);
             }
         }
     }
@@ -201,11 +213,12 @@ impl Traces {
     /// Takes a request that ended.
     pub(crate) fn request(&mut self, told: &Request, ended: Nanos) {
         let started = told.started.min(ended);
+        let (service, route) = (self.names.of(&told.service), self.names.of(&told.route));
         if let Some(record) = self.spanned(told.trace, started) {
             record.request(TraceRequest {
                 pid: told.pid,
-                service: record::short(&told.service),
-                route: record::short(&told.route),
+                service,
+                route,
                 started,
                 ended: Some(ended),
                 first_byte: told.first_byte,
@@ -221,8 +234,8 @@ impl Traces {
             if let Some(record) = self.all.get_mut(&open.trace) {
                 record.request(TraceRequest {
                     pid: Some(told.pid),
-                    service: record::short(name),
-                    route: record::short(&open.route),
+                    service: self.names.of(name),
+                    route: self.names.of(&open.route),
                     started: open.since.min(at),
                     ended: None,
                     first_byte: None,
@@ -236,15 +249,9 @@ impl Traces {
     /// Takes a call that ended.
     pub(crate) fn call(&mut self, told: &Call, ended: Nanos) {
         let started = told.started.min(ended);
+        let peer = self.names.of(&told.peer);
         if let Some(record) = self.spanned(told.trace, started) {
-            record.call(TraceCall {
-                pid: told.pid,
-                kind: told.kind,
-                peer: record::short(&told.peer),
-                started,
-                ended,
-                failed: told.failed,
-            });
+            record.call(TraceCall { pid: told.pid, kind: told.kind, peer, started, ended, failed: told.failed });
         }
     }
 

@@ -1,260 +1,81 @@
 //! The record of one trace.
 //!
-//! Invariant: each list has a bound, about 6 KB in all; what is more is counted in `left_out`.
+//! Invariant: each list has a bound, about 6 KB in all; what is more is counted in `left_out`. What one span tells lies in
+//! the record itself: most traces tell no more, and make room for new ones without ever having been asked for.
 
-use super::Who;
-use crate::model::{
-    Holding, Nanos, PageKind, PagesAt, Pid, Retransmit, Stall, TraceCall, TraceDescriptors, TraceGrowth, TraceId,
-    TraceProcess, TraceRequest, TraceRetransmits, TraceStall, TraceView,
-};
-use crate::text::cut;
+use super::events::Events;
+use crate::model::{Nanos, Pid, TraceCall, TraceId, TraceRequest, TraceView};
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
-const PROCESSES: usize = 8;
-const THREADS: usize = 16;
 const REQUESTS: usize = 4;
 const CALLS: usize = 8;
-const DESCRIPTORS: usize = 16;
-const STALLS: usize = 8;
-const RETRANSMITS: usize = 8;
-const GROWTH: usize = 8;
-/// The longest text, characters.
-const TEXT: usize = 64;
-
-/// A text as it is kept.
-pub(super) fn short(text: &str) -> String {
-    cut(text, TEXT).to_owned()
-}
 
 /// One trace.
 #[derive(Debug)]
 pub(super) struct Record {
     /// When the first of it happened, as far as was known when it was filed.
     pub(super) born: Nanos,
-    /// It has kernel events, not only spans.
-    pub(super) has_events: bool,
     last: Nanos,
-    processes: Vec<TraceProcess>,
-    threads: Vec<(Pid, Pid)>,
-    requests: Vec<TraceRequest>,
-    calls: Vec<TraceCall>,
-    descriptors: Vec<TraceDescriptors>,
-    stalls: Vec<TraceStall>,
-    retransmits: Vec<TraceRetransmits>,
-    growth: Vec<TraceGrowth>,
+    requests: SmallVec<[TraceRequest; 1]>,
+    calls: SmallVec<[TraceCall; 1]>,
+    /// Spans that did not fit.
     left_out: u64,
+    /// What the kernel told; nothing of those that only spans tell of.
+    pub(super) events: Option<Box<Events>>,
 }
 
 impl Record {
     pub(super) fn new(born: Nanos) -> Self {
-        Self {
-            born,
-            has_events: false,
-            last: born,
-            processes: Vec::new(),
-            threads: Vec::new(),
-            requests: Vec::new(),
-            calls: Vec::new(),
-            descriptors: Vec::new(),
-            stalls: Vec::new(),
-            retransmits: Vec::new(),
-            growth: Vec::new(),
-            left_out: 0,
-        }
-    }
-
-    /// The place of what is the same, or a new one; `None` if there is no room.
-    fn place<'a, T>(
-        list: &'a mut Vec<T>,
-        most: usize,
-        left_out: &mut u64,
-        same: impl Fn(&T) -> bool,
-        new: impl FnOnce() -> T,
-    ) -> Option<&'a mut T> {
-        if let Some(at) = list.iter().position(same) {
-            return list.get_mut(at);
-        }
-        if list.len() >= most {
-            *left_out += 1;
-            return None;
-        }
-        if list.is_empty() {
-            // Most lists stay at one.
-            list.reserve_exact(1);
-        }
-        list.push(new());
-        list.last_mut()
-    }
-
-    fn process(&mut self, who: Who<'_>) {
-        let new = || TraceProcess { pid: who.pid, name: short(who.name), parent: who.parent, exited: None };
-        // A number that is used again is another process.
-        let same = |known: &TraceProcess| known.pid == who.pid && known.exited.is_none();
-        Self::place(&mut self.processes, PROCESSES, &mut self.left_out, same, new);
-    }
-
-    fn thread(&mut self, pid: Pid, tid: Pid) {
-        if tid != 0 && self.threads.len() < THREADS && !self.threads.contains(&(pid, tid)) {
-            self.threads.push((pid, tid));
-        }
-    }
-
-    /// Something held for it, found by the look at `at`; the one before was at `before`.
-    pub(super) fn holding(&mut self, item: &Holding, made: Nanos, at: Nanos, before: Option<Nanos>, who: Who<'_>) {
-        let pid = who.pid;
-        self.process(who);
-        self.thread(pid, item.maker);
-        self.last = self.last.max(made);
-        let (kind, site, join) = (item.kind, item.site, item.owner.join);
-        let same =
-            |known: &TraceDescriptors| (known.pid, known.kind, known.site, known.join) == (pid, kind, site, join);
-        let new = || TraceDescriptors {
-            pid,
-            kind,
-            site,
-            join,
-            made: 0,
-            live: 0,
-            numbers: [None; 4],
-            first_made: made,
-            last_made: made,
-            seen: at,
-        };
-        let Some(group) = Self::place(&mut self.descriptors, DESCRIPTORS, &mut self.left_out, same, new) else {
-            return;
-        };
-        if group.seen != at {
-            (group.live, group.numbers, group.seen) = (0, [None; 4], at);
-        }
-        group.live = group.live.saturating_add(1);
-        let is_new = item.made.is_some_and(|made| before.is_none_or(|before| made > before));
-        group.made = group.made.saturating_add(u32::from(is_new)).max(group.live);
-        (group.first_made, group.last_made) = (group.first_made.min(made), group.last_made.max(made));
-        if let Some(free) = group.numbers.iter_mut().find(|number| number.is_none()) {
-            *free = Some(item.number);
-        }
-    }
-
-    /// A process of it may have ended.
-    pub(super) fn exit(&mut self, pid: Pid, at: Nanos) {
-        for process in self.processes.iter_mut().filter(|process| process.pid == pid && process.exited.is_none()) {
-            process.exited = Some(at);
-            let gone = self.descriptors.iter_mut().filter(|group| group.pid == pid);
-            gone.for_each(|group| (group.live, group.numbers) = (0, [None; 4]));
-        }
-    }
-
-    pub(super) fn stall(&mut self, told: &Stall, until: Nanos, who: Who<'_>) {
-        self.process(who);
-        self.thread(told.pid, told.tid);
-        self.last = self.last.max(until);
-        let same = |known: &TraceStall| (known.tid, known.since) == (told.tid, told.since);
-        let new = || TraceStall {
-            pid: told.pid,
-            tid: told.tid,
-            thread: short(&told.thread),
-            since: told.since,
-            until,
-            site: told.site,
-            syscall: told.syscall.as_deref().map(short),
-            join: told.join,
-        };
-        if let Some(stall) = Self::place(&mut self.stalls, STALLS, &mut self.left_out, same, new) {
-            stall.until = stall.until.max(until);
-        }
-    }
-
-    pub(super) fn retransmit(&mut self, told: &Retransmit, at: Nanos, who: Option<Who<'_>>) {
-        if let Some(who) = who {
-            self.process(who);
-        }
-        self.last = self.last.max(at);
-        let same = |known: &TraceRetransmits| (known.pid, known.local, known.peer) == (told.pid, told.local, told.peer);
-        let new = || TraceRetransmits {
-            pid: told.pid,
-            local: told.local,
-            peer: told.peer,
-            segments: 0,
-            first: at,
-            last: at,
-            join: told.join,
-            ambiguity: told.ambiguity,
-        };
-        if let Some(known) = Self::place(&mut self.retransmits, RETRANSMITS, &mut self.left_out, same, new) {
-            known.segments = known.segments.saturating_add(told.segments.into());
-            (known.first, known.last) = (known.first.min(at), known.last.max(at));
-            known.join = known.join.max(told.join);
-            // 0 is "nobody knows", which is worse than any number.
-            let worse = known.ambiguity != 0 && (told.ambiguity == 0 || told.ambiguity > known.ambiguity);
-            known.ambiguity = if worse { told.ambiguity } else { known.ambiguity };
-        }
-    }
-
-    pub(super) fn pages(&mut self, kind: PageKind, told: &PagesAt, until: Nanos, who: Who<'_>) {
-        self.process(who);
-        self.last = self.last.max(until);
-        let (pid, site) = (who.pid, told.site);
-        let same = |known: &TraceGrowth| (known.pid, known.kind, known.site) == (pid, kind, site);
-        let new = || TraceGrowth { pid, kind, site, bytes: 0, seen: until, join: told.join };
-        if let Some(known) = Self::place(&mut self.growth, GROWTH, &mut self.left_out, same, new) {
-            known.bytes = known.bytes.saturating_add(told.bytes);
-            (known.seen, known.join) = (known.seen.max(until), known.join.max(told.join));
-        }
+        Self { born, last: born, requests: SmallVec::new(), calls: SmallVec::new(), left_out: 0, events: None }
     }
 
     pub(super) fn request(&mut self, told: TraceRequest) {
         self.last = self.last.max(told.ended.unwrap_or(told.started));
         // One that was told as open is completed by its span, whose times are of another clock.
         let known = self.requests.iter().any(|known| known.pid == told.pid);
+        let full = self.requests.len() >= REQUESTS;
         let open = self.requests.iter_mut().find(|known| known.pid == told.pid && known.ended.is_none());
         match open {
             Some(open) if told.ended.is_some() => *open = told,
             Some(_) => {}
             None if told.ended.is_none() && known => {}
-            None => {
-                Self::place(&mut self.requests, REQUESTS, &mut self.left_out, |_| false, || told);
-            }
+            None if full => self.left_out += 1,
+            None => self.requests.push(told),
         }
     }
 
     pub(super) fn call(&mut self, told: TraceCall) {
         self.last = self.last.max(told.ended);
-        Self::place(&mut self.calls, CALLS, &mut self.left_out, |_| false, || told);
+        if self.calls.len() >= CALLS {
+            self.left_out += 1;
+        } else {
+            self.calls.push(told);
+        }
     }
 
     /// It holds nothing, and nothing went wrong with it.
     pub(super) fn is_quiet(&self, looks: &BTreeMap<Pid, Nanos>) -> bool {
-        let holds = |group: &TraceDescriptors| group.live > 0 && is_present(group, looks);
-        self.stalls.is_empty() && self.retransmits.is_empty() && !self.descriptors.iter().any(holds)
+        self.events.as_ref().is_none_or(|events| events.is_quiet(looks))
     }
 
     pub(super) fn view(&self, trace: TraceId, looks: &BTreeMap<Pid, Nanos>) -> TraceView {
-        let now = |group: &TraceDescriptors| {
-            let mut group = *group;
-            if !is_present(&group, looks) {
-                (group.live, group.numbers) = (0, [None; 4]);
-            }
-            group
-        };
+        let nothing = Events::default();
+        let events = self.events.as_deref().unwrap_or(&nothing);
         let started = self.requests.iter().map(|request| request.started).min().unwrap_or(self.born);
         TraceView {
             trace,
             first: self.born.min(started),
-            last: self.last,
-            processes: self.processes.clone(),
-            threads: self.threads.clone(),
-            requests: self.requests.clone(),
-            calls: self.calls.clone(),
-            descriptors: self.descriptors.iter().map(now).collect(),
-            stalls: self.stalls.clone(),
-            retransmits: self.retransmits.clone(),
-            growth: self.growth.clone(),
-            left_out: self.left_out,
+            last: self.last.max(events.last),
+            processes: events.processes.clone(),
+            threads: events.threads.clone(),
+            requests: self.requests.to_vec(),
+            calls: self.calls.to_vec(),
+            descriptors: events.descriptors(looks).collect(),
+            stalls: events.stalls.clone(),
+            retransmits: events.retransmits.clone(),
+            growth: events.growth.clone(),
+            left_out: self.left_out + events.left_out,
         }
     }
-}
-
-/// The last look found it.
-fn is_present(group: &TraceDescriptors, looks: &BTreeMap<Pid, Nanos>) -> bool {
-    looks.get(&group.pid).is_none_or(|look| group.seen >= *look)
 }
