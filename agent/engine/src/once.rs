@@ -5,13 +5,10 @@
 //! three times as many fit into the processor's cache.
 
 use crate::{
-    correlate::quick::{Quick, Secret},
+    correlate::{quick::Secret, recent::Recent},
     model::{SpanId, TraceId},
 };
-use std::{
-    collections::{HashSet, VecDeque},
-    hash::{BuildHasher as _, BuildHasherDefault},
-};
+use std::hash::BuildHasher as _;
 
 /// Spans remembered: more than a second at the highest rate that is meant to be taken. Just as many as leave half of a
 /// table's room free: with one more it would be twice as large.
@@ -21,8 +18,7 @@ const KEPT: usize = 28_672;
 #[derive(Debug, Default)]
 pub(crate) struct Once {
     secret: Secret,
-    seen: HashSet<u64, BuildHasherDefault<Quick>>,
-    order: VecDeque<u64>,
+    seen: Recent<u64, ()>,
 }
 
 impl Once {
@@ -30,14 +26,12 @@ impl Once {
     pub(crate) fn is_first(&mut self, trace: TraceId, span: Option<SpanId>) -> bool {
         let Some(span) = span else { return true };
         let mark = self.secret.hash_one((trace, span));
-        if !self.seen.insert(mark) {
+        if self.seen.contains(&mark) {
             return false;
         }
-        self.order.push_back(mark);
-        if self.order.len() > KEPT
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.seen.remove(&oldest);
+        self.seen.push(mark, ());
+        if self.seen.len() > KEPT {
+            self.seen.pop();
         }
         true
     }
@@ -56,6 +50,6 @@ mod tests {
         assert!(once.is_first(TraceId([2; 16]), span(1)), "another trace");
         assert!(once.is_first(trace, None) && once.is_first(trace, None));
         (2..2 * KEPT as u64).for_each(|n| assert!(once.is_first(trace, span(n))));
-        assert_eq!((once.seen.len(), once.order.len()), (KEPT, KEPT));
+        assert_eq!(once.seen.len(), KEPT);
     }
 }

@@ -10,7 +10,8 @@ mod tally;
 use super::{
     callers::{Callers, Plan},
     shop::{Kind, Options, Shop},
-    stage::{Ground, watch_once},
+    stage::{ASK, Ground, watch_once},
+    suspects::Suspects,
 };
 use crate::{
     process,
@@ -29,7 +30,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tally::{Told, tally};
+use tally::{Tally, Told, tally};
 
 /// Healthy past, seconds.
 const HEALTHY: f64 = 50.0;
@@ -49,6 +50,8 @@ struct Round {
     told: Vec<Told>,
     /// Names that were never true, and incidents before the first onset.
     false_incidents: usize,
+    /// Suspicions that were never true.
+    wrong_suspicions: usize,
     /// From the end of the last fault until the callers had only good answers, and until the last incident closed,
     /// seconds; none if that did not come.
     service_well: Option<f64>,
@@ -107,7 +110,7 @@ impl fmt::Display for Round {
         write!(f, "{:<15}", self.system)?;
         for (drawn, told) in self.faults.iter().zip(&self.told) {
             let verdict = match (told.named, told.top3) {
-                (Some(after), _) => format!("named after {after:.0} s"),
+                (Some(after), _) => format!("known after {}, named after {after:.0} s", seconds(told.known)),
                 (None, true) => "among three".into(),
                 (None, false) => "MISSED".into(),
             };
@@ -128,10 +131,11 @@ impl fmt::Display for Report {
         let well = self.rounds.iter().filter(|round| round.service_well.is_some()).count();
         let closed = self.rounds.iter().filter(|round| round.incidents_closed.is_some()).count();
         let wrong: usize = self.rounds.iter().map(|round| round.false_incidents).sum();
+        let suspected: usize = self.rounds.iter().map(|round| round.wrong_suspicions).sum();
         let rounds = self.rounds.len();
         writeln!(
             f,
-            "\nseed {}: {named} of {all} faults named, {wrong} false incidents; {well} of {rounds} services well again, the \
+            "\nseed {}: {named} of {all} faults named, {wrong} false incidents, {suspected} wrong suspicions; {well} of {rounds} services well again, the \
              incidents of {closed} closed",
             self.seed
         )
@@ -149,7 +153,7 @@ fn round(seed: u64, number: u8) -> anyhow::Result<Round> {
     let callers = Callers::start(Plan::new(town.shop.address), Some(&town.hosts.namespace(0)?))?;
     let agent = Agent::start(folder.path(), ground.ports, &["--pid", &town.shop.pid().to_string()])?;
     let begun = Instant::now();
-    let mut seen = Vec::new();
+    let (mut seen, mut suspects, mut asked) = (Vec::new(), Suspects::default(), None::<Instant>);
     // Changes in their order: (when, which fault, whether it begins).
     let mut changes: Vec<(f64, usize, bool)> = Vec::new();
     for (at, one) in drawn.iter().enumerate() {
@@ -161,6 +165,10 @@ fn round(seed: u64, number: u8) -> anyhow::Result<Round> {
     let (mut bad, mut well, mut closed) = (callers.bad(), None, None);
     while now() < over + RECOVERY {
         watch_once(&agent, now(), &mut seen)?;
+        if asked.is_none_or(|at| at.elapsed() >= ASK) {
+            asked = Some(Instant::now());
+            suspects.take(&agent.get("/api/v1/status")?, now());
+        }
         while let Some((_, at, begins)) = changes.pop_if(|change| change.0 <= now()) {
             if begins { drawn[at].fault.begin(&town)? } else { drawn[at].fault.end(&town)? }
         }
@@ -183,12 +191,13 @@ fn round(seed: u64, number: u8) -> anyhow::Result<Round> {
     let well = well.filter(|at| now() - over - at > 10.0);
     drop(agent);
     drop(callers);
-    let (told, false_incidents) = tally(&drawn, &seen);
+    let Tally { told, false_incidents, wrong_suspicions } = tally(&drawn, &seen, suspects.all());
     Ok(Round {
         system: kind.name(),
         faults: drawn,
         told,
         false_incidents,
+        wrong_suspicions,
         service_well: well,
         incidents_closed: closed,
     })

@@ -27,7 +27,7 @@ use std::{
 /// Between two looks at the incidents.
 const LOOK: Duration = Duration::from_millis(250);
 /// How often its whole status is.
-const ASK: Duration = Duration::from_secs(1);
+pub(super) const ASK: Duration = Duration::from_secs(1);
 /// Once the truth has been named it must stay so for this long.
 const SETTLE: Duration = Duration::from_secs(15);
 

@@ -4,10 +4,11 @@ use super::score::Truth;
 use serde_json::Value;
 
 /// A first cause, from when on it was seen to be suspected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Suspect {
-    after_onset: bool,
-    kind: String,
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Suspect {
+    /// Seconds after the onset.
+    pub(super) at: f64,
+    pub(super) kind: String,
 }
 
 /// Each time that it was another one.
@@ -24,14 +25,19 @@ impl Suspects {
         let first = targets.filter_map(|target| target["suspected"]["causes"][0]["kind"].as_str()).next();
         if first != self.last.as_deref() {
             self.last = first.map(str::to_owned);
-            self.all.extend(first.map(|kind| Suspect { after_onset: at >= 0.0, kind: kind.to_owned() }));
+            self.all.extend(first.map(|kind| Suspect { at, kind: kind.to_owned() }));
         }
+    }
+
+    /// All of them, oldest first.
+    pub(super) fn all(&self) -> &[Suspect] {
+        &self.all
     }
 
     /// Whether what was first suspected after the onset is the truth, if anything was; and how many others were.
     pub(super) fn judge(&self, truth: Option<Truth>) -> (Option<bool>, usize) {
-        let is_true = |one: &Suspect| one.after_onset && truth.is_some_and(|truth| truth.kind == one.kind);
-        let first = self.all.iter().find(|one| one.after_onset).filter(|_| truth.is_some());
+        let is_true = |one: &Suspect| one.at >= 0.0 && truth.is_some_and(|truth| truth.kind == one.kind);
+        let first = self.all.iter().find(|one| one.at >= 0.0).filter(|_| truth.is_some());
         (first.map(is_true), self.all.iter().filter(|one| !is_true(one)).count())
     }
 }

@@ -10,13 +10,13 @@
 //! calls anybody.
 
 use crate::{
-    correlate::quick::SecretMap,
+    correlate::recent::Recent,
     model::{Call, Nanos, Request, TraceId},
     text::{cut, is_told_as, plain},
     window::{SECOND, Windows, seconds},
 };
 use smallvec::SmallVec;
-use std::collections::{VecDeque, hash_map::Entry};
+use std::collections::VecDeque;
 
 /// Peers told apart, the last of which is all others.
 const PEERS: usize = 16;
@@ -60,7 +60,7 @@ struct Done {
 }
 
 /// A trace whose spans are still awaited.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Open {
     number: u64,
     calls: SmallVec<[Made; 1]>,
@@ -117,9 +117,7 @@ pub(crate) struct Behind {
 #[derive(Debug)]
 pub(crate) struct Calls {
     peers: Vec<String>,
-    open: SecretMap<TraceId, Open>,
-    /// In the order in which they were opened.
-    order: VecDeque<(TraceId, u64)>,
+    open: Recent<TraceId, Open>,
     /// Requests that ended, and when their calls are complete.
     due: VecDeque<(TraceId, u64, Nanos)>,
     number: u64,
@@ -133,8 +131,7 @@ impl Calls {
     pub(crate) fn new() -> Self {
         Self {
             peers: Vec::new(),
-            open: SecretMap::default(),
-            order: VecDeque::new(),
+            open: Recent::default(),
             due: VecDeque::new(),
             number: 0,
             routes: Vec::new(),
@@ -255,26 +252,22 @@ impl Calls {
     }
 
     fn entry(&mut self, trace: TraceId) -> &mut Open {
-        if !self.open.contains_key(&trace) {
-            self.number += 1;
-            self.order.push_back((trace, self.number));
-            if self.order.len() > OPEN
-                && let Some((oldest, number)) = self.order.pop_front()
+        if !self.open.contains(&trace) {
+            if self.open.len() >= OPEN
+                && let Some((oldest, Open { calls, request: Some(done), .. })) = self.open.pop()
             {
-                self.close(oldest, number);
+                self.learn(oldest, &done, &calls);
             }
+            self.number += 1;
         }
         let number = self.number;
-        match self.open.entry(trace) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(free) => free.insert(Open { number, calls: SmallVec::new(), request: None }),
-        }
+        self.open.entry(trace, || Open { number, ..Open::default() })
     }
 
-    /// A trace's spans are complete, or there is no more room for it.
+    /// A trace's spans are complete.
     fn close(&mut self, trace: TraceId, number: u64) {
         if self.open.get(&trace).is_some_and(|open| open.number == number)
-            && let Some(Open { calls, request: Some(done), .. }) = self.open.remove(&trace)
+            && let Some(Open { calls, request: Some(done), .. }) = self.open.take(&trace)
         {
             self.learn(trace, &done, &calls);
         }

@@ -5,11 +5,11 @@
 //! traces (the oldest make room, counted) and the traces of the last report.
 
 use crate::{
-    correlate::quick::{Secret, SecretMap},
+    correlate::{quick::Secret, recent::Recent},
     model::{Nanos, OpenRequests, TraceId},
     window::SECOND,
 };
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 
 /// A report older than this no longer speaks for the present.
 const REPORT_FRESH: Nanos = 3 * SECOND;
@@ -47,8 +47,7 @@ pub(crate) enum Claim {
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
     /// Start and end; of several requests of one trace those of the last.
-    ended: SecretMap<TraceId, (Nanos, Nanos)>,
-    order: VecDeque<TraceId>,
+    ended: Recent<TraceId, (Nanos, Nanos)>,
     /// Ended traces that made room for newer ones.
     pub(crate) evicted: u64,
     spans: bool,
@@ -69,14 +68,11 @@ impl Ends {
             }
             return;
         }
-        while self.order.len() >= cap.max(1) {
-            if let Some(oldest) = self.order.pop_front() {
-                self.ended.remove(&oldest);
-                self.evicted += 1;
-            }
+        while self.ended.len() >= cap.max(1) {
+            self.ended.pop();
+            self.evicted += 1;
         }
-        self.ended.insert(trace, (started, ended));
-        self.order.push_back(trace);
+        self.ended.push(trace, (started, ended));
     }
 
     /// The service told what it is working on.
@@ -189,7 +185,7 @@ mod tests {
     fn the_memory_of_ends_is_bounded_and_counts_what_it_forgets() {
         let mut ends = Ends::default();
         (1..=20).for_each(|n| ends.span(trace(n), (0, SECOND), 8));
-        assert_eq!((ends.ended.len(), ends.order.len(), ends.evicted), (8, 8, 12));
+        assert_eq!((ends.ended.len(), ends.evicted), (8, 12));
         assert_eq!(ends.fate(&trace(1), 0, 0), Fate::Unknown { spans: true });
     }
 }

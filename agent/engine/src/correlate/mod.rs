@@ -6,6 +6,7 @@ pub(crate) mod join;
 pub(crate) mod own;
 pub(crate) mod quick;
 pub(crate) mod rank;
+pub(crate) mod recent;
 pub(crate) mod requests;
 pub(crate) mod sorted;
 

@@ -13,7 +13,7 @@ mod record;
 mod tests;
 
 use crate::{
-    correlate::{is_kept_on_purpose, quick::SecretMap},
+    correlate::{is_kept_on_purpose, quick::SecretMap, recent::Recent},
     model::{
         Call, Holding, Holdings, Nanos, OpenRequests, Pages, Pid, Request, Retransmit, Stall, TraceCall, TraceId,
         TraceRequest, TraceView, TracesKept,
@@ -23,7 +23,7 @@ use events::Events;
 use names::Names;
 use record::Record;
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
 };
 
@@ -42,18 +42,24 @@ pub(crate) struct Who<'a> {
     pub(crate) parent: Option<Pid>,
 }
 
+/// A trace with kernel events.
+#[derive(Debug)]
+struct Joined {
+    record: Record,
+    events: Events,
+}
+
 /// The records.
 #[derive(Debug)]
 pub(crate) struct Traces {
     most: usize,
     most_bare: usize,
-    /// Boxed: the table has many times as many places as records.
-    all: SecretMap<TraceId, Box<Record>>,
-    /// With kernel events, by when they began.
+    /// With kernel events. Boxed: the table has many times as many places as records.
+    joined: SecretMap<TraceId, Box<Joined>>,
+    /// These by when they began.
     order: BTreeSet<(Nanos, TraceId)>,
-    /// Those that began with a span, in the order in which they came, and when each was said to have begun; it may have
-    /// kernel events by now.
-    bare: VecDeque<(Nanos, TraceId)>,
+    /// With spans only.
+    bare: Recent<TraceId, Record>,
     /// What services, routes and peers are called.
     names: Names,
     /// The last look at each process.
@@ -71,9 +77,9 @@ impl Traces {
         Self {
             most,
             most_bare,
-            all: SecretMap::default(),
+            joined: SecretMap::default(),
             order: BTreeSet::new(),
-            bare: VecDeque::new(),
+            bare: Recent::default(),
             names: Names::default(),
             looks: BTreeMap::new(),
             horizon: 0,
@@ -82,28 +88,28 @@ impl Traces {
         }
     }
 
-    /// The record of a trace in which a kernel event happened at `at`; none if it is older than what is kept.
+    /// The events of a trace in which one happened at `at`; none if it is older than what is kept.
     fn touched(&mut self, trace: TraceId, at: Nanos) -> Option<&mut Events> {
-        if self.all.get(&trace).is_some_and(|record| record.events.is_some()) {
-            return self.all.get_mut(&trace)?.events.as_deref_mut();
+        if !self.joined.contains_key(&trace) {
+            if self.most == 0 || at <= self.horizon {
+                return None;
+            }
+            while self.order.len() >= self.most {
+                self.evict();
+            }
+            let mut record = self.bare.take(&trace).unwrap_or_else(|| Record::new(at));
+            record.born = record.born.min(at);
+            self.order.insert((record.born, trace));
+            self.joined.insert(trace, Box::new(Joined { record, events: Events::default() }));
         }
-        if self.most == 0 || at <= self.horizon {
-            return None;
-        }
-        while self.order.len() >= self.most {
-            self.evict();
-        }
-        let record = self.all.entry(trace).or_insert_with(|| Box::new(Record::new(at)));
-        record.born = record.born.min(at);
-        self.order.insert((record.born, trace));
-        Some(record.events.get_or_insert_default())
+        self.joined.get_mut(&trace).map(|joined| &mut joined.events)
     }
 
     fn evict(&mut self) {
         let mut quiet = None;
         let (from, mut passed) = self.kept.map_or((Bound::Unbounded, 0), |(last, many)| (Bound::Excluded(last), many));
         for one in self.order.range((from, Bound::Unbounded)).take(SEARCHED.saturating_sub(passed)) {
-            if self.all.get(&one.1).is_none_or(|record| record.is_quiet(&self.looks)) {
+            if self.joined.get(&one.1).is_none_or(|joined| joined.events.is_quiet(&self.looks)) {
                 quiet = Some(*one);
                 break;
             }
@@ -116,34 +122,28 @@ impl Traces {
             self.kept = self.kept.map(|(last, many)| (last, many.saturating_sub(1)));
         }
         self.order.remove(&oldest);
-        self.all.remove(&oldest.1);
+        self.joined.remove(&oldest.1);
         self.evicted += 1;
+    }
+
+    /// The record of a trace, if there is one.
+    fn record(&mut self, trace: &TraceId) -> Option<&mut Record> {
+        match self.joined.get_mut(trace) {
+            Some(joined) => Some(&mut joined.record),
+            None => self.bare.get_mut(trace),
+        }
     }
 
     /// The record of a trace that a span tells of.
     fn spanned(&mut self, trace: TraceId, at: Nanos) -> Option<&mut Record> {
-        if self.most_bare == 0 {
-            return self.all.get_mut(&trace).map(AsMut::as_mut);
+        if self.most_bare == 0 || self.joined.contains_key(&trace) {
+            return self.record(&trace);
         }
-        if !self.all.contains_key(&trace) {
-            // Who has to go for it leaves it the memory.
-            let full = self.bare.len() >= self.most_bare;
-            let mut place = if full { self.forget_bare() } else { None };
-            match &mut place {
-                Some(record) => **record = Record::new(at),
-                None => place = Some(Box::new(Record::new(at))),
-            }
-            self.bare.push_back((at, trace));
-            self.all.extend(place.map(|record| (trace, record)));
+        // Room for one more, should it be new; who then has to go is not this one.
+        if self.bare.len() >= self.most_bare && !self.bare.contains(&trace) {
+            self.bare.pop();
         }
-        self.all.get_mut(&trace).map(AsMut::as_mut)
-    }
-
-    /// Lets the oldest of those that began with a span go, if it has no kernel events.
-    fn forget_bare(&mut self) -> Option<Box<Record>> {
-        let (born, oldest) = self.bare.pop_front()?;
-        let is_bare = self.all.get(&oldest).is_some_and(|record| record.events.is_none() && record.born == born);
-        if is_bare { self.all.remove(&oldest) } else { None }
+        Some(self.bare.entry(trace, || Record::new(at)))
     }
 
     /// Takes a snapshot of what a process holds.
@@ -157,8 +157,8 @@ impl Traces {
         let mut new = Vec::new();
         for item in told.items.iter().take(most) {
             let Some(trace) = item.owner.trace else { continue };
-            match self.all.get_mut(&trace).and_then(|record| record.events.as_mut()) {
-                Some(events) => events.holding(item, made(item), at, before, who),
+            match self.joined.get_mut(&trace) {
+                Some(joined) => joined.events.holding(item, made(item), at, before, who),
                 // A connection is served for one request after the other: it adds to what is known, and begins nothing.
                 None if is_kept_on_purpose(item.kind) => {}
                 None => new.push((trace, item)),
@@ -177,7 +177,7 @@ impl Traces {
     pub(crate) fn exit(&mut self, pid: Pid, at: Nanos) {
         self.looks.remove(&pid);
         self.kept = None;
-        self.all.values_mut().filter_map(|record| record.events.as_mut()).for_each(|events| events.exit(pid, at));
+        self.joined.values_mut().for_each(|joined| joined.events.exit(pid, at));
     }
 
     /// Takes a stall.
@@ -231,11 +231,12 @@ impl Traces {
     /// Takes the service's own list of open requests; it begins no record.
     pub(crate) fn open_requests(&mut self, told: &OpenRequests, at: Nanos, name: &str) {
         for open in &told.items {
-            if let Some(record) = self.all.get_mut(&open.trace) {
+            let (service, route) = (self.names.of(name), self.names.of(&open.route));
+            if let Some(record) = self.record(&open.trace) {
                 record.request(TraceRequest {
                     pid: Some(told.pid),
-                    service: self.names.of(name),
-                    route: self.names.of(&open.route),
+                    service,
+                    route,
                     started: open.since.min(at),
                     ended: None,
                     first_byte: None,
@@ -257,7 +258,10 @@ impl Traces {
 
     /// One trace.
     pub(crate) fn view(&self, trace: &TraceId) -> Option<TraceView> {
-        self.all.get(trace).map(|record| record.view(*trace, &self.looks))
+        if let Some(Joined { record, events }) = self.joined.get(trace).map(AsRef::as_ref) {
+            return Some(record.view(*trace, events, &self.looks));
+        }
+        self.bare.get(trace).map(|record| record.view(*trace, &Events::default(), &self.looks))
     }
 
     /// How many are kept, and since when.

@@ -1,7 +1,8 @@
-//! The record of one trace.
+//! What spans tell of one trace.
 //!
-//! Invariant: each list has a bound, about 6 KB in all; what is more is counted in `left_out`. What one span tells lies in
-//! the record itself: most traces tell no more, and make room for new ones without ever having been asked for.
+//! Invariant: each list has a bound, and so has what the kernel tells, about 6 KB in all; what is more is counted in `left_out`.
+//! What one span tells lies in the record itself: most traces tell no more, and make room for new ones without ever having
+//! been asked for.
 
 use super::events::Events;
 use crate::model::{Nanos, Pid, TraceCall, TraceId, TraceRequest, TraceView};
@@ -12,7 +13,7 @@ const REQUESTS: usize = 4;
 const CALLS: usize = 8;
 
 /// One trace.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Record {
     /// When the first of it happened, as far as was known when it was filed.
     pub(super) born: Nanos,
@@ -21,13 +22,11 @@ pub(super) struct Record {
     calls: SmallVec<[TraceCall; 1]>,
     /// Spans that did not fit.
     left_out: u64,
-    /// What the kernel told; nothing of those that only spans tell of.
-    pub(super) events: Option<Box<Events>>,
 }
 
 impl Record {
     pub(super) fn new(born: Nanos) -> Self {
-        Self { born, last: born, requests: SmallVec::new(), calls: SmallVec::new(), left_out: 0, events: None }
+        Self { born, last: born, requests: SmallVec::new(), calls: SmallVec::new(), left_out: 0 }
     }
 
     pub(super) fn request(&mut self, told: TraceRequest) {
@@ -54,14 +53,8 @@ impl Record {
         }
     }
 
-    /// It holds nothing, and nothing went wrong with it.
-    pub(super) fn is_quiet(&self, looks: &BTreeMap<Pid, Nanos>) -> bool {
-        self.events.as_ref().is_none_or(|events| events.is_quiet(looks))
-    }
-
-    pub(super) fn view(&self, trace: TraceId, looks: &BTreeMap<Pid, Nanos>) -> TraceView {
-        let nothing = Events::default();
-        let events = self.events.as_deref().unwrap_or(&nothing);
+    /// The whole trace, with what the kernel told.
+    pub(super) fn view(&self, trace: TraceId, events: &Events, looks: &BTreeMap<Pid, Nanos>) -> TraceView {
         let started = self.requests.iter().map(|request| request.started).min().unwrap_or(self.born);
         TraceView {
             trace,

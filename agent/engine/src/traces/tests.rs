@@ -91,7 +91,7 @@ fn the_newest_are_kept_and_what_was_forgotten_does_not_come_back_with_the_next_l
     assert!(traces.view(&trace(3)).is_some() && traces.view(&trace(9)).is_some());
     let record = traces.view(&trace(3)).unwrap();
     assert_eq!(record.descriptors[0].live, 1);
-    assert_eq!((traces.all.len(), traces.order.len()), (4, 4));
+    assert_eq!((traces.joined.len(), traces.order.len()), (4, 4));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_span_before_or_after_the_events_is_part_of_the_trace() {
     // Spans alone: bounded in their own table, which takes no room from the others.
     (10..20).for_each(|n| traces.request(&request(n, n * SECOND), n * SECOND));
     assert!(traces.view(&trace(10)).is_none() && traces.view(&trace(19)).is_some());
-    assert_eq!((traces.kept().kept, traces.kept().evicted, traces.bare.len(), traces.all.len()), (2, 0, 2, 4));
+    assert_eq!((traces.kept().kept, traces.kept().evicted, traces.bare.len(), traces.joined.len()), (2, 0, 2, 2));
 }
 
 #[test]

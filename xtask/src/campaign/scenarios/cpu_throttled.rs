@@ -15,7 +15,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 12] = [
+pub(super) const ALL: [Scenario; 14] = [
     one("quota-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LITTLE)),
     one("quota-node", Kind::Node, |ground| stage(ground, Kind::Node, LITTLE)),
     one("quota-go", Kind::Go, |ground| stage(ground, Kind::Go, LITTLE)),
@@ -28,6 +28,8 @@ pub(super) const ALL: [Scenario; 12] = [
     one("less-quota-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, LESS)),
     one("quota-in-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, LITTLE, Plan::in_waves)),
     one("quota-in-waves-python", Kind::Threads, |ground| asked(ground, Kind::Threads, LITTLE, Plan::in_waves)),
+    one("quota-in-waves-node", Kind::Node, |ground| asked(ground, Kind::Node, LITTLE, Plan::in_waves)),
+    one("quota-in-waves-asyncio", Kind::Asyncio, |ground| asked(ground, Kind::Asyncio, LITTLE, Plan::in_waves)),
 ];
 
 /// What is left of each tenth of a second, microseconds.

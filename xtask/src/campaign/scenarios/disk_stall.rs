@@ -15,7 +15,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth, healthy: 50, watched: 70, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 8] = [
+pub(super) const ALL: [Scenario; 10] = [
     one("journal-python", Kind::Threads, |ground| stage(ground, Kind::Threads, SLOW)),
     one("journal-go", Kind::Go, |ground| stage(ground, Kind::Go, SLOW)),
     one("journal-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, SLOW)),
@@ -24,6 +24,8 @@ pub(super) const ALL: [Scenario; 8] = [
     one("slower-journal-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, SLOWER)),
     one("slower-journal-python", Kind::Threads, |ground| stage(ground, Kind::Threads, SLOWER)),
     one("slower-journal-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, SLOWER)),
+    one("journal-in-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, SLOW, Plan::in_waves)),
+    one("journal-in-waves-python", Kind::Threads, |ground| asked(ground, Kind::Threads, SLOW, Plan::in_waves)),
 ];
 
 /// What the disk takes, bytes a second.
@@ -31,6 +33,10 @@ const SLOW: u64 = 64 << 10;
 const SLOWER: u64 = 24 << 10;
 
 fn stage(ground: &Ground<'_>, kind: Kind, rate: u64) -> anyhow::Result<Stage> {
+    asked(ground, kind, rate, |plan| plan)
+}
+
+fn asked(ground: &Ground<'_>, kind: Kind, rate: u64, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
     let group = match Group::make("blkio", ground.number.into()) {
         Ok(group) => group,
         Err(error) => return Ok(Stage::Skipped(format!("no limit of a disk's rate can be had: {error:#}"))),
@@ -42,7 +48,7 @@ fn stage(ground: &Ground<'_>, kind: Kind, rate: u64) -> anyhow::Result<Stage> {
     let options = Options { folder: Some(&disk.folder), ..Options::default() };
     let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 500, "journal_kb": 16, "seats": 4}), options)?;
     group.take(shop.pid())?;
-    let callers = Callers::start(Plan { callers: 4, ..Plan::new(shop.address) }, None)?;
+    let callers = Callers::start(plan(Plan { callers: 4, ..Plan::new(shop.address) }), None)?;
     let limit = format!("{} {rate}", disk.number);
     Ok(Stage::Ready(Set {
         pids: vec![shop.pid()],

@@ -26,7 +26,7 @@ enum Prices {
     Still,
 }
 
-pub(super) const ALL: [Scenario; 24] = [
+pub(super) const ALL: [Scenario; 26] = [
     one("late-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Late(MUCH))),
     one("late-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Late(MUCH))),
     one("late-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Late(MUCH))),
@@ -51,21 +51,28 @@ pub(super) const ALL: [Scenario; 24] = [
     one("later-prices-in-waves-python", Kind::Threads, |ground| in_waves(ground, Kind::Threads, Prices::Late(LITTLE))),
     one("late-prices-in-waves-node", Kind::Node, |ground| in_waves(ground, Kind::Node, Prices::Late(MUCH))),
     one("no-prices-in-waves-node", Kind::Node, |ground| in_waves(ground, Kind::Node, Prices::Gone)),
+    one("late-prices-in-garbage-go", Kind::Go, |ground| in_garbage(ground, Kind::Go, Prices::Late(MUCH))),
+    one("still-prices-in-garbage-node", Kind::Node, |ground| in_garbage(ground, Kind::Node, Prices::Still)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, how: Prices) -> anyhow::Result<Stage> {
-    asked(ground, kind, how, |plan| plan)
+    asked(ground, kind, how, |plan| plan, 0)
 }
 
 fn in_waves(ground: &Ground<'_>, kind: Kind, how: Prices) -> anyhow::Result<Stage> {
-    asked(ground, kind, how, Plan::in_waves)
+    asked(ground, kind, how, Plan::in_waves, 0)
 }
 
-fn asked(ground: &Ground<'_>, kind: Kind, how: Prices, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
+fn in_garbage(ground: &Ground<'_>, kind: Kind, how: Prices) -> anyhow::Result<Stage> {
+    asked(ground, kind, how, |plan| plan, 256)
+}
+
+/// Each answer leaves so much garbage, kilobytes.
+fn asked(ground: &Ground<'_>, kind: Kind, how: Prices, plan: fn(Plan) -> Plan, garbage: u32) -> anyhow::Result<Stage> {
     let prices = Shop::start(ground, "prices", Kind::Threads, &json!({"work_us": 200}), Options::default())?;
     let upstream = prices.address.to_string();
     let options = Options { upstream: Some(&upstream), ..Options::default() };
-    let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 500, "ask": 1}), options)?;
+    let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 500, "ask": 1, "report_kb": garbage}), options)?;
     let callers = Callers::start(plan(Plan::new(shop.address)), None)?;
     let pids = vec![shop.pid()];
     Ok(Stage::Ready(Set {

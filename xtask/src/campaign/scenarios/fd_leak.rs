@@ -14,7 +14,7 @@ const fn one(name: &'static str, kind: Kind, place: Option<&'static str>, stage:
 
 type Stager = fn(&Ground<'_>) -> anyhow::Result<Stage>;
 
-pub(super) const ALL: [Scenario; 11] = [
+pub(super) const ALL: [Scenario; 13] = [
     one("theme-python", Kind::Threads, Some("theme"), |ground| {
         shop(ground, Kind::Threads, &json!({"work_us": 500}), json!({"theme_kept": 1}))
     }),
@@ -36,6 +36,8 @@ pub(super) const ALL: [Scenario; 11] = [
     one("theme-in-waves-python", Kind::Threads, Some("theme"), |ground| in_waves(ground, Kind::Threads)),
     one("theme-in-garbage-node", Kind::Node, Some("theme"), |ground| in_garbage(ground, Kind::Node)),
     one("theme-in-garbage-pool", Kind::Pool, Some("theme"), |ground| in_garbage(ground, Kind::Pool)),
+    one("theme-in-garbage-go", Kind::Go, Some("theme"), |ground| in_garbage(ground, Kind::Go)),
+    one("theme-in-garbage-python", Kind::Threads, Some("theme"), |ground| in_garbage(ground, Kind::Threads)),
 ];
 
 fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {

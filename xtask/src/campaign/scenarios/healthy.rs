@@ -13,7 +13,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: None, healthy: 45, watched: 90, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 27] = [
+pub(super) const ALL: [Scenario; 29] = [
     one("wave", Kind::Go, |ground| wave(ground, Kind::Go, 40)),
     one("wave-node", Kind::Node, |ground| wave(ground, Kind::Node, 40)),
     one("wave-python", Kind::Threads, |ground| wave(ground, Kind::Threads, 40)),
@@ -62,6 +62,10 @@ pub(super) const ALL: [Scenario; 27] = [
         shop_in_waves(ground, Kind::Go, &json!({"work_us": 500}), json!({"report_kb": 256}))
     }),
     one("quick-wave-go", Kind::Go, |ground| wave(ground, Kind::Go, 15)),
+    one("release-asyncio", Kind::Asyncio, |ground| release(ground, Kind::Asyncio)),
+    one("wave-and-garbage-python", Kind::Threads, |ground| {
+        shop_in_waves(ground, Kind::Threads, &json!({"work_us": 500}), json!({"report_kb": 256}))
+    }),
     one("longer-pages-asyncio", Kind::Asyncio, |ground| {
         shop(ground, Kind::Asyncio, &json!({"work_us": 500, "page_kb": 4}), json!({"page_kb": 60}))
     }),

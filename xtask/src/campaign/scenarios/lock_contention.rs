@@ -29,7 +29,7 @@ fn in_garbage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
 const LONG: u32 = 80;
 const LONGER: u32 = 250;
 
-pub(super) const ALL: [Scenario; 11] = [
+pub(super) const ALL: [Scenario; 12] = [
     one("stock-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LONG)),
     one("stock-go", Kind::Go, |ground| stage(ground, Kind::Go, LONG)),
     one("stock-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, LONG)),
@@ -41,4 +41,5 @@ pub(super) const ALL: [Scenario; 11] = [
     one("stock-in-garbage-python", Kind::Threads, |ground| in_garbage(ground, Kind::Threads)),
     one("stock-in-garbage-go", Kind::Go, |ground| in_garbage(ground, Kind::Go)),
     one("stock-in-waves-pool", Kind::Pool, |ground| in_waves(ground, Kind::Pool)),
+    one("stock-in-garbage-pool", Kind::Pool, |ground| in_garbage(ground, Kind::Pool)),
 ];

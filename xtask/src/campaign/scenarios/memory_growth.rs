@@ -24,7 +24,7 @@ fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
 const KB: u32 = 64;
 const MORE_KB: u32 = 256;
 
-pub(super) const ALL: [Scenario; 12] = [
+pub(super) const ALL: [Scenario; 13] = [
     one("sessions-python", Kind::Threads, |ground| stage(ground, Kind::Threads, KB)),
     one("sessions-go", Kind::Go, |ground| stage(ground, Kind::Go, KB)),
     one("sessions-node", Kind::Node, |ground| stage(ground, Kind::Node, KB)),
@@ -36,6 +36,7 @@ pub(super) const ALL: [Scenario; 12] = [
     one("larger-sessions-python", Kind::Threads, |ground| stage(ground, Kind::Threads, MORE_KB)),
     one("sessions-in-waves-python", Kind::Threads, |ground| in_waves(ground, Kind::Threads)),
     one("sessions-in-waves-go", Kind::Go, |ground| in_waves(ground, Kind::Go)),
+    one("sessions-in-waves-node", Kind::Node, |ground| in_waves(ground, Kind::Node)),
     one("sessions-in-garbage-go", Kind::Go, |ground| {
         let before = json!({"work_us": 500, "report_kb": 256});
         shop(ground, Kind::Go, &before, json!({"report_kb": 256, "session_kb": MORE_KB}))

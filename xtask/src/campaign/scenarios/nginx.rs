@@ -23,10 +23,14 @@ const fn one(
     Scenario { name, system: "nginx", truth: Truth::of(kind), healthy: 50, watched: 70, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 10] = [
+pub(super) const ALL: [Scenario; 12] = [
     one("late-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(600))),
     one("later-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(250))),
     one("late-shop-in-waves-nginx", Some("downstream_slow"), |ground| asked(ground, Behind::Late(600), Plan::in_waves)),
+    one("later-shop-in-waves-nginx", Some("downstream_slow"), |ground| {
+        asked(ground, Behind::Late(250), Plan::in_waves)
+    }),
+    one("no-shop-in-waves-nginx", Some("downstream_slow"), |ground| asked(ground, Behind::Gone, Plan::in_waves)),
     one("still-shop-in-waves-nginx", Some("downstream_slow"), |ground| asked(ground, Behind::Still, Plan::in_waves)),
     one("still-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Still)),
     one("no-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Gone)),
