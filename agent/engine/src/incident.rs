@@ -195,7 +195,8 @@ impl Episode {
             }
         }
         incident.causes = causes_as_of(now, &self.proposed);
-        incident.verdict = rank(scene, held.map(|held| (held, self.of)), &mut incident.causes, &mut self.explained);
+        incident.verdict =
+            rank(scene, held.map(|held| (held, self.of)), findings, &mut incident.causes, &mut self.explained);
         if incident.verdict == Verdict::Named && incident.times.named.is_none() {
             incident.times.named = Some(now);
             let first = incident.causes.first().map(|cause| cause.kind);

@@ -5,6 +5,7 @@
 
 use crate::{
     causes::{self, CauseUnit, Scene},
+    detect::Finding,
     model::{Cause, CauseKind, TriggerKind, Verdict},
 };
 use std::collections::BTreeSet;
@@ -15,8 +16,11 @@ pub(crate) const BAR: f64 = 0.6;
 const MOST: usize = 8;
 /// What is left of the confidence in a cause that a likelier one explains.
 const EXPLAINED: f64 = 0.5;
-/// What is left of it in a cause that does not produce the trigger that holds the incident open.
+/// What is left of it in a cause that does not produce the trigger that holds the incident open. One that would open an
+/// incident by itself is another trouble at the same time: it only stays behind the first of those that do.
 const BESIDE: f64 = 0.7;
+/// How far it stays behind.
+const BEHIND: f64 = 0.01;
 
 /// The trigger that holds an incident open, and for an anomaly what it is of.
 type HeldBy = (TriggerKind, Option<CauseKind>);
@@ -25,15 +29,21 @@ type HeldBy = (TriggerKind, Option<CauseKind>);
 pub(crate) type Explained = BTreeSet<(usize, usize)>;
 
 /// Orders causes and says whether the first may be believed. `held_by` is the incident's own trigger, if
-/// that still holds; `explained` is what was seen so far, and is added to.
+/// that still holds, and `findings` all that hold; `explained` is what was seen so far, and is added to.
 pub(crate) fn rank(
     scene: &Scene<'_>,
     held_by: Option<HeldBy>,
+    findings: &[Finding],
     causes: &mut Vec<Cause>,
     explained: &mut Explained,
 ) -> Verdict {
     let before: Vec<_> = causes.iter().map(|cause| (cause.kind, cause.confidence)).collect();
-    for cause in causes.iter_mut() {
+    let is_beside = |kind: CauseKind| {
+        held_by.is_some_and(|held| causes::unit(kind).is_some_and(|unit| !produces(scene, unit, held)))
+    };
+    let mut holds = 0.0_f64;
+    let mut alone = Vec::new();
+    for (at, cause) in causes.iter_mut().enumerate() {
         let mut explains = |kind: CauseKind| {
             let Some((by, of)) = place(kind).zip(place(cause.kind)) else { return false };
             if (causes::ALL[by].explains)(scene, cause.kind) {
@@ -43,9 +53,15 @@ pub(crate) fn rank(
         };
         let explained =
             before.iter().any(|(kind, confidence)| *kind != cause.kind && *confidence >= BAR && explains(*kind));
-        let unit = causes::unit(cause.kind);
-        let beside = held_by.is_some_and(|held| unit.is_some_and(|unit| !produces(scene, unit, held)));
+        let beside = is_beside(cause.kind);
+        if beside && !explained && opens(cause.kind, findings) {
+            alone.push((at, cause.confidence));
+        }
         cause.confidence *= if explained { EXPLAINED } else { 1.0 } * if beside { BESIDE } else { 1.0 };
+        holds = if beside { holds } else { holds.max(cause.confidence) };
+    }
+    for (at, confidence) in alone {
+        causes[at].confidence = causes[at].confidence.max(confidence.min(holds - BEHIND));
     }
     causes.sort_by(|a, b| {
         let by_kind = || place(a.kind).cmp(&place(b.kind));
@@ -58,6 +74,16 @@ pub(crate) fn rank(
 
 fn place(kind: CauseKind) -> Option<usize> {
     causes::ALL.iter().position(|unit| unit.kind == kind)
+}
+
+/// Whether a cause of this kind would open an incident now, for which no other kind would.
+fn opens(kind: CauseKind, findings: &[Finding]) -> bool {
+    let only = |held: TriggerKind| {
+        let mut needing =
+            causes::ALL.iter().filter(|unit| !causes::is_shortage(unit.kind) && unit.needs.contains(&held));
+        needing.next().is_some_and(|unit| unit.kind == kind) && needing.next().is_none()
+    };
+    findings.iter().any(|found| found.of.map_or_else(|| only(found.kind), |of| of == kind))
 }
 
 /// An anomaly is produced by the cause that shows itself in it, and by what explains that one. What is short shows
