@@ -18,7 +18,7 @@ use crate::{
     fallen::Fallen,
     host::Shortages,
     incident::Ledger,
-    model::{Acted, Lost, Nanos, Observation, Output, Pid, ProcessExit, ProcessSeen, View},
+    model::{Acted, Holding, Lost, Nanos, Observation, Output, Pid, ProcessExit, ProcessSeen, View},
     once::Once,
     slo::state::{Burn, SloTrack},
     target::Target,
@@ -174,7 +174,8 @@ impl Engine {
                 self.share_connections(told.pid);
                 self.watched(told.pid, |target, config| target.holdings(told, at, config));
                 if let Some(target) = self.targets.get(&told.pid) {
-                    self.traces.holdings(told, at, who(target), self.config.caps.holdings);
+                    let behind = |item: &Holding| target.requests.settled(item, at);
+                    self.traces.holdings(told, at, who(target), self.config.caps.holdings, behind);
                 }
             }
             Observation::Connections(told) => {

@@ -99,6 +99,7 @@ fn traced(trace: TraceId) -> TraceView {
         kind: HoldingKind::Pipe,
         site: SiteId(9),
         join: Join::Inherited,
+        ambiguity: 1,
         made: 3,
         live: 2,
         numbers: [Some(7), Some(8), None, None],

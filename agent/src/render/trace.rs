@@ -238,8 +238,7 @@ fn descriptors(one: &TraceDescriptors, sites: &Sites, clock: &Clock) -> Descript
         last_made_at: clock.rfc3339(one.last_made),
         seen_at: clock.rfc3339(one.seen),
         join: one.join,
-        // A descriptor has one owner.
-        ambiguity: 1,
+        ambiguity: one.ambiguity,
     }
 }
 

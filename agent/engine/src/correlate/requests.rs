@@ -214,6 +214,13 @@ impl Requests {
         };
         Some((trace, more.saturating_add(missed).saturating_add(1)))
     }
+
+    /// The same once it stays so: it is certain, or all spans that there are have come.
+    pub(crate) fn settled(&self, item: &Holding, at: Nanos) -> Option<(TraceId, u32)> {
+        item.owner.connection?;
+        let late = |made: Nanos| at >= made.saturating_add(SETTLED);
+        self.behind(item.key, at).filter(|(_, of)| *of == 1 || item.made.is_some_and(late))
+    }
 }
 
 #[cfg(test)]

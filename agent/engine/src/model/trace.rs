@@ -136,6 +136,8 @@ pub struct TraceDescriptors {
     pub site: SiteId,
     /// How it is known that they were made for it.
     pub join: Join,
+    /// How many traces they may be of; 1: of this one, 0: nobody knows.
+    pub ambiguity: u32,
     /// How many.
     pub made: u32,
     /// Of these, held for it now.

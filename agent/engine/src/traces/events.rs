@@ -73,20 +73,28 @@ impl Events {
         }
     }
 
-    /// Something held for it, found by the look at `at`; the one before was at `before`.
-    pub(super) fn holding(&mut self, item: &Holding, made: Nanos, at: Nanos, before: Option<Nanos>, who: Who<'_>) {
+    /// Something held for it, or for one of so many traces, found by the look at `at`; the one before was at `before`.
+    pub(super) fn holding(
+        &mut self,
+        (item, ambiguity): (&Holding, u32),
+        made: Nanos,
+        (at, before): (Nanos, Option<Nanos>),
+        who: Who<'_>,
+    ) {
         let pid = who.pid;
         self.process(who);
         self.thread(pid, item.maker);
         self.last = self.last.max(made);
         let (kind, site, join) = (item.kind, item.site, item.owner.join);
-        let same =
-            |known: &TraceDescriptors| (known.pid, known.kind, known.site, known.join) == (pid, kind, site, join);
+        let same = |known: &TraceDescriptors| {
+            (known.pid, known.kind, known.site, known.join, known.ambiguity) == (pid, kind, site, join, ambiguity)
+        };
         let new = || TraceDescriptors {
             pid,
             kind,
             site,
             join,
+            ambiguity,
             made: 0,
             live: 0,
             numbers: [None; 4],

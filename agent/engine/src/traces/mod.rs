@@ -146,8 +146,15 @@ impl Traces {
         Some(self.bare.entry(trace, || Record::new(at)))
     }
 
-    /// Takes a snapshot of what a process holds.
-    pub(crate) fn holdings(&mut self, told: &Holdings, at: Nanos, who: Who<'_>, most: usize) {
+    /// Takes a snapshot of what a process holds; `behind` tells the likeliest trace of what names none itself, and of how many.
+    pub(crate) fn holdings(
+        &mut self,
+        told: &Holdings,
+        at: Nanos,
+        who: Who<'_>,
+        most: usize,
+        behind: impl Fn(&Holding) -> Option<(TraceId, u32)>,
+    ) {
         let before = self.looks.get(&who.pid).copied();
         if before.is_some_and(|before| at < before) {
             return;
@@ -156,19 +163,19 @@ impl Traces {
         // The known ones first: then it is clear which of them hold nothing any more, and may go for new ones.
         let mut new = Vec::new();
         for item in told.items.iter().take(most) {
-            let Some(trace) = item.owner.trace else { continue };
+            let Some((trace, of)) = item.owner.trace.map(|trace| (trace, 1)).or_else(|| behind(item)) else { continue };
             match self.joined.get_mut(&trace) {
-                Some(joined) => joined.events.holding(item, made(item), at, before, who),
+                Some(joined) => joined.events.holding((item, of), made(item), (at, before), who),
                 // A connection is served for one request after the other: it adds to what is known, and begins nothing.
                 None if is_kept_on_purpose(item.kind) => {}
-                None => new.push((trace, item)),
+                None => new.push((trace, (item, of))),
             }
         }
         self.looks.insert(who.pid, at);
         self.kept = None;
-        for (trace, item) in new {
+        for (trace, (item, of)) in new {
             if let Some(events) = self.touched(trace, made(item)) {
-                events.holding(item, made(item), at, before, who);
+                events.holding((item, of), made(item), (at, before), who);
             }
         }
     }

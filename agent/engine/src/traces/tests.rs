@@ -31,7 +31,7 @@ fn held(n: u64, number: i32, made: Nanos, join: Join) -> Holding {
 }
 
 fn look(traces: &mut Traces, pid: Pid, at: Nanos, items: Vec<Holding>) {
-    traces.holdings(&Holdings { pid, at, resource: Resource::Fds, limit: None, items }, at, who(pid), 1_000);
+    traces.holdings(&Holdings { pid, at, resource: Resource::Fds, limit: None, items }, at, who(pid), 1_000, |_| None);
 }
 
 fn request(n: u64, ended: Nanos) -> Request {

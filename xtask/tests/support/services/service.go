@@ -123,6 +123,11 @@ func serve(response http.ResponseWriter, request *http.Request) {
 		err = map[string]func(bool) error{"file": settings, "temp": scratch, "pipe": child, "body": body}[parts[1]](leak)
 	case "pool":
 		err = body(false)
+	case "keep":
+		var file *os.File
+		if file, err = os.Open(filepath.Join(os.Args[2], parts[1])); err == nil {
+			forget(file)
+		}
 	case "cache":
 		err = cache(parts[1])
 	case "big":

@@ -81,6 +81,11 @@ function cache(name, done) {
   done('cache');
 }
 
+function keep(name, done) {
+  forgotten.push(fs.openSync(path.join(folder, name)));
+  done('keep');
+}
+
 const work = { file, temp, pipe, body };
 const traced = process.env.OTEL_EXPORTER_OTLP_ENDPOINT ? require('./tracing.js').request : () => {};
 
@@ -91,6 +96,7 @@ const server = http.createServer((request, response) => {
   if (kind === 'fine' || kind === 'leak') work[what](kind === 'leak', done);
   else if (kind === 'pool') pool(done);
   else if (kind === 'cache') cache(what, done);
+  else if (kind === 'keep') keep(what, done);
   else done(kind === 'big' ? 'x'.repeat(400000) : 'ok');
 });
 server.listen(0, '127.0.0.1', () => console.log(`listening on ${server.address().port}`));

@@ -4,7 +4,7 @@ usage: service.py threads|asyncio UPSTREAM_PORT FOLDER      (prints "listening o
 
 /fine/WHAT does something properly, /leak/WHAT forgets to close what it made for the request:
 file (its settings), temp (a temporary file), pipe (the output of a child), body (an answer of the upstream, unread).
-With OTEL_EXPORTER_OTLP_ENDPOINT it exports spans. /cache/N reads the N-th file of the folder through a cache of open files, /pool asks the upstream over kept connections.
+With OTEL_EXPORTER_OTLP_ENDPOINT it exports spans. /keep/N leaves the N-th file of the folder open, /cache/N reads it through a cache of open files, /pool asks the upstream over kept connections.
 """
 
 import asyncio
@@ -100,6 +100,9 @@ def answer(path):
     kind, _, what = path.strip("/").partition("/")
     if kind in ("fine", "leak"):
         return WORK[what](kind == "leak")
+    if kind == "keep":
+        FORGOTTEN.append(open(os.path.join(FOLDER, what), "rb"))
+        return b"keep"
     if kind == "cache":
         return cache(what)
     # Whoever has no upstream is one: a proxy passes the path on.
