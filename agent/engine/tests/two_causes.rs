@@ -7,7 +7,7 @@ mod support;
 use snowshed_engine::{
     Engine,
     config::EngineConfig,
-    model::{CauseKind, Incident, Output},
+    model::{CauseKind, HoldingKind, Incident, Output},
 };
 use support::{
     PID, SECOND, Service, ms,
@@ -26,7 +26,7 @@ fn told(leaks: bool, beside: Step) -> Vec<Incident> {
         seen.step(&mut service, if second >= BESIDE { beside } else { CALM });
         for n in (0..6).filter(|_| leaks && second >= LEAKS) {
             let (id, now) = (1_000_000 + second * 10 + n, service.now());
-            service.hold_for(id, snowshed_engine::model::HoldingKind::Pipe, 7);
+            service.hold_for(id, HoldingKind::Pipe, 7);
             service.span(id, now.saturating_sub(ms(40)), now, 200);
         }
         service.at(second * SECOND + ms(1_900));

@@ -1,6 +1,6 @@
 //! What the programs have counted since they were loaded, all at once.
 //!
-//! Cost: one system call for all counters. Kernels before 5.13 have none for tables with a row per CPU; there it is one for
+//! Cost: one system call for all counters, and a word of each CPU for each of them: once a second, not at every look. Kernels before 5.13 have none for tables with a row per CPU; there it is one for
 //! each.
 
 use super::bpf;
@@ -19,8 +19,7 @@ impl Counts {
     /// What is counted now; what cannot be read is zero.
     pub(crate) fn read(rows: &PerCpuArray<MapData, u64>) -> Self {
         let number = Counter::LAST as u32 + 1;
-        let one = |row| rows.get(&row, 0).map_or(0, |values| values.iter().sum());
-        Self(at_once(rows, number).unwrap_or_else(|| (0..number).map(one).collect()))
+        Self(at_once(rows, number).unwrap_or_else(|| (0..number).map(|row| one(rows, row)).collect()))
     }
 
     /// One of them.
@@ -32,6 +31,11 @@ impl Counts {
     pub(crate) fn sum(&self, counters: &[Counter]) -> u64 {
         counters.iter().map(|counter| self.of(*counter)).sum()
     }
+}
+
+/// One row; zero if it cannot be read.
+pub(super) fn one(rows: &PerCpuArray<MapData, u64>, row: u32) -> u64 {
+    rows.get(&row, 0).map_or(0, |values| values.iter().sum())
 }
 
 fn at_once(rows: &PerCpuArray<MapData, u64>, number: u32) -> Option<Vec<u64>> {

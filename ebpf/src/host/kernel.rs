@@ -5,7 +5,7 @@
 use super::{
     btf::{Btf, BtfError},
     cast, clock,
-    counts::Counts,
+    counts::{self, Counts},
     hooks::{self, Hook},
     iterator::{self, Links, Of},
     keeper::Keeper,
@@ -14,7 +14,7 @@ use super::{
     table::Table,
     tracefs,
 };
-use crate::wire::{Offsets, PageAllowance, PageCount, ResolverCount, ResolverKey, Target};
+use crate::wire::{Counter, Offsets, PageAllowance, PageCount, ResolverCount, ResolverKey, Target};
 use aya::{
     Ebpf, EbpfLoader, Pod, VerifierLogLevel,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
@@ -346,6 +346,11 @@ impl Kernel {
     /// Delivered and lost since the start.
     pub(crate) fn counts(&self) -> Counts {
         Counts::read(&self.counts)
+    }
+
+    /// One of these. Cost: a system call that reads a word of each CPU; for what is asked at every look.
+    pub(crate) fn count(&self, counter: Counter) -> u64 {
+        counts::one(&self.counts, counter as u32)
     }
 
     /// Kernel time and runs of programs, as far as the kernel counted them.

@@ -3,7 +3,7 @@
 //! It is pinned by its owner and may come and go. It is read only, never made here: what this process made would outlive
 //! it. No program needs it to be loaded: they find it through a map of maps of our own, into which it is put while it is
 //! there; and while it is not, no target is looked up.
-//! Cost: one `stat` in five seconds; what is not there has no entry in the kernel's cache of names.
+//! Cost: one `stat` in five seconds.
 
 use super::bpf;
 use aya::maps::{MapData, MapType};

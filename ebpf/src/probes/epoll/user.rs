@@ -230,7 +230,7 @@ impl Epoll {
     /// Waits that have ended so far, those that could not be counted in full included.
     fn ended(&self, look: &Look<'_>) -> u64 {
         let Some(kernel) = &look.kernel else { return 0 };
-        kernel.counts().sum(&[Counter::Waits, Counter::WaitsLost])
+        kernel.count(Counter::Waits) + kernel.count(Counter::WaitsLost)
     }
 
     /// Who holds an epoll instance is told by the descriptors' snapshot, if this is the poll that took one.
