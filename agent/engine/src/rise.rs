@@ -111,31 +111,70 @@ pub(crate) fn rise(
         return None;
     }
     let points = series.points(0);
-    let (first, last) = (*points.first()?, *points.last()?);
+    let last = points.last()?;
     let foot = points.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
     let near = foot + AT_THE_FOOT * (last.1 - foot);
     let onset = points.iter().rposition(|point| point.1 <= near)?;
+    let calm = (0..onset).rev().take_while(|index| points[*index].1 <= near).last();
+    let from =
+        |begun: usize, calm: Option<usize>| since(&points, begun, calm.map(|calm| points[calm].0), config, &work);
+    if let Some((begun, end)) = pause(&points, onset, config) {
+        // Since then, if that is a rise by itself; as a whole it must have lasted for longer.
+        #[expect(clippy::cast_precision_loss, reason = "levels past 2^53 are no levels of anything counted here")]
+        let enough = last.1 - points[end].1 >= least as f64;
+        return enough.then(|| from(end, Some(begun))).flatten().or_else(|| from(onset, None));
+    }
+    // Near the foot is what has risen by a tenth: the calm time ended before.
+    let (calm, onset) =
+        calm.and_then(|calm| pause(&points, calm, config)).map_or((calm, onset), |(calm, end)| (Some(calm), end));
+    from(onset, calm)
+}
+
+/// The rise that began at one of some points, after a calm time that began at `calm`.
+fn since(
+    points: &[(f64, f64)],
+    onset: usize,
+    calm: Option<f64>,
+    config: &GrowthConfig,
+    work: impl Fn(Nanos, Nanos) -> Option<f64>,
+) -> Option<Rise> {
     let (before, rising) = (&points[..onset], &points[onset..]);
-    let begun = points[onset].0;
-    let highest = before.iter().map(|point| point.1).fold(foot, f64::max);
-    if last.1 < highest + NEW_HIGH * (last.1 - foot) {
+    let ((begun, from), last) = (*rising.first()?, *rising.last()?);
+    let highest = before.iter().map(|point| point.1).fold(from, f64::max);
+    if last.1 < highest + NEW_HIGH * (last.1 - from) {
         return None;
     }
-    let calm = before.iter().rev().take_while(|point| point.1 <= near).last().map_or(begun, |point| point.0);
     #[expect(clippy::cast_precision_loss, reason = "seconds of a configuration")]
     let (calm_enough, after_calm, from_start) =
         (config.calm_seconds as f64, config.after_calm_seconds as f64, config.from_start_seconds as f64);
-    let as_before = || {
-        let (begun, calm) = (nanos(begun), nanos(calm));
-        let (then, now) = (work(calm, begun), work(begun, nanos(last.0)));
+    let as_before = |calm: f64| {
+        let (then, now) = (work(nanos(calm), nanos(begun)), work(nanos(begun), nanos(last.0)));
         then.zip(now).is_some_and(|(then, now)| then >= AS_MUCH_WORK * now)
     };
-    let needed = if begun - calm >= calm_enough && first.0 < begun && as_before() { after_calm } else { from_start };
+    let was_calm = calm.is_some_and(|calm| begun - calm >= calm_enough && as_before(calm));
+    let needed = if was_calm { after_calm } else { from_start };
     if last.0 - begun < needed || !is_steady(rising, config.steady) || !goes_on(rising) {
         return None;
     }
     let growth = growth(rising)?;
-    Some(Rise { since: nanos(begun), from: points[onset].1, to: last.1, growth })
+    Some(Rise { since: nanos(begun), from, to: last.1, growth })
+}
+
+/// The pause in what has risen since one of some points, if there was one: where it began and ended. It ends where the
+/// level lies furthest below the straight way from first to last, and is a calm time in which it rises by hardly
+/// anything: not by a tenth of what it has risen since, nor of what it now rises in as long a time.
+#[expect(clippy::cast_precision_loss, reason = "seconds of a configuration")]
+fn pause(points: &[(f64, f64)], onset: usize, config: &GrowthConfig) -> Option<(usize, usize)> {
+    let (first, last) = (*points.get(onset)?, *points.last()?);
+    let slope = (last.1 - first.1) / (last.0 - first.0).max(1.0);
+    let below = |point: &(f64, f64)| first.1 + slope * (point.0 - first.0) - point.1;
+    let all = points.iter().enumerate().skip(onset + 1);
+    let (end, knee) = all.max_by(|one, other| below(one.1).total_cmp(&below(other.1)))?;
+    let (risen, lasted, calm) = (last.1 - knee.1, last.0 - knee.0, config.calm_seconds as f64);
+    let width = AT_THE_FOOT * risen * (calm / lasted.max(1.0)).min(1.0);
+    let stays = |index: &usize| (points[*index].1 - knee.1).abs() <= width;
+    let begun = (onset..end).rev().take_while(stays).last()?;
+    (knee.0 - points[begun].0 >= calm).then_some((begun, end))
 }
 
 /// Whether some points still rise at their end.
@@ -197,13 +236,65 @@ mod tests {
     #[test]
     fn what_rises_after_a_calm_minute_is_told_within_a_minute_with_its_beginning() {
         let found = seen(118, |at| kink(at, 60.0, 2.0)).unwrap();
-        assert!((56..=68).contains(&(found.since / SECOND)), "{found:?}");
+        assert!((58..=62).contains(&(found.since / SECOND)), "{found:?}");
         let (low, high) = found.rate();
         assert!(low <= 2.0 * MIB && (1.99 * MIB..2.5 * MIB).contains(&high), "{found:?}");
         let (early, late) = found.seconds_to(200.0 * MIB).unwrap();
         assert!(early <= 100.0 && late >= 99.0, "{early} {late}");
         assert_eq!(seen(95, |at| kink(at, 60.0, 2.0)), None, "too short yet");
         assert_eq!(seen(200, |at| kink(at, 60.0, 0.1)), None, "too little yet");
+    }
+
+    /// A server in Node: its first seconds, what they leave, and what each request leaves from the second minute on.
+    fn node(at: f64) -> f64 {
+        [20.0, 11.0 + at].into_iter().fold(f64::INFINITY, f64::min) + (at - 62.0).max(0.0) * 4.0
+    }
+
+    #[test]
+    fn a_rise_is_dated_after_the_pause_that_a_start_ended_in() {
+        let early = GrowthConfig::default().early();
+        let at = |seconds, config: &GrowthConfig| {
+            let mut series = Series::new();
+            (0..seconds).for_each(|second: u32| {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "levels of a test")]
+                series.record(u64::from(second) * SECOND, (node(f64::from(second)) * MIB) as u64);
+            });
+            rise(&series, 32 << 20, config, |_, _| Some(1.0)).map(|found| found.since / SECOND)
+        };
+        let first = (62..200).find(|second| at(*second, &early).is_some()).unwrap();
+        assert!((71..=76).contains(&first), "suspected: {first}");
+        let first = (62..200).find(|second| at(*second, &GrowthConfig::default()).is_some()).unwrap();
+        assert!((107..=112).contains(&first), "told: {first}");
+        for second in 76..250 {
+            let since = at(second, &early).unwrap();
+            assert!((60..=64).contains(&since), "at {second}: {since}");
+        }
+    }
+
+    #[test]
+    fn a_rise_that_pauses_is_told_anew_or_as_a_whole_once_it_has_lasted() {
+        let pauses = |at: f64| kink(at.min(160.0), 60.0, 1.0) + (at - 190.0).max(0.0);
+        let since = |second, work: &dyn Fn(Nanos, Nanos) -> Option<f64>| {
+            working(second, pauses, work).map(|found| found.since / SECOND)
+        };
+        let works = |_: Nanos, _: Nanos| Some(1.0);
+        assert!(since(150, &works).is_some_and(|since| (56..=64).contains(&since)));
+        assert_eq!(since(185, &works), None, "it does not rise now");
+        assert_eq!(since(230, &works), None, "that may be anything yet");
+        assert!(since(242, &works).is_some_and(|since| (186..=194).contains(&since)));
+        let idle_in_between =
+            |from: Nanos, until: Nanos| Some(if from < 190 * SECOND && until > 160 * SECOND { 0.0 } else { 1.0 });
+        assert_eq!(since(242, &idle_in_between), None, "the work began again with it");
+        assert!(since(264, &idle_in_between).is_some_and(|since| (56..=82).contains(&since)), "as a whole");
+    }
+
+    #[test]
+    fn what_rises_faster_than_before_has_not_paused() {
+        let faster = |at: f64| kink(at, 60.0, 1.0) + (at - 110.0).max(0.0) * 5.0;
+        for second in 117..160 {
+            let found = seen(second, faster).unwrap_or_else(|| panic!("at {second}"));
+            assert!((56..=110).contains(&(found.since / SECOND)), "at {second}: {found:?}");
+        }
     }
 
     #[test]

@@ -158,9 +158,11 @@ pub(crate) fn healthy_growth() -> Lines {
         }
         // Two threads for each connection, while more and more clients come and stay.
         service.threads(served, 4, 4 + 2 * connections);
-        if second % 8 == 0 && second > 80 {
-            connections += 1;
-            service.hold(HoldingKind::TcpAccepted, SiteId(0), Owner::default());
+        if second % 8 == 0 {
+            if second > 80 {
+                connections += 1;
+                service.hold(HoldingKind::TcpAccepted, SiteId(0), Owner::default());
+            }
             service.snapshot_of(served);
         }
         // One step up.
