@@ -65,6 +65,8 @@ const AT_THE_FOOT: f64 = 0.1;
 const AS_MUCH_WORK: f64 = 0.4;
 /// Within the last so many seconds it must have risen by at least this share of what it does on average.
 const STILL: (f64, f64) = (10.0, 0.5);
+/// With less work it may rise by less, but not with less than this share of it by nothing.
+const LEAST_WORK: f64 = 0.25;
 /// A rise goes above every earlier level by this share of itself.
 const NEW_HIGH: f64 = 0.25;
 
@@ -153,7 +155,13 @@ fn since(
     };
     let was_calm = calm.is_some_and(|calm| begun - calm >= calm_enough && as_before(calm));
     let needed = if was_calm { after_calm } else { from_start };
-    if last.0 - begun < needed || !is_steady(rising, config.steady) || !goes_on(rising) {
+    // Less work may well leave less behind.
+    let less = |usual: (f64, f64), lately: (f64, f64)| {
+        let (usual, lately) = (work(nanos(usual.0), nanos(usual.1)), work(nanos(lately.0), nanos(lately.1)));
+        let known = usual.filter(|usual| *usual > 0.0).zip(lately);
+        known.map_or(1.0, |(usual, lately)| (lately / usual).clamp(LEAST_WORK, 1.0))
+    };
+    if last.0 - begun < needed || !is_steady(rising, config.steady, less) || !goes_on(rising, less) {
         return None;
     }
     let growth = growth(rising)?;
@@ -177,16 +185,16 @@ fn pause(points: &[(f64, f64)], onset: usize, config: &GrowthConfig) -> Option<(
     (knee.0 - points[begun].0 >= calm).then_some((begun, end))
 }
 
-/// Whether some points still rise at their end.
-fn goes_on(points: &[(f64, f64)]) -> bool {
+/// Whether some points still rise at their end. `less` tells how much work there was in a time, of that in another.
+fn goes_on(points: &[(f64, f64)], less: impl Fn((f64, f64), (f64, f64)) -> f64) -> bool {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
     let Some(lately) = points.iter().find(|point| point.0 >= last.0 - STILL.0) else { return false };
-    let usual = (last.1 - first.1) / (last.0 - first.0).max(1.0);
+    let usual = (last.1 - first.1) / (last.0 - first.0).max(1.0) * less((first.0, last.0), (lately.0, last.0));
     last.1 - lately.1 >= STILL.1 * usual * (last.0 - lately.0)
 }
 
 /// Whether the last third of some points rises as the one before did.
-fn is_steady(points: &[(f64, f64)], share: f64) -> bool {
+fn is_steady(points: &[(f64, f64)], share: f64, less: impl Fn((f64, f64), (f64, f64)) -> f64) -> bool {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return false };
     let third = (last.0 - first.0) / 3.0;
     let mean = |number: f64| {
@@ -197,10 +205,10 @@ fn is_steady(points: &[(f64, f64)], share: f64) -> bool {
         let (sum, count) = points.iter().filter(within).fold((0.0, 0.0), |(sum, n), point| (sum + point.1, n + 1.0));
         (count > 0.0).then_some(sum / count)
     };
-    match (mean(0.0), mean(1.0), mean(2.0)) {
-        (Some(one), Some(two), Some(three)) => two > one && three - two >= share * (two - one),
-        _ => false,
-    }
+    let (Some(one), Some(two), Some(three)) = (mean(0.0), mean(1.0), mean(2.0)) else { return false };
+    // From the middle of one third to that of the next.
+    let [begin, middle, end] = [0.5, 1.5, 2.5].map(|thirds| first.0 + thirds * third);
+    two > one && three - two >= share * (two - one) * less((begin, middle), (middle, end))
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time that was one before")]
@@ -286,6 +294,32 @@ mod tests {
             |from: Nanos, until: Nanos| Some(if from < 190 * SECOND && until > 160 * SECOND { 0.0 } else { 1.0 });
         assert_eq!(since(242, &idle_in_between), None, "the work began again with it");
         assert!(since(264, &idle_in_between).is_some_and(|since| (56..=82).contains(&since)), "as a whole");
+    }
+
+    #[test]
+    fn what_each_request_leaves_rises_steadily_in_waves_of_them() {
+        // Requests a second, and how many there were before.
+        let rate = |at: f64| 1.0 + 0.75 * (at / 6.0).sin();
+        let before = |at: f64| at + 4.5 * (1.0 - (at / 6.0).cos());
+        let level = |at: f64| 100.0 + 4.0 * (before(at) - before(60.0)).max(0.0);
+        let work = |from: Nanos, until: Nanos| {
+            let (from, until) = (crate::window::seconds(from), crate::window::seconds(until));
+            Some(if until > from { (before(until) - before(from)) / (until - from) } else { rate(until) })
+        };
+        let early = GrowthConfig::default().early();
+        let suspected = |second, work: &dyn Fn(Nanos, Nanos) -> Option<f64>| {
+            let mut series = Series::new();
+            (0..second).for_each(|second: u32| {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "levels of a test")]
+                series.record(u64::from(second) * SECOND, (level(f64::from(second)) * MIB) as u64);
+            });
+            rise(&series, 32 << 20, &early, work).is_some()
+        };
+        let seconds = 84..200;
+        assert!(seconds.clone().all(|second| suspected(second, &work)));
+        assert!(!seconds.clone().all(|second| suspected(second, &|_, _| Some(1.0))), "as much work all the time");
+        let stops = |at: f64| level(at.min(100.0));
+        assert!((116..300).all(|second| working(second, stops, |_, _| Some(0.0)).is_none()), "no work is no excuse");
     }
 
     #[test]
