@@ -49,13 +49,18 @@ impl Default for GrowthConfig {
     }
 }
 
-/// What grows is suspected once it has grown for so long after a calm time, seconds.
-const EARLY: u64 = 8;
+/// What grows is suspected once it has grown for so long after a calm time, seconds, with a last third that may have
+/// slowed down by so much more.
+const EARLY: (u64, f64) = (8, 0.5);
 
 impl GrowthConfig {
     /// When growth is only suspected: sooner, if all else is as it must be.
     pub(crate) fn early(&self) -> Self {
-        Self { after_calm_seconds: self.after_calm_seconds.min(EARLY), ..self.clone() }
+        Self {
+            after_calm_seconds: self.after_calm_seconds.min(EARLY.0),
+            steady: self.steady.min(EARLY.1),
+            ..self.clone()
+        }
     }
 }
 
