@@ -4,7 +4,8 @@
 //! collections. So a rise counts only if it is large, has lasted, is not slowing down (the last third rises about
 //! as much as the one before), goes above everything seen before it, and has a slope whose interval lies above
 //! zero. It must last longer where it began with the watch or with the work: growth from the start on is what
-//! warming up looks like. Invariant: what cannot be told from that is not called growth. Cost: one pass over at
+//! warming up looks like. It begins where the last calm time before it ends; a heap that is collected is calm, too, as
+//! long as its teeth stay small beside the rise. With less work, less growth is steady. Invariant: what cannot be told from that is not called growth. Cost: one pass over at
 //! most 150 windows; the slope only where all else fits.
 
 use crate::{
@@ -68,6 +69,8 @@ impl GrowthConfig {
 const AT_THE_FOOT: f64 = 0.1;
 /// Before the rise there must have been at least this share of the work that there is now.
 const AS_MUCH_WORK: f64 = 0.4;
+/// Swings of at most this share of the rise may have come before it: a heap is collected, caches come and go.
+const SWING: f64 = 0.4;
 /// Within the last so many seconds it must have risen by at least this share of what it does on average.
 const STILL: (f64, f64) = (10.0, 0.5);
 /// With less work it may rise by less, but not with less than this share of it by nothing.
@@ -122,7 +125,7 @@ pub(crate) fn rise(
     let foot = points.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
     let near = foot + AT_THE_FOOT * (last.1 - foot);
     let onset = points.iter().rposition(|point| point.1 <= near)?;
-    let calm = (0..onset).rev().take_while(|index| points[*index].1 <= near).last();
+    let calm = calm_since(&points[..onset], (foot, near), last.1);
     let from =
         |begun: usize, calm: Option<usize>| since(&points, begun, calm.map(|calm| points[calm].0), config, &work);
     if let Some((begun, end)) = pause(&points, onset, config) {
@@ -185,9 +188,17 @@ fn pause(points: &[(f64, f64)], onset: usize, config: &GrowthConfig) -> Option<(
     let (end, knee) = all.max_by(|one, other| below(one.1).total_cmp(&below(other.1)))?;
     let (risen, lasted, calm) = (last.1 - knee.1, last.0 - knee.0, config.calm_seconds as f64);
     let width = AT_THE_FOOT * risen * (calm / lasted.max(1.0)).min(1.0);
-    let stays = |index: &usize| (points[*index].1 - knee.1).abs() <= width;
-    let begun = (onset..end).rev().take_while(stays).last()?;
+    let begun = onset + calm_since(&points[onset..end], (knee.1 - width, knee.1 + width), last.1)?;
     (knee.0 - points[begun].0 >= calm).then_some((begun, end))
+}
+
+/// Since which of some points the level has not risen: the first from which on its lowest lies in a range, while it
+/// swings above that by no more than a share of the way to what it has become.
+fn calm_since(points: &[(f64, f64)], (low, near): (f64, f64), became: f64) -> Option<usize> {
+    let high = near.max(low + SWING * (became - low));
+    let swings = |(_, point): &(usize, &(f64, f64))| (low..=high).contains(&point.1);
+    let touches = points.iter().enumerate().rev().take_while(swings).filter(|(_, point)| point.1 <= near);
+    touches.last().map(|(index, _)| index)
 }
 
 /// Whether some points still rise at their end. `less` tells how much work there was in a time, of that in another.
@@ -222,154 +233,4 @@ fn nanos(seconds: f64) -> Nanos {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MIB: f64 = 1_048_576.0;
-
-    /// One value a second.
-    fn seen(seconds: u64, level: impl Fn(f64) -> f64) -> Option<Rise> {
-        working(seconds, level, |_, _| Some(1.0))
-    }
-
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "levels of a test")]
-    fn working(seconds: u64, level: impl Fn(f64) -> f64, work: impl Fn(Nanos, Nanos) -> Option<f64>) -> Option<Rise> {
-        let mut series = Series::new();
-        for second in 0..seconds {
-            let at = f64::from(u32::try_from(second).unwrap());
-            series.record(second * SECOND, (level(at) * MIB) as u64);
-        }
-        rise(&series, 32 << 20, &GrowthConfig::default(), work)
-    }
-
-    fn kink(at: f64, begin: f64, slope: f64) -> f64 {
-        100.0 + (at - begin).max(0.0) * slope
-    }
-
-    #[test]
-    fn what_rises_after_a_calm_minute_is_told_within_a_minute_with_its_beginning() {
-        let found = seen(118, |at| kink(at, 60.0, 2.0)).unwrap();
-        assert!((58..=62).contains(&(found.since / SECOND)), "{found:?}");
-        let (low, high) = found.rate();
-        assert!(low <= 2.0 * MIB && (1.99 * MIB..2.5 * MIB).contains(&high), "{found:?}");
-        let (early, late) = found.seconds_to(200.0 * MIB).unwrap();
-        assert!(early <= 100.0 && late >= 99.0, "{early} {late}");
-        assert_eq!(seen(95, |at| kink(at, 60.0, 2.0)), None, "too short yet");
-        assert_eq!(seen(200, |at| kink(at, 60.0, 0.1)), None, "too little yet");
-    }
-
-    /// A server in Node: its first seconds, what they leave, and what each request leaves from the second minute on.
-    fn node(at: f64) -> f64 {
-        [20.0, 11.0 + at].into_iter().fold(f64::INFINITY, f64::min) + (at - 62.0).max(0.0) * 4.0
-    }
-
-    #[test]
-    fn a_rise_is_dated_after_the_pause_that_a_start_ended_in() {
-        let early = GrowthConfig::default().early();
-        let at = |seconds, config: &GrowthConfig| {
-            let mut series = Series::new();
-            (0..seconds).for_each(|second: u32| {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "levels of a test")]
-                series.record(u64::from(second) * SECOND, (node(f64::from(second)) * MIB) as u64);
-            });
-            rise(&series, 32 << 20, config, |_, _| Some(1.0)).map(|found| found.since / SECOND)
-        };
-        let first = (62..200).find(|second| at(*second, &early).is_some()).unwrap();
-        assert!((71..=76).contains(&first), "suspected: {first}");
-        let first = (62..200).find(|second| at(*second, &GrowthConfig::default()).is_some()).unwrap();
-        assert!((107..=112).contains(&first), "told: {first}");
-        for second in 76..250 {
-            let since = at(second, &early).unwrap();
-            assert!((60..=64).contains(&since), "at {second}: {since}");
-        }
-    }
-
-    #[test]
-    fn a_rise_that_pauses_is_told_anew_or_as_a_whole_once_it_has_lasted() {
-        let pauses = |at: f64| kink(at.min(160.0), 60.0, 1.0) + (at - 190.0).max(0.0);
-        let since = |second, work: &dyn Fn(Nanos, Nanos) -> Option<f64>| {
-            working(second, pauses, work).map(|found| found.since / SECOND)
-        };
-        let works = |_: Nanos, _: Nanos| Some(1.0);
-        assert!(since(150, &works).is_some_and(|since| (56..=64).contains(&since)));
-        assert_eq!(since(185, &works), None, "it does not rise now");
-        assert_eq!(since(230, &works), None, "that may be anything yet");
-        assert!(since(242, &works).is_some_and(|since| (186..=194).contains(&since)));
-        let idle_in_between =
-            |from: Nanos, until: Nanos| Some(if from < 190 * SECOND && until > 160 * SECOND { 0.0 } else { 1.0 });
-        assert_eq!(since(242, &idle_in_between), None, "the work began again with it");
-        assert!(since(264, &idle_in_between).is_some_and(|since| (56..=82).contains(&since)), "as a whole");
-    }
-
-    #[test]
-    fn what_each_request_leaves_rises_steadily_in_waves_of_them() {
-        // Requests a second, and how many there were before.
-        let rate = |at: f64| 1.0 + 0.75 * (at / 6.0).sin();
-        let before = |at: f64| at + 4.5 * (1.0 - (at / 6.0).cos());
-        let level = |at: f64| 100.0 + 4.0 * (before(at) - before(60.0)).max(0.0);
-        let work = |from: Nanos, until: Nanos| {
-            let (from, until) = (crate::window::seconds(from), crate::window::seconds(until));
-            Some(if until > from { (before(until) - before(from)) / (until - from) } else { rate(until) })
-        };
-        let early = GrowthConfig::default().early();
-        let suspected = |second, work: &dyn Fn(Nanos, Nanos) -> Option<f64>| {
-            let mut series = Series::new();
-            (0..second).for_each(|second: u32| {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "levels of a test")]
-                series.record(u64::from(second) * SECOND, (level(f64::from(second)) * MIB) as u64);
-            });
-            rise(&series, 32 << 20, &early, work).is_some()
-        };
-        let seconds = 84..200;
-        assert!(seconds.clone().all(|second| suspected(second, &work)));
-        assert!(!seconds.clone().all(|second| suspected(second, &|_, _| Some(1.0))), "as much work all the time");
-        let stops = |at: f64| level(at.min(100.0));
-        assert!((116..300).all(|second| working(second, stops, |_, _| Some(0.0)).is_none()), "no work is no excuse");
-    }
-
-    #[test]
-    fn what_rises_faster_than_before_has_not_paused() {
-        let faster = |at: f64| kink(at, 60.0, 1.0) + (at - 110.0).max(0.0) * 5.0;
-        for second in 117..160 {
-            let found = seen(second, faster).unwrap_or_else(|| panic!("at {second}"));
-            assert!((56..=110).contains(&(found.since / SECOND)), "at {second}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn a_rise_from_the_start_or_with_the_work_takes_longer_to_be_believed() {
-        let from_start = |at: f64| 50.0 + at;
-        assert_eq!(seen(150, from_start), None);
-        assert!(seen(215, from_start).is_some());
-        let idle_before = |_, until| Some(if until <= 70 * SECOND { 0.0 } else { 1.0 });
-        assert_eq!(working(140, |at| kink(at, 60.0, 2.0), idle_before), None, "the work began with it");
-        assert_eq!(working(140, |at| kink(at, 60.0, 2.0), |_, _| None), None, "nothing is known of the work");
-        assert!(working(280, |at| kink(at, 60.0, 2.0), idle_before).is_some());
-    }
-
-    #[test]
-    fn healthy_growth_is_none() {
-        for second in 1..300 {
-            let none =
-                |what: &str, level: &dyn Fn(f64) -> f64| assert_eq!(seen(second, level), None, "{what} {second}");
-            for half in [8.0, 25.0, 60.0] {
-                none("warming up", &|at| 60.0 + 300.0 * (1.0 - (-at / half).exp()));
-            }
-            none("a cache that fills in a minute", &|at| 100.0 + at.min(60.0) * 5.0);
-            none("a cache that fills after a calm minute", &|at| 100.0 + (at - 60.0).clamp(0.0, 40.0) * 5.0);
-            none("one step", &|at| if at < 90.0 { 100.0 } else { 300.0 });
-            for period in [10.0, 40.0, 70.0] {
-                none("a saw", &|at| 100.0 + at % period * 200.0 / period);
-            }
-            none("up and down", &|at| 200.0 + 100.0 * (at / 30.0).sin());
-            none("falling", &|at| 500.0 - at);
-        }
-    }
-
-    #[test]
-    fn growth_that_stops_is_no_growth_any_more() {
-        let stopped = |at: f64| kink(at.min(140.0), 60.0, 2.0);
-        assert!(seen(141, stopped).is_some());
-        assert_eq!(seen(175, stopped), None);
-    }
-}
+mod tests;
