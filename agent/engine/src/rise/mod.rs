@@ -5,8 +5,9 @@
 //! as much as the one before), goes above everything seen before it, and has a slope whose interval lies above
 //! zero. It must last longer where it began with the watch or with the work: growth from the start on is what
 //! warming up looks like. It begins where the last calm time before it ends; a heap that is collected is calm, too, as
-//! long as its teeth stay small beside the rise. With less work, less growth is steady. Invariant: what cannot be told from that is not called growth. Cost: one pass over at
-//! most 150 windows; the slope only where all else fits.
+//! long as its teeth stay small beside the rise. With less work, less growth is steady. Invariant: what cannot be
+//! told from that is not called growth. Cost: a few passes over at most 150 windows; the slope only where all else
+//! fits.
 
 use crate::{
     forecast::{Growth, growth},

@@ -16,16 +16,18 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 2] = [
-    one("stuck-audit-python", Kind::Threads, |ground| stage(ground, Kind::Threads)),
-    one("stuck-audit-pool", Kind::Pool, |ground| stage(ground, Kind::Pool)),
+pub(super) const ALL: [Scenario; 3] = [
+    one("stuck-audit-python", Kind::Threads, |ground| stage(ground, Kind::Threads, |plan| plan)),
+    one("stuck-audit-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, |plan| plan)),
+    one("stuck-audit-in-waves-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Plan::in_waves)),
 ];
 
-fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+fn stage(ground: &Ground<'_>, kind: Kind, waves: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
     let settings = json!({"work_us": 500, "audit_kb": 2, "seats": 6});
     let shop = Shop::start(ground, "shop", kind, &settings, Options::default())?;
-    let part_after = u64::from(kind == Kind::Pool);
-    let callers = Callers::start(Plan { part_after, ..Plan::new(shop.address) }, None)?;
+    let plan = waves(Plan::new(shop.address));
+    let part_after = if kind == Kind::Pool { 1 } else { plan.part_after };
+    let callers = Callers::start(Plan { part_after, ..plan }, None)?;
     let pid = shop.pid();
     Ok(Stage::Ready(Set {
         pids: vec![pid],

@@ -15,7 +15,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth, healthy: 50, watched: 70, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 10] = [
+pub(super) const ALL: [Scenario; 11] = [
     one("journal-python", Kind::Threads, |ground| stage(ground, Kind::Threads, SLOW)),
     one("journal-go", Kind::Go, |ground| stage(ground, Kind::Go, SLOW)),
     one("journal-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, SLOW)),
@@ -26,6 +26,7 @@ pub(super) const ALL: [Scenario; 10] = [
     one("slower-journal-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, SLOWER)),
     one("journal-in-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, SLOW, Plan::in_waves)),
     one("journal-in-waves-python", Kind::Threads, |ground| asked(ground, Kind::Threads, SLOW, Plan::in_waves)),
+    one("journal-in-waves-asyncio", Kind::Asyncio, |ground| asked(ground, Kind::Asyncio, SLOW, Plan::in_waves)),
 ];
 
 /// What the disk takes, bytes a second.

@@ -25,7 +25,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 90, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 16] = [
+pub(super) const ALL: [Scenario; 18] = [
     one("no-names-python", Kind::Threads, |ground| stage(ground, Kind::Threads, End::Silent)),
     one("no-names-go", Kind::Go, |ground| stage(ground, Kind::Go, End::Gone)),
     one("no-names-node", Kind::Node, |ground| stage(ground, Kind::Node, End::Refuses)),
@@ -42,6 +42,8 @@ pub(super) const ALL: [Scenario; 16] = [
     one("names-in-waves-python", Kind::Threads, |ground| asked(ground, Kind::Threads, End::Silent, Plan::in_waves)),
     one("names-in-waves-node", Kind::Node, |ground| asked(ground, Kind::Node, End::Refuses, Plan::in_waves)),
     one("names-in-waves-pool", Kind::Pool, |ground| asked(ground, Kind::Pool, End::Gone, Plan::in_waves)),
+    one("refused-names-in-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, End::Refuses, Plan::in_waves)),
+    one("silent-names-in-waves-node", Kind::Node, |ground| asked(ground, Kind::Node, End::Silent, Plan::in_waves)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, end: End) -> anyhow::Result<Stage> {

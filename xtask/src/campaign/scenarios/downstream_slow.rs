@@ -26,7 +26,7 @@ enum Prices {
     Still,
 }
 
-pub(super) const ALL: [Scenario; 26] = [
+pub(super) const ALL: [Scenario; 28] = [
     one("late-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Late(MUCH))),
     one("late-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Late(MUCH))),
     one("late-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Late(MUCH))),
@@ -53,6 +53,10 @@ pub(super) const ALL: [Scenario; 26] = [
     one("no-prices-in-waves-node", Kind::Node, |ground| in_waves(ground, Kind::Node, Prices::Gone)),
     one("late-prices-in-garbage-go", Kind::Go, |ground| in_garbage(ground, Kind::Go, Prices::Late(MUCH))),
     one("still-prices-in-garbage-node", Kind::Node, |ground| in_garbage(ground, Kind::Node, Prices::Still)),
+    one("later-prices-in-garbage-python", Kind::Threads, |ground| {
+        in_garbage(ground, Kind::Threads, Prices::Late(LITTLE))
+    }),
+    one("no-prices-in-garbage-pool", Kind::Pool, |ground| in_garbage(ground, Kind::Pool, Prices::Gone)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, how: Prices) -> anyhow::Result<Stage> {

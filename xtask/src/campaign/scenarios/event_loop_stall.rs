@@ -14,23 +14,25 @@ const fn one(name: &'static str, kind: Kind, place: &'static str, stage: Stager)
 
 type Stager = fn(&Ground<'_>) -> anyhow::Result<Stage>;
 
-pub(super) const ALL: [Scenario; 9] = [
+pub(super) const ALL: [Scenario; 10] = [
     one("pause-asyncio", Kind::Asyncio, "answer", |ground| stage(ground, Kind::Asyncio, 400, 20)),
     one("pause-node", Kind::Node, "render", |ground| stage(ground, Kind::Node, 400, 20)),
     one("longer-pause-asyncio", Kind::Asyncio, "answer", |ground| stage(ground, Kind::Asyncio, 1_200, 60)),
     one("longer-pause-node", Kind::Node, "render", |ground| stage(ground, Kind::Node, 1_200, 60)),
     one("pause-in-waves-node", Kind::Node, "render", |ground| in_waves(ground, Kind::Node)),
     one("pause-in-waves-asyncio", Kind::Asyncio, "answer", |ground| in_waves(ground, Kind::Asyncio)),
-    one("longer-pause-in-waves-asyncio", Kind::Asyncio, "answer", |ground| {
-        let after = json!({"pause_ms": 1_200, "pause_every": 60});
-        shop_in_waves(ground, Kind::Asyncio, &json!({"work_us": 500}), after)
-    }),
+    one("longer-pause-in-waves-asyncio", Kind::Asyncio, "answer", |ground| longer_in_waves(ground, Kind::Asyncio)),
+    one("longer-pause-in-waves-node", Kind::Node, "render", |ground| longer_in_waves(ground, Kind::Node)),
     one("pause-in-garbage-asyncio", Kind::Asyncio, "answer", |ground| in_garbage(ground, Kind::Asyncio)),
     one("pause-in-garbage-node", Kind::Node, "render", |ground| in_garbage(ground, Kind::Node)),
 ];
 
 fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"pause_ms": 400, "pause_every": 20}))
+}
+
+fn longer_in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"pause_ms": 1_200, "pause_every": 60}))
 }
 
 fn in_garbage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {

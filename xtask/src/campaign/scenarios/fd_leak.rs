@@ -14,7 +14,7 @@ const fn one(name: &'static str, kind: Kind, place: Option<&'static str>, stage:
 
 type Stager = fn(&Ground<'_>) -> anyhow::Result<Stage>;
 
-pub(super) const ALL: [Scenario; 13] = [
+pub(super) const ALL: [Scenario; 15] = [
     one("theme-python", Kind::Threads, Some("theme"), |ground| {
         shop(ground, Kind::Threads, &json!({"work_us": 500}), json!({"theme_kept": 1}))
     }),
@@ -38,6 +38,8 @@ pub(super) const ALL: [Scenario; 13] = [
     one("theme-in-garbage-pool", Kind::Pool, Some("theme"), |ground| in_garbage(ground, Kind::Pool)),
     one("theme-in-garbage-go", Kind::Go, Some("theme"), |ground| in_garbage(ground, Kind::Go)),
     one("theme-in-garbage-python", Kind::Threads, Some("theme"), |ground| in_garbage(ground, Kind::Threads)),
+    one("theme-in-waves-pool", Kind::Pool, Some("theme"), |ground| in_waves(ground, Kind::Pool)),
+    one("theme-in-garbage-asyncio", Kind::Asyncio, Some("theme"), |ground| in_garbage(ground, Kind::Asyncio)),
 ];
 
 fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {

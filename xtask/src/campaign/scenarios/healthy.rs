@@ -13,7 +13,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: None, healthy: 45, watched: 90, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 29] = [
+pub(super) const ALL: [Scenario; 32] = [
     one("wave", Kind::Go, |ground| wave(ground, Kind::Go, 40)),
     one("wave-node", Kind::Node, |ground| wave(ground, Kind::Node, 40)),
     one("wave-python", Kind::Threads, |ground| wave(ground, Kind::Threads, 40)),
@@ -51,23 +51,22 @@ pub(super) const ALL: [Scenario; 29] = [
     one("saw-tooth-pool", Kind::Pool, |ground| saw_tooth(ground, Kind::Pool)),
     one("wave-pool", Kind::Pool, |ground| wave(ground, Kind::Pool, 40)),
     one("quick-wave-node", Kind::Node, |ground| wave(ground, Kind::Node, 15)),
-    one("wave-and-garbage-node", Kind::Node, |ground| {
-        shop_in_waves(ground, Kind::Node, &json!({"work_us": 500}), json!({"report_kb": 256}))
-    }),
+    one("wave-and-garbage-node", Kind::Node, |ground| wave_and_garbage(ground, Kind::Node)),
     one("release-python", Kind::Threads, |ground| release(ground, Kind::Threads)),
     one("release-go", Kind::Go, |ground| release(ground, Kind::Go)),
     one("release-node", Kind::Node, |ground| release(ground, Kind::Node)),
     one("release-pool", Kind::Pool, |ground| release(ground, Kind::Pool)),
-    one("wave-and-garbage-go", Kind::Go, |ground| {
-        shop_in_waves(ground, Kind::Go, &json!({"work_us": 500}), json!({"report_kb": 256}))
-    }),
+    one("wave-and-garbage-go", Kind::Go, |ground| wave_and_garbage(ground, Kind::Go)),
     one("quick-wave-go", Kind::Go, |ground| wave(ground, Kind::Go, 15)),
     one("release-asyncio", Kind::Asyncio, |ground| release(ground, Kind::Asyncio)),
-    one("wave-and-garbage-python", Kind::Threads, |ground| {
-        shop_in_waves(ground, Kind::Threads, &json!({"work_us": 500}), json!({"report_kb": 256}))
-    }),
+    one("wave-and-garbage-python", Kind::Threads, |ground| wave_and_garbage(ground, Kind::Threads)),
     one("longer-pages-asyncio", Kind::Asyncio, |ground| {
         shop(ground, Kind::Asyncio, &json!({"work_us": 500, "page_kb": 4}), json!({"page_kb": 60}))
+    }),
+    one("wave-and-garbage-pool", Kind::Pool, |ground| wave_and_garbage(ground, Kind::Pool)),
+    one("quick-wave-python", Kind::Threads, |ground| wave(ground, Kind::Threads, 15)),
+    one("release-in-waves-go", Kind::Go, |ground| {
+        shop_in_waves(ground, Kind::Go, &json!({"work_us": 1000}), json!({"work_us": 1500, "page_kb": 8}))
     }),
 ];
 
@@ -92,6 +91,10 @@ fn release(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
 fn wave(ground: &Ground<'_>, kind: Kind, seconds: u64) -> anyhow::Result<Stage> {
     let plan = |plan: Plan| Plan { wave: Some(Duration::from_secs(seconds)), ..plan.in_waves() };
     shop_with(ground, kind, &json!({"work_us": 2000}), json!({}), Options::default(), plan)
+}
+
+fn wave_and_garbage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"report_kb": 256}))
 }
 
 /// Others come in addition.

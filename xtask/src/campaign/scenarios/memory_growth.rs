@@ -21,10 +21,15 @@ fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"session_kb": KB}))
 }
 
+fn in_garbage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    let before = json!({"work_us": 500, "report_kb": 256});
+    shop(ground, kind, &before, json!({"report_kb": 256, "session_kb": MORE_KB}))
+}
+
 const KB: u32 = 64;
 const MORE_KB: u32 = 256;
 
-pub(super) const ALL: [Scenario; 13] = [
+pub(super) const ALL: [Scenario; 17] = [
     one("sessions-python", Kind::Threads, |ground| stage(ground, Kind::Threads, KB)),
     one("sessions-go", Kind::Go, |ground| stage(ground, Kind::Go, KB)),
     one("sessions-node", Kind::Node, |ground| stage(ground, Kind::Node, KB)),
@@ -37,8 +42,9 @@ pub(super) const ALL: [Scenario; 13] = [
     one("sessions-in-waves-python", Kind::Threads, |ground| in_waves(ground, Kind::Threads)),
     one("sessions-in-waves-go", Kind::Go, |ground| in_waves(ground, Kind::Go)),
     one("sessions-in-waves-node", Kind::Node, |ground| in_waves(ground, Kind::Node)),
-    one("sessions-in-garbage-go", Kind::Go, |ground| {
-        let before = json!({"work_us": 500, "report_kb": 256});
-        shop(ground, Kind::Go, &before, json!({"report_kb": 256, "session_kb": MORE_KB}))
-    }),
+    one("sessions-in-waves-asyncio", Kind::Asyncio, |ground| in_waves(ground, Kind::Asyncio)),
+    one("sessions-in-waves-pool", Kind::Pool, |ground| in_waves(ground, Kind::Pool)),
+    one("sessions-in-garbage-go", Kind::Go, |ground| in_garbage(ground, Kind::Go)),
+    one("sessions-in-garbage-node", Kind::Node, |ground| in_garbage(ground, Kind::Node)),
+    one("sessions-in-garbage-python", Kind::Threads, |ground| in_garbage(ground, Kind::Threads)),
 ];

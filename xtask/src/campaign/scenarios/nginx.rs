@@ -23,7 +23,7 @@ const fn one(
     Scenario { name, system: "nginx", truth: Truth::of(kind), healthy: 50, watched: 70, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 12] = [
+pub(super) const ALL: [Scenario; 13] = [
     one("late-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(600))),
     one("later-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(250))),
     one("late-shop-in-waves-nginx", Some("downstream_slow"), |ground| asked(ground, Behind::Late(600), Plan::in_waves)),
@@ -34,8 +34,9 @@ pub(super) const ALL: [Scenario; 12] = [
     one("still-shop-in-waves-nginx", Some("downstream_slow"), |ground| asked(ground, Behind::Still, Plan::in_waves)),
     one("still-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Still)),
     one("no-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Gone)),
-    one("lossy-pages-nginx", Some("tcp_retransmits"), |ground| lossy_pages(ground, 0.04)),
-    one("lossier-pages-nginx", Some("tcp_retransmits"), |ground| lossy_pages(ground, 0.1)),
+    one("lossy-pages-nginx", Some("tcp_retransmits"), |ground| lossy_pages(ground, 0.04, |plan| plan)),
+    one("lossier-pages-nginx", Some("tcp_retransmits"), |ground| lossy_pages(ground, 0.1, |plan| plan)),
+    one("lossy-pages-in-waves-nginx", Some("tcp_retransmits"), |ground| lossy_pages(ground, 0.04, Plan::in_waves)),
     one("quota-nginx", Some("cpu_throttled"), quota),
     one("reload-nginx", None, reload),
 ];
@@ -92,11 +93,11 @@ fn asked(ground: &Ground<'_>, how: Behind, plan: fn(Plan) -> Plan) -> anyhow::Re
 }
 
 /// Packets to its callers get lost.
-fn lossy_pages(ground: &Ground<'_>, lost: f64) -> anyhow::Result<Stage> {
+fn lossy_pages(ground: &Ground<'_>, lost: f64, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
     let hosts = Rc::new(Hosts::make(ground.number)?);
     page(ground, 40 << 10)?;
     let nginx = Nginx::start(ground.folder, Some((&hosts, 0)), "", "")?;
-    let callers = Callers::start(Plan::new(nginx.address), Some(&hosts.namespace(1)?))?;
+    let callers = Callers::start(plan(Plan::new(nginx.address)), Some(&hosts.namespace(1)?))?;
     let on = Rc::clone(&hosts);
     Ok(set(nginx, vec![Box::new(hosts)], callers, move || {
         on.lose(1, lost)?;

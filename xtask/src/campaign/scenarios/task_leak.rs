@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const TRUTH: Option<Truth> = Some(Truth { kind: "task_leak", place: Some("watch") });
 
-pub(super) const ALL: [Scenario; 4] = [
+pub(super) const ALL: [Scenario; 5] = [
     Scenario {
         name: "watchers-python",
         system: Kind::Threads.name(),
@@ -20,6 +20,15 @@ pub(super) const ALL: [Scenario; 4] = [
         watched: 120,
         alone: false,
         stage: |ground| threads(ground, Kind::Threads, SECOND),
+    },
+    Scenario {
+        name: "watchers-in-waves-python",
+        system: Kind::Threads.name(),
+        truth: TRUTH,
+        healthy: 60,
+        watched: 120,
+        alone: false,
+        stage: |ground| asked(ground, Kind::Threads, SECOND / 2, Plan::in_waves),
     },
     Scenario {
         name: "more-watchers-python",
@@ -68,6 +77,10 @@ pub(super) const ALL: [Scenario; 4] = [
 const SECOND: u64 = 1_000;
 
 fn threads(ground: &Ground<'_>, kind: Kind, every_ms: u64) -> anyhow::Result<Stage> {
-    let plan = |plan| Plan { callers: 2, pause: Duration::from_millis(every_ms), ..plan };
+    asked(ground, kind, every_ms, |plan| plan)
+}
+
+fn asked(ground: &Ground<'_>, kind: Kind, every_ms: u64, waves: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
+    let plan = |plan| waves(Plan { callers: 2, pause: Duration::from_millis(every_ms), ..plan });
     shop_with(ground, kind, &json!({"work_us": 500}), json!({"watch": 1}), Options::default(), plan)
 }
