@@ -52,8 +52,8 @@ impl Default for GrowthConfig {
 }
 
 /// What grows is suspected once it has grown for so long after a calm time, seconds, with a last third that may have
-/// slowed down by so much more.
-const EARLY: (u64, f64) = (8, 0.5);
+/// slowed down by so much more, and by this part of the bytes that an incident takes.
+const EARLY: (u64, f64, u64) = (8, 0.5, 2);
 
 impl GrowthConfig {
     /// When growth is only suspected: sooner, if all else is as it must be.
@@ -61,6 +61,7 @@ impl GrowthConfig {
         Self {
             after_calm_seconds: self.after_calm_seconds.min(EARLY.0),
             steady: self.steady.min(EARLY.1),
+            least_bytes: self.least_bytes / EARLY.2,
             ..self.clone()
         }
     }
