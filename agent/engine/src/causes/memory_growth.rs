@@ -34,6 +34,8 @@ const SHARE: f64 = 0.4;
 const TURNOVER: f64 = 4.0;
 /// Nearly everything that is new.
 const NEARLY_ALL: f64 = 0.8;
+/// How sure it is at most as long as it has not lasted: a heap may yet be collected.
+const YOUNG: f64 = 0.7;
 
 /// Growth whose limit is not too far away.
 fn near<'a>(scene: &Scene<'a>) -> Option<&'a Growing> {
@@ -104,9 +106,11 @@ fn cause(scene: &Scene<'_>, memory: &Growing) -> Cause {
         limit,
         eta_seconds,
     });
+    let lasted = scene.now.saturating_sub(rise.since) >= scene.config.growth.after_calm_seconds.saturating_mul(SECOND);
+    let confidence = if origin.is_some() { 0.75 + 0.2 * sure } else { 0.65 };
     Cause {
         kind: CauseKind::MemoryGrowth,
-        confidence: if origin.is_some() { 0.75 + 0.2 * sure } else { 0.65 },
+        confidence: if lasted { confidence } else { confidence.min(YOUNG) },
         title: title(memory, forecast.as_ref()),
         site: origin.map_or(SiteId(0), |origin| origin.site),
         thread: None,
