@@ -262,3 +262,21 @@ fn a_pool_is_told_with_its_peer_and_why_it_is_full() {
     assert_eq!(kind, CauseKind::PoolExhausted);
     assert!(title.contains("all 4 connections") && title.contains("480.0 questions a second, 30.0 before"), "{title}");
 }
+
+#[test]
+fn a_database_that_is_late_because_it_is_asked_ten_times_as_often_is_told_so() {
+    // Seven of eight requests were answered from a cache, which is empty now.
+    let cached = Two { others: (8, 20), pool: (4, 2), ..CALM };
+    let emptied = Two { own: (56, 480), others: (88, 400), pool: (4, 4), ..CALM };
+    let late = Two { own: (56, 480), others: (8, 400), pool: (4, 2), ..CALM };
+    let told = |ill: Two| run(&live(130, |second| if second >= 90 { ill } else { cached }));
+    for (ill, asked_more) in [(emptied, true), (late, false)] {
+        let told = told(ill);
+        let cause = &told[0].causes[0];
+        assert!(told.len() == 1 && cause.kind == CauseKind::DownstreamSlow, "{told:?}");
+        let said = cause.title.contains("; it gives 4") && cause.title.ends_with(" before");
+        let evidence = cause.evidence.iter().find(|found| found.signal == "calls.rate 10.0.0.7:5432");
+        assert!(said == asked_more && evidence.is_some() == asked_more, "{cause:?}");
+        assert!(evidence.is_none_or(|found| found.after > 40.0 && found.before < 5.0), "{evidence:?}");
+    }
+}

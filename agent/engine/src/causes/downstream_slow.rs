@@ -4,13 +4,14 @@
 //! of the same route, lies in calls to one peer, and how many of the failed requests had a call to it that failed
 //! (`calls/`). The process's own outgoing connections say that connects fail, that answers take longer than is usual
 //! for whom it asks or do not come at all, and that round trips got long. Spans are written by the process itself: one that
-//! is held back writes long ones, so what holds it back explains them.
+//! is held back writes long ones, so what holds it back explains them. Where the late one is asked many times as often as
+//! ever (a cache that was emptied, retries), that is told with it: it is slow because of those who ask.
 
 use super::{CauseUnit, Scene, shortage};
 use crate::{
     calls::Behind,
     detect::Finding,
-    model::{Cause, CauseKind, Evidence, Join, Layer, Nanos},
+    model::{Cause, CauseKind, Evidence, Join, Layer, Nanos, Peer},
     signs::{Sign, track::Deviation},
     window::{SECOND, seconds},
 };
@@ -124,6 +125,7 @@ fn cause_by_spans(
         cause.confidence = 1.0 - (1.0 - cause.confidence.max(by_connections)) * BOTH;
         cause.title = format!("{}; {}", cause.title, title(scene, sign, found));
         cause.evidence.insert(2, shortage::evidence(scene, sign, found));
+        add_demand(scene, sign, found, &mut cause);
     }
     cause.traces.clone_from(&behind.traces);
     cause
@@ -136,9 +138,24 @@ fn cause_by_connections(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> Cau
     for (other, found) in other {
         cause.evidence.insert(1, shortage::evidence(scene, other, found));
     }
+    add_demand(scene, sign, found, &mut cause);
     // A path may be long for other reasons than who answers at its end.
     cause.confidence *= if sign == Sign::RoundTrip { 0.85 } else { 1.0 };
     cause
+}
+
+/// The peer that is latest, and how many answers a second it gives and used to give, if it is asked many times as often.
+fn demand(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> Option<(Peer, (f64, f64))> {
+    let all = scene.signs.late.since(found.since, scene.now);
+    let peer = all.first().map(|(peer, ..)| **peer).filter(|_| sign == Sign::LateAnswers)?;
+    Some((peer, scene.signs.answers.asked_more(&peer)?))
+}
+
+fn add_demand(scene: &Scene<'_>, sign: Sign, found: &Deviation, cause: &mut Cause) {
+    let Some((peer, (after, before))) = demand(scene, sign, found) else { return };
+    let signal = format!("calls.rate {peer}");
+    let one = shortage::reading(scene, Layer::Application, &signal, after, "answers/s", found.since);
+    cause.evidence.push(Evidence { before, ..one });
 }
 
 /// What spans say, in a sentence.
@@ -185,11 +202,13 @@ fn title(scene: &Scene<'_>, sign: Sign, found: &Deviation) -> String {
         let Some((peer, _, late)) = all.first() else { return "answers of others take long".to_owned() };
         let usual = shortage::time(scene.signs.answers.usual(peer).unwrap_or(0.0));
         let time = shortage::time(late.time);
-        return match late.awaited {
+        let late = match late.awaited {
             0 => format!("{peer} answers after {time}, {usual} is usual"),
             1 => format!("{peer} has not answered for {time}, {usual} is usual"),
             all => format!("{peer} has not answered {all} questions for up to {time}, {usual} is usual"),
         };
+        let more = |(_, (after, before))| format!("; it gives {after:.1} answers a second, {before:.1} before");
+        return late + &demand(scene, sign, found).map_or_else(String::new, more);
     }
     let all = scene.signs.trips.since(found.since, scene.now);
     let (after, before) = (shortage::time(found.after), shortage::time(found.before));

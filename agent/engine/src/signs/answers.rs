@@ -4,8 +4,9 @@
 //! peers is no slowness. A late look moves it by the clock only, so that it takes a quarter of an hour to make lateness
 //! usual. An answer that does not come is late as soon as it is later than that; but some ask for none (who streams, or
 //! speaks a protocol with frames of its own), so it counts only of peers that nearly always have answered what they were
-//! sent. Invariant: a peer of which few looks are known says nothing. Memory: [`PEERS`] peers; the one that was asked
-//! least lately makes room.
+//! sent. How many it answers a second is held against its own past, too: who is asked many times as often as ever may
+//! well be late. Invariant: a peer of which few looks are known says nothing. Memory: [`PEERS`] peers; the one that was
+//! asked least lately makes room.
 
 use super::requests::Quantile;
 use crate::{
@@ -22,6 +23,10 @@ const ENOUGH: u32 = 8;
 const LATE: (f64, f64) = (3.0, 0.1);
 /// A late look moves what is usual only so long after another one did.
 const LEARN_EVERY: Nanos = 20 * SECOND;
+/// It is asked more than ever: so many times as often as is usual, and by so many answers a second more.
+const MORE: (f64, f64) = (3.0, 1.0);
+/// How much of the answers a second is of the last look; the rest is of those before.
+const LATELY: f64 = 0.5;
 /// A peer that takes turns has had at most this share of what it was sent without an answer.
 const UNASKED: f64 = 0.02;
 
@@ -53,6 +58,8 @@ struct Usual {
     learnt: Nanos,
     asked: Nanos,
     median: Quantile,
+    /// Answers a second: lately, and as is usual.
+    rate: (f64, Quantile),
 }
 
 /// Usual times by peer.
@@ -60,20 +67,24 @@ struct Usual {
 pub(crate) struct Answers(BTreeMap<Peer, Usual>);
 
 impl Answers {
-    /// Takes the mean time of a peer's answers in one look, seconds: whether they were late; `None`: not known yet.
-    pub(super) fn take(&mut self, peer: Peer, mean: f64, at: Nanos) -> Option<bool> {
+    /// Takes the mean time of a peer's answers in one look, seconds, and how many a second it gave: whether they were late;
+    /// `None`: not known yet.
+    pub(super) fn take(&mut self, peer: Peer, mean: f64, rate: f64, at: Nanos) -> Option<bool> {
         if self.0.len() >= PEERS && !self.0.contains_key(&peer) {
             let oldest = self.0.iter().min_by_key(|(_, usual)| usual.asked).map(|(peer, _)| *peer);
             oldest.and_then(|peer| self.0.remove(&peer));
         }
-        let first = Usual { looks: 0, turns: (0.0, 0.0), learnt: 0, asked: at, median: Quantile::at(0.5, mean) };
+        let (median, rates) = (Quantile::at(0.5, mean), (rate, Quantile::at(0.5, rate)));
+        let first = Usual { looks: 0, turns: (0.0, 0.0), learnt: 0, asked: at, median, rate: rates };
         let usual = self.0.entry(peer).or_insert(first);
         usual.asked = at;
+        usual.rate.0 += LATELY * (rate - usual.rate.0);
         let before = usual.median.value();
         let late = (usual.looks >= ENOUGH).then_some(is_late(mean, before));
         if late != Some(true) || at.saturating_sub(usual.learnt) >= LEARN_EVERY {
             usual.learnt = if late == Some(true) { at } else { usual.learnt };
             usual.median.learn(mean, usual.looks < ENOUGH);
+            usual.rate.1.learn(rate, usual.looks < ENOUGH);
             usual.looks = usual.looks.saturating_add(1);
         }
         late
@@ -92,6 +103,13 @@ impl Answers {
         usual.asked = at;
         let (answers, unasked) = usual.turns;
         (unasked <= UNASKED * answers).then(|| is_late(waited, usual.median.value()))
+    }
+
+    /// How many answers a second a peer gives lately and how many are usual, if it is asked many times as often as ever.
+    pub(crate) fn asked_more(&self, peer: &Peer) -> Option<(f64, f64)> {
+        let usual = self.0.get(peer).filter(|usual| usual.looks >= ENOUGH)?;
+        let (lately, before) = (usual.rate.0, usual.rate.1.value());
+        (lately >= MORE.0 * before && lately >= before + MORE.1).then_some((lately, before))
     }
 
     /// A peer's usual time, seconds.
@@ -117,23 +135,43 @@ mod tests {
     fn a_peer_is_late_by_its_own_measure() {
         let mut all = Answers::default();
         for n in 0..20 {
-            assert_ne!(all.take(peer(1), 0.003, n * SECOND), Some(true));
-            assert_ne!(all.take(peer(2), 2.0, n * SECOND), Some(true));
+            assert_ne!(all.take(peer(1), 0.003, 7.0, n * SECOND), Some(true));
+            assert_ne!(all.take(peer(2), 2.0, 7.0, n * SECOND), Some(true));
         }
         let at = 40 * SECOND;
-        assert_eq!(all.take(peer(1), 0.09, at), Some(false), "less than 0.1 s more is of no account");
-        assert_eq!(all.take(peer(1), 0.6, at), Some(true));
-        assert_eq!(all.take(peer(2), 2.2, at), Some(false));
-        assert_eq!(all.take(peer(3), 9.0, at), None);
+        assert_eq!(all.take(peer(1), 0.09, 7.0, at), Some(false), "less than 0.1 s more is of no account");
+        assert_eq!(all.take(peer(1), 0.6, 7.0, at), Some(true));
+        assert_eq!(all.take(peer(2), 2.2, 7.0, at), Some(false));
+        assert_eq!(all.take(peer(3), 9.0, 7.0, at), None);
+    }
+
+    #[test]
+    fn who_is_asked_many_times_as_often_is_told_as_long_as_it_is_late() {
+        let mut all = Answers::default();
+        for n in 0..20 {
+            all.take(peer(1), 0.02, 6.0 + f64::from(u8::try_from(n % 3).unwrap()), n * SECOND);
+        }
+        assert_eq!((all.asked_more(&peer(1)), all.asked_more(&peer(2))), (None, None));
+        for n in 20..120 {
+            assert_eq!(all.take(peer(1), 0.4, 45.0, n * SECOND), Some(true));
+        }
+        let (lately, before) = all.asked_more(&peer(1)).unwrap();
+        assert!((44.0..=46.0).contains(&lately) && (5.0..=10.0).contains(&before), "{lately} {before}");
+        // Late for another reason.
+        all.take(peer(1), 0.4, 7.0, 120 * SECOND);
+        for n in 121..130 {
+            all.take(peer(1), 0.4, 7.0, n * SECOND);
+        }
+        assert_eq!(all.asked_more(&peer(1)), None);
     }
 
     #[test]
     fn lateness_becomes_usual_only_after_long() {
         let mut all = Answers::default();
         for n in 0..20 {
-            all.take(peer(1), 0.003, n * SECOND);
+            all.take(peer(1), 0.003, 7.0, n * SECOND);
         }
-        let learnt = (20..3_600).find(|n| all.take(peer(1), 0.6, n * SECOND) == Some(false));
+        let learnt = (20..3_600).find(|n| all.take(peer(1), 0.6, 7.0, n * SECOND) == Some(false));
         assert!(learnt.is_some_and(|second| (320..3_000).contains(&second)), "{learnt:?}");
     }
 
@@ -142,7 +180,7 @@ mod tests {
         let mut all = Answers::default();
         for n in 0..20 {
             for one in [1, 2] {
-                all.take(peer(one), 0.003, n * SECOND);
+                all.take(peer(one), 0.003, 7.0, n * SECOND);
             }
             all.turns(&peer(1), 50.0, 0.0);
             // Each answer is acknowledged by a frame of its own.
@@ -158,7 +196,7 @@ mod tests {
     fn peers_are_bounded() {
         let mut all = Answers::default();
         for port in 0..500 {
-            all.take(peer(port), 0.1, SECOND * u64::from(port));
+            all.take(peer(port), 0.1, 7.0, SECOND * u64::from(port));
         }
         assert!(all.0.len() == PEERS && all.usual(&peer(499)).is_some() && all.usual(&peer(1)).is_none());
     }

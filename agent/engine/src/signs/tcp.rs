@@ -3,7 +3,7 @@
 use super::{LISTENERS, LONGEST_LOOK, Sign, Signs, answers::Late};
 use crate::{
     model::{Nanos, Peer, TcpListener, TcpLook},
-    window::seconds,
+    window::{SECOND, seconds},
 };
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ impl Signs {
             }
             // Of a peer that answers late it is told how late.
             if one.answers > 0 {
-                self.answered(peer, one.answer_us as f64 / 1e6, one.answers as f64, at);
+                self.answered(peer, one.answer_us as f64 / 1e6, one.answers as f64, over, at);
             }
             for (errno, count) in one.failures.iter().take(8) {
                 failed += *count as f64;
@@ -81,9 +81,11 @@ impl Signs {
     }
 
     /// Takes answers of a peer that took so many seconds in all.
-    fn answered(&mut self, peer: Peer, took: f64, count: f64, at: Nanos) {
+    fn answered(&mut self, peer: Peer, took: f64, count: f64, over: Nanos, at: Nanos) {
         let mean = took / count.max(1.0);
-        match self.answers.take(peer, mean, at) {
+        // The first look has no length.
+        let rate = count / seconds(over.max(SECOND));
+        match self.answers.take(peer, mean, rate, at) {
             Some(true) => {
                 self.add(Sign::LateAnswers, at, took, took);
                 self.late.add(peer, at, took, Late { time: mean, awaited: 0, at });
