@@ -2,6 +2,7 @@
 
 mod accept_queue_overflow;
 mod blocked_writer;
+mod cascade;
 mod cpu_saturation;
 mod cpu_throttled;
 mod deadline_overrun;
@@ -45,6 +46,7 @@ pub(super) const ALL: &[&[Scenario]] = &[
     &dns_failure::ALL,
     &blocked_writer::ALL,
     &deadline_overrun::ALL,
+    &cascade::ALL,
     &nginx::ALL,
     &redis::ALL,
     &postgres::ALL,

@@ -62,6 +62,11 @@ impl Known {
         self.last = *record;
     }
 
+    /// Nobody heard what was sent on it: it is not known whether what came was answered.
+    pub(super) fn doubt(&mut self) {
+        self.asked = None;
+    }
+
     /// For how long a request has been arriving that still does, where that is long.
     pub(super) fn arrives(&self) -> Option<Nanos> {
         let (since, latest) = self.asked?;
@@ -71,12 +76,14 @@ impl Known {
 
     /// A request has waited for its answer for a while; a tick is so long. The kernel knows whose turn it is, which is as
     /// much as that somebody waits where turns are taken; else the looks tell, if bytes and answers are not of the same.
-    /// Of a connection that is too young to tell, the others at its port do.
-    pub(super) fn waits(&self, tick: Nanos, others: Turns) -> bool {
+    /// Of a connection that is too young to tell, the others at its port do. Whose turn it was before sends were `heard` is
+    /// not known.
+    pub(super) fn waits(&self, tick: Nanos, others: Turns, heard: Nanos) -> bool {
         let SocketRecord { owes, given, pushed, at, .. } = self.last;
         let own = Turns { given: given.into(), pushed: pushed.into() };
         let takes_turns = own.are_taken() || (given < TURNS.0 && pushed == 0 && others.are_taken());
-        takes_turns && tick.saturating_mul(owes.into()) >= WAITING
+        let owes = tick.saturating_mul(owes.into());
+        takes_turns && owes >= WAITING && at.saturating_sub(owes) >= heard
             || self.asked.is_some_and(|(since, _)| at.saturating_sub(since) >= WAITING)
     }
 }
@@ -115,10 +122,10 @@ mod tests {
     #[test]
     fn a_request_that_is_worked_on_waits_and_does_not_arrive() {
         let worked_on = known(15, |look| (1 + look.min(2), 0));
-        assert!(worked_on.waits(TICK, NONE) && worked_on.arrives().is_none());
-        assert!(known(1, |_| (1, 0)).waits(TICK, NONE), "since the look that saw it first");
-        assert!(!known(0, |_| (1, 0)).waits(TICK, NONE) && !known(9, |look| (look, look)).waits(TICK, NONE));
-        assert!(!known(9, |_| (7, 3)).waits(TICK, NONE), "an idle connection that was in use before the first look");
+        assert!(worked_on.waits(TICK, NONE, 0) && worked_on.arrives().is_none());
+        assert!(known(1, |_| (1, 0)).waits(TICK, NONE, 0), "since the look that saw it first");
+        assert!(!known(0, |_| (1, 0)).waits(TICK, NONE, 0) && !known(9, |look| (look, look)).waits(TICK, NONE, 0));
+        assert!(!known(9, |_| (7, 3)).waits(TICK, NONE, 0), "an idle connection that was in use before the first look");
     }
 
     #[test]
@@ -126,7 +133,7 @@ mod tests {
         let owing_among = |others, seconds: u32, given, pushed| {
             let mut known = known(3, |look| (9 + look, 9 + look));
             known.last = SocketRecord { owes: seconds * 250, given, pushed, ..known.last };
-            known.waits(TICK, others)
+            known.waits(TICK, others, 0)
         };
         let owing = |seconds, given, pushed| owing_among(NONE, seconds, given, pushed);
         assert!(owing(2, 400, 3) && !owing(1, 400, 3));

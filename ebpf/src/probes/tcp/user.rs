@@ -110,6 +110,9 @@ impl Probe for Tcp {
             self.writers.doubt_until(now + SENT);
         }
         self.deaf = !owned;
+        if self.deaf {
+            self.connections.hear(None);
+        }
     }
 
     fn without_owners(&self) -> &'static str {
@@ -126,8 +129,12 @@ impl Probe for Tcp {
 
     fn sample(&mut self, look: &mut Look<'_>, out: &mut Vec<Observation>) {
         let Some(kernel) = look.kernel.as_deref_mut() else {
+            self.connections.hear(None);
             return self.diag.look(&look.targets.pids(), look.now, out);
         };
+        if !self.deaf && !self.connections.hears() {
+            self.connections.hear(Some(look.now));
+        }
         let mut told = Vec::new();
         kernel.retransmits(MOST_PER_LOOK, |record| {
             let pid = look.targets.inner(record.host_tgid);

@@ -14,7 +14,7 @@ const fn one(name: &'static str, kind: Kind, place: &'static str, stage: Stager)
 
 type Stager = fn(&Ground<'_>) -> anyhow::Result<Stage>;
 
-pub(super) const ALL: [Scenario; 10] = [
+pub(super) const ALL: [Scenario; 11] = [
     one("pause-asyncio", Kind::Asyncio, "answer", |ground| stage(ground, Kind::Asyncio, 400, 20)),
     one("pause-node", Kind::Node, "render", |ground| stage(ground, Kind::Node, 400, 20)),
     one("longer-pause-asyncio", Kind::Asyncio, "answer", |ground| stage(ground, Kind::Asyncio, 1_200, 60)),
@@ -23,6 +23,10 @@ pub(super) const ALL: [Scenario; 10] = [
     one("pause-in-waves-asyncio", Kind::Asyncio, "answer", |ground| in_waves(ground, Kind::Asyncio)),
     one("longer-pause-in-waves-asyncio", Kind::Asyncio, "answer", |ground| longer_in_waves(ground, Kind::Asyncio)),
     one("longer-pause-in-waves-node", Kind::Node, "render", |ground| longer_in_waves(ground, Kind::Node)),
+    // What elsewhere is nobody's fault is one here: who sleeps in a loop holds up all others.
+    one("nap-in-waves-asyncio", Kind::Asyncio, "answer", |ground| {
+        shop_in_waves(ground, Kind::Asyncio, &json!({"work_us": 500}), json!({"answer_ms": 600}))
+    }),
     one("pause-in-garbage-asyncio", Kind::Asyncio, "answer", |ground| in_garbage(ground, Kind::Asyncio)),
     one("pause-in-garbage-node", Kind::Node, "render", |ground| in_garbage(ground, Kind::Node)),
 ];

@@ -21,7 +21,7 @@ fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"answer_ms": 600}))
 }
 
-pub(super) const ALL: [Scenario; 11] = [
+pub(super) const ALL: [Scenario; 10] = [
     one("nap-python", Kind::Threads, |ground| nap(ground, Kind::Threads, 600)),
     one("nap-go", Kind::Go, |ground| nap(ground, Kind::Go, 600)),
     one("nap-node", Kind::Node, |ground| nap(ground, Kind::Node, 600)),
@@ -31,7 +31,6 @@ pub(super) const ALL: [Scenario; 11] = [
     one("nap-in-waves-go", Kind::Go, |ground| in_waves(ground, Kind::Go)),
     one("nap-in-waves-node", Kind::Node, |ground| in_waves(ground, Kind::Node)),
     one("nap-in-waves-python", Kind::Threads, |ground| in_waves(ground, Kind::Threads)),
-    one("nap-in-waves-asyncio", Kind::Asyncio, |ground| in_waves(ground, Kind::Asyncio)),
     one("nap-in-garbage-go", Kind::Go, |ground| {
         shop(ground, Kind::Go, &json!({"work_us": 500, "report_kb": 256}), json!({"answer_ms": 600}))
     }),

@@ -33,6 +33,7 @@ var (
 	themes   []*os.File
 	count    atomic.Int64
 	asks     atomic.Pointer[http.Client]
+	pooled   atomic.Int64
 	usual    *http.Client
 	// Of the work of a page.
 	perMicrosecond = speed()
@@ -58,7 +59,7 @@ func settings() {
 		themes = nil
 		lists.Unlock()
 	}
-	if pool := get("pool"); pool > 0 {
+	if pool := get("pool"); pool > 0 && pooled.Swap(int64(pool)) != int64(pool) {
 		kept := &http.Transport{MaxConnsPerHost: pool, MaxIdleConnsPerHost: pool}
 		if before := asks.Swap(&http.Client{Transport: carry(kept)}); before != nil {
 			before.CloseIdleConnections()
@@ -146,8 +147,27 @@ func watch() {
 	go func() { fmt.Println(<-news) }()
 }
 
-// What it costs, from who knows.
-func ask(within context.Context) error {
+// So many prices of a hundred are in the cache.
+func isKnown(number int) bool {
+	return number*37%100 < get("cached")
+}
+
+// What it costs, from who knows; another try or two where none is answered in time.
+func ask(within context.Context) (err error) {
+	for try := 0; try <= get("retries"); try++ {
+		if err = askOnce(within); err == nil {
+			break
+		}
+	}
+	return err
+}
+
+func askOnce(within context.Context) error {
+	if ms := get("timeout_ms"); ms > 0 {
+		timed, end := context.WithTimeout(within, time.Duration(ms)*time.Millisecond)
+		defer end()
+		within = timed
+	}
 	client := asks.Load()
 	if client == nil {
 		client = usual
@@ -190,7 +210,7 @@ func serve(response http.ResponseWriter, request *http.Request) {
 	if get("watch") > 0 {
 		watch()
 	}
-	if err == nil && get("ask") > 0 {
+	if err == nil && get("ask") > 0 && !isKnown(number) {
 		err = ask(request.Context())
 	}
 	if kb := get("journal_kb"); err == nil && kb > 0 {

@@ -34,8 +34,8 @@ AUDITING, AUDIT = threading.Lock(), []
 
 
 def settings(*_):
-    """work_us, reserve_ms, answer_ms, pause_ms, pause_every, theme_kept, session_kb, watch, ask, pool, fresh, journal_kb,
-    report_kb, audit_kb, and when it starts: host, seats."""
+    """work_us, reserve_ms, answer_ms, pause_ms, pause_every, theme_kept, session_kb, watch, ask, cached, pool, timeout_ms,
+    retries, fresh, journal_kb, report_kb, audit_kb, and when it starts: host, seats."""
     with open(os.path.join(FOLDER, "settings.json"), "rb") as file:
         SETTINGS.update(json.load(file))
     if not get("theme_kept"):
@@ -83,12 +83,20 @@ def notify(news):
         print(item)
 
 
+def is_known():
+    """So many prices of a hundred are in the cache."""
+    return COUNT[0] * 37 % 100 < get("cached")
+
+
 def ask():
-    """No more questions at a time than the pool has connections."""
+    """No more questions at a time than the pool has connections, and another try or two where none is answered in time."""
     with POOL:
         POOL.wait_for(lambda: not get("pool") or IN_USE[0] < get("pool"))
         IN_USE[0] += 1
     try:
+        for _ in range(get("retries")):
+            with contextlib.suppress(OSError):
+                return ask_who_knows()
         return ask_who_knows()
     finally:
         with POOL:
@@ -103,7 +111,7 @@ def ask_who_knows():
     try:
         upstream = IDLE.get_nowait()
     except queue.Empty:
-        upstream = http.client.HTTPConnection(host, port, timeout=10)
+        upstream = http.client.HTTPConnection(host, port, timeout=(get("timeout_ms") or 10000) / 1e3)
     try:
         with asking(host, port) as headers:
             upstream.request("GET", "/price/1", headers=headers)
@@ -149,7 +157,7 @@ def answer():
         remember(get("session_kb"))
     if get("watch"):
         watch()
-    if get("ask"):
+    if get("ask") and not is_known():
         ask()
     if get("audit_kb"):
         audit(get("audit_kb"))
