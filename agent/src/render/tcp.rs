@@ -45,7 +45,7 @@ pub(crate) struct Peer {
     pub(crate) answers_total: u64,
     /// How long they took from what was asked last to the first byte, added up.
     pub(crate) answer_seconds_total: f64,
-    /// Connections on which the peer owes an answer although it has the question, for 0.2 s or more.
+    /// Connections on which the peer owes an answer although it has the question, for 0.1 s or more.
     pub(crate) answers_awaited: u32,
     /// The longest of these waits; `null`: there is none.
     pub(crate) longest_wait_seconds: Option<f64>,

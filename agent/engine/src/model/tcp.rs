@@ -88,7 +88,7 @@ pub struct TcpPeer {
     /// added up.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub in_use_us: u64,
-    /// Connections that it made on which a question has waited for its answer for 0.2 seconds or more, although it arrived.
+    /// Connections that it made on which a question has waited for its answer for 0.1 seconds or more, although it arrived.
     #[serde(default, skip_serializing_if = "is_none")]
     pub awaited: u32,
     /// The longest of them has for so long, microseconds.

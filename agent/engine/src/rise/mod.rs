@@ -72,7 +72,7 @@ const AT_THE_FOOT: f64 = 0.1;
 /// Before the rise there must have been at least this share of the work that there is now.
 const AS_MUCH_WORK: f64 = 0.4;
 /// Swings of at most this share of the rise may have come before it: a heap is collected, caches come and go.
-const SWING: f64 = 0.5;
+const SWING: f64 = 0.4;
 /// Within the last so many seconds it must have risen by at least this share of what it does on average.
 const STILL: (f64, f64) = (10.0, 0.5);
 /// With less work it may rise by less, but not with less than this share of it by nothing.

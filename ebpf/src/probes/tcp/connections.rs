@@ -26,8 +26,9 @@ const MOST_PEERS: usize = 1024;
 const LINGERS: u64 = 450;
 /// What was answered so soon after it was heard at first may have been before.
 const YOUNG: Nanos = 5_000_000_000;
-/// An answer is waited for once it has been for so many microseconds.
-const AWAITED: u64 = 200_000;
+/// An answer is waited for once it has been for so many microseconds: less than the shortest patience that is usual, so
+/// that who gives up in time is seen to wait.
+const AWAITED: u64 = 100_000;
 const TCP_LISTEN: u32 = 10;
 
 /// All targets' connections.
