@@ -3,7 +3,8 @@
 //!
 //! A hiccup of some seconds is nobody's incident, so what is short or slow must last for six to fourteen. Whoever looks
 //! meanwhile is told what is suspected, also of an incident whose cause has no name yet. Invariant: nothing is alerted,
-//! stored or limited for a suspicion; it ends with the first name, or once nothing has held for [`OVER`].
+//! stored or limited for a suspicion; it ends with the first name, or once nothing has held for [`OVER`],
+//! of growth for [`GROWTH_OVER`].
 
 use crate::{
     causes::Scene,
@@ -15,6 +16,8 @@ use crate::{
 
 /// It is over once nothing has held it up for so long.
 const OVER: Nanos = 4 * SECOND;
+/// The same of what grows, which it may do in steps.
+const GROWTH_OVER: Nanos = 10 * SECOND;
 
 /// A suspicion.
 #[derive(Debug)]
@@ -36,7 +39,7 @@ impl Suspicion {
         };
         let mut one = before.or_else(open)?;
         if findings.is_empty() {
-            return Some(one).filter(|one| now.saturating_sub(one.held) < OVER);
+            return Some(one).filter(|one| now.saturating_sub(one.held) < one.lingers());
         }
         one.held = now;
         one.episode.update(scene, &findings);
@@ -46,6 +49,13 @@ impl Suspicion {
             one.first = kind.map(|kind| (kind, now));
         }
         Some(one)
+    }
+
+    fn lingers(&self) -> Nanos {
+        match self.first {
+            Some((CauseKind::MemoryGrowth | CauseKind::TaskLeak, _)) => GROWTH_OVER,
+            _ => OVER,
+        }
     }
 
     /// The cause that may be believed, and since when.

@@ -3,7 +3,7 @@
 //! Much that is healthy grows: a start warms up, a cache fills, a pool is made, a heap is a saw between two
 //! collections. So a rise counts only if it is large, has lasted, is not slowing down (the last third rises about
 //! as much as the one before), goes above everything seen before it, and has a slope whose interval lies above
-//! zero. It must last longer where it began with the watch or with the work: growth from the start on is what
+//! zero (to be suspected it need not have that yet). It must last longer where it began with the watch or with the work: growth from the start on is what
 //! warming up looks like. It begins where the last calm time before it ends; a heap that is collected is calm, too, as
 //! long as its teeth stay small beside the rise. With less work, less growth is steady. Invariant: what cannot be
 //! told from that is not called growth. Cost: a few passes over at most 150 windows; the slope only where all else
@@ -35,6 +35,9 @@ pub struct GrowthConfig {
     pub steady: f64,
     /// Memory: no incident opens if its limit is further away than this at the earliest, seconds.
     pub open_below_seconds: f64,
+    /// That it rises is enough: how fast it does need not be known yet.
+    #[serde(skip)]
+    pub(crate) rough: bool,
 }
 
 impl Default for GrowthConfig {
@@ -47,6 +50,7 @@ impl Default for GrowthConfig {
             from_start_seconds: 180,
             steady: 0.75,
             open_below_seconds: 14_400.0,
+            rough: false,
         }
     }
 }
@@ -62,6 +66,7 @@ impl GrowthConfig {
             after_calm_seconds: self.after_calm_seconds.min(EARLY.0),
             steady: self.steady.min(EARLY.1),
             least_bytes: self.least_bytes / EARLY.2,
+            rough: true,
             ..self.clone()
         }
     }
@@ -89,7 +94,10 @@ pub(crate) struct Rise {
     pub(crate) from: f64,
     /// The floor now.
     pub(crate) to: f64,
-    growth: Growth,
+    /// A second, on average.
+    slope: f64,
+    /// With its interval, if that is known.
+    growth: Option<Growth>,
 }
 
 impl Rise {
@@ -100,12 +108,12 @@ impl Rise {
 
     /// A second: least and most.
     pub(crate) fn rate(&self) -> (f64, f64) {
-        self.growth.bounds()
+        self.growth.map_or((self.slope, self.slope), |growth| growth.bounds())
     }
 
     /// When it will have risen by `room` more: earliest and latest, seconds.
     pub(crate) fn seconds_to(&self, room: f64) -> Option<(f64, f64)> {
-        let (early, late) = self.growth.times(room);
+        let (early, late) = self.growth?.times(room);
         (early.is_finite() && late.is_finite()).then_some((early, late))
     }
 }
@@ -174,8 +182,9 @@ fn since(
     if last.0 - begun < needed || !is_steady(rising, config.steady, less) || !goes_on(rising, less) {
         return None;
     }
-    let growth = growth(rising)?;
-    Some(Rise { since: nanos(begun), from, to: last.1, growth })
+    let growth = growth(rising);
+    let slope = (last.1 - from) / (last.0 - begun).max(1.0);
+    (growth.is_some() || config.rough).then_some(Rise { since: nanos(begun), from, to: last.1, slope, growth })
 }
 
 /// The pause in what has risen since one of some points, if there was one: where it began and ended. It ends where the
