@@ -37,7 +37,7 @@ pub struct GrowthConfig {
     pub open_below_seconds: f64,
     /// That it rises is enough: how fast it does need not be known yet.
     #[serde(skip)]
-    pub(crate) rough: bool,
+    pub rough: bool,
 }
 
 impl Default for GrowthConfig {
@@ -58,6 +58,9 @@ impl Default for GrowthConfig {
 /// What grows is suspected once it has grown for so long after a calm time, seconds, with a last third that may have
 /// slowed down by so much more, and by this part of the bytes that an incident takes.
 const EARLY: (u64, f64, u64) = (8, 0.5, 2);
+
+/// Without an interval of its rate a rise must have lasted for so many times as long.
+const CLEAR: f64 = 1.5;
 
 impl GrowthConfig {
     /// When growth is only suspected: sooner, if all else is as it must be.
@@ -144,10 +147,14 @@ pub(crate) fn rise(
         let enough = last.1 - points[end].1 >= least as f64;
         return enough.then(|| from(end, Some(begun))).flatten().or_else(|| from(onset, None));
     }
+    let Some(calm) = calm else { return from(onset, None) };
     // Near the foot is what has risen by a tenth: the calm time ended before.
-    let (calm, onset) =
-        calm.and_then(|calm| pause(&points, calm, config)).map_or((calm, onset), |(calm, end)| (Some(calm), end));
-    from(onset, calm)
+    if let Some((calm, end)) = pause(&points, calm, config) {
+        return from(end, Some(calm));
+    }
+    // Or it swings, and then it rises since it last was as high as it had swung.
+    let high = points[calm..=onset].iter().map(|point| point.1).fold(near, f64::max);
+    from(points.iter().rposition(|point| point.1 <= high)?, Some(calm))
 }
 
 /// The rise that began at one of some points, after a calm time that began at `calm`.
@@ -184,7 +191,8 @@ fn since(
     }
     let growth = growth(rising);
     let slope = (last.1 - from) / (last.0 - begun).max(1.0);
-    (growth.is_some() || config.rough).then_some(Rise { since: nanos(begun), from, to: last.1, slope, growth })
+    let clear = config.rough && last.0 - begun >= CLEAR * needed;
+    (growth.is_some() || clear).then_some(Rise { since: nanos(begun), from, to: last.1, slope, growth })
 }
 
 /// The pause in what has risen since one of some points, if there was one: where it began and ended. It ends where the

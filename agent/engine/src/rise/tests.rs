@@ -169,3 +169,28 @@ fn growth_that_stops_is_no_growth_any_more() {
     assert!(seen(141, stopped).is_some());
     assert_eq!(seen(175, stopped), None);
 }
+
+#[test]
+fn what_rises_above_uneven_teeth_is_dated_when_it_left_them() {
+    let early = GrowthConfig::default().early();
+    let (mut right, mut all) = (0, 0);
+    for seed in 0..40_u64 {
+        let mut random = seed;
+        let mut share = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            f64::from(u32::try_from(random >> 40).unwrap()) / f64::from(1 << 24)
+        };
+        let (mut series, mut tooth, mut since) = (Series::new(), 0.0, Vec::new());
+        for second in 0..140_u32 {
+            let at = f64::from(second);
+            // Collected after a while that is never the same, and never to the same level.
+            tooth = if tooth > 50.0 || share() < 0.1 { 40.0 * share() } else { tooth + 8.0 };
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "levels of a test")]
+            series.record(u64::from(second) * SECOND, ((15.0 + tooth + (at - 60.0).max(0.0) * 15.0) * MIB) as u64);
+            since.extend(rise(&series, 32 << 20, &early, |_, _| Some(1.0)).map(|found| found.since / SECOND));
+        }
+        right += since.iter().filter(|since| (54..=70).contains(*since)).count();
+        all += since.len();
+    }
+    assert!(all > 2_000 && right * 100 >= all * 99, "{right} of {all}");
+}
