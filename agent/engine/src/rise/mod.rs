@@ -59,9 +59,6 @@ impl Default for GrowthConfig {
 /// slowed down by so much more, and by this part of the bytes that an incident takes.
 const EARLY: (u64, f64, u64) = (8, 0.5, 2);
 
-/// Without an interval of its rate a rise must have lasted for so many times as long.
-const CLEAR: f64 = 1.5;
-
 impl GrowthConfig {
     /// When growth is only suspected: sooner, if all else is as it must be.
     pub(crate) fn early(&self) -> Self {
@@ -191,8 +188,7 @@ fn since(
     }
     let growth = growth(rising);
     let slope = (last.1 - from) / (last.0 - begun).max(1.0);
-    let clear = config.rough && last.0 - begun >= CLEAR * needed;
-    (growth.is_some() || clear).then_some(Rise { since: nanos(begun), from, to: last.1, slope, growth })
+    (growth.is_some() || config.rough).then_some(Rise { since: nanos(begun), from, to: last.1, slope, growth })
 }
 
 /// The pause in what has risen since one of some points, if there was one: where it began and ended. It ends where the
