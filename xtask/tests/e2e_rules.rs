@@ -1,5 +1,5 @@
 //! A joint rule on a live service, and what changed: an instance that is started with another limit and another
-//! environment holds many descriptors and much memory, and collects garbage all the time. Each alone opens nothing.
+//! environment holds many descriptors and much memory, and collects garbage all the time. Descriptors alone open nothing.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -12,6 +12,8 @@ use xtask::{
 /// The name of the service, and so of its processes.
 const NAME: &str = "booking";
 const BOUND: Duration = Duration::from_secs(60);
+/// How long descriptors alone are watched: two samples.
+const CONTROL: Duration = Duration::from_secs(11);
 /// The shipped rules.
 const RULES: &str = include_str!("../../deploy/rules/fd-memory.toml");
 /// Less than it holds: it collects garbage with hardly a pause.
@@ -67,8 +69,13 @@ fn a_rule_of_two_figures_opens_an_incident_that_says_what_changed() -> anyhow::R
 
     let mut first = Instance::start(folder.path(), before, "clean", |spawn| spawn.descriptors(4_096))?;
     wait_rules(&agent, first.child.pid(), ["quiet"; 3])?;
-    // As many descriptors, or as much memory, by itself.
+    // As many descriptors by themselves, for two samples once they are known.
     let mut many = Instance::start(folder.path(), after, "descriptors", |spawn| spawn.descriptors(4_096))?;
+    process::wait_until("its descriptors to be known", BOUND, || {
+        let live = agent.fds(many.child.pid()).ok().and_then(|told| told["live"].as_u64());
+        Ok((live >= Some(3_200)).then_some(()))
+    })?;
+    process::pause(CONTROL)?;
     wait_rules(&agent, many.child.pid(), ["quiet"; 3])?;
     ensure!(agent.incidents()?.is_empty(), "{:?}", agent.incidents()?);
     many.child.stop(BOUND)?;
