@@ -12,6 +12,7 @@ use snowshed_engine::{
 use support::{
     NAME, PID, SECOND, Service, ms,
     shortage::{CALM, Seen, Step},
+    suspected,
 };
 
 fn run(lines: &[(Nanos, Observation)]) -> Vec<Incident> {
@@ -69,6 +70,35 @@ fn a_loop_that_blocks_in_a_call_is_not_excused_by_a_limit() {
     let last = told.last().unwrap();
     assert_eq!((last.verdict, last.causes[0].kind), (Verdict::Named, CauseKind::EventLoopStall), "{:?}", last.causes);
     assert!(last.causes.iter().any(|cause| cause.kind == CauseKind::CpuThrottled));
+}
+
+/// As a limit that a database just about needs: its threads wait for four times as long as they run, and its answers,
+/// which are quick, take several times as long without being slow.
+#[test]
+fn a_limit_that_starves_the_threads_counts_although_no_request_is_slow() {
+    let lines = |throttled, delay| {
+        let (mut service, mut seen) = (Service::start(), Seen::new(PID));
+        for second in (4..150).step_by(2) {
+            service.at(second * SECOND);
+            let now = if second >= 60 { Step { throttled, delay, ..CALM } } else { CALM };
+            seen.step(&mut service, now);
+        }
+        service.lines()
+    };
+    let starved = lines(9, 3_000);
+    let suspected = suspected(&starved);
+    assert!(
+        matches!(suspected.as_slice(), [(at, CauseKind::CpuThrottled)] if (60..68).contains(&(at / SECOND))),
+        "{suspected:?}"
+    );
+    let told = run(&starved);
+    assert!(!told.is_empty() && told.iter().all(|incident| incident.causes[0].kind == CauseKind::CpuThrottled));
+    assert!((74..90).contains(&(told[0].opened / SECOND)), "{:?}", told[0]);
+    // Threads that run nearly always when they want to are held back by nothing.
+    for (throttled, delay) in [(9, 600), (3, 3_000)] {
+        let lines = lines(throttled, delay);
+        assert!(run(&lines).is_empty() && support::suspected(&lines).is_empty(), "{throttled} of 20, {delay} ms");
+    }
 }
 
 #[test]

@@ -8,17 +8,24 @@ use crate::{
     loops::StallSite,
     model::{Cause, CauseKind},
     signs::{Sign, track::Deviation},
+    window::SECOND,
 };
 
 /// Of a stall, at least this share was spent waiting for a processor, if throttling is its cause.
 pub(super) const QUEUED: f64 = 0.4;
+/// Threads that spend this share of the time in which they could run waiting for a processor take three times as long for
+/// everything, whether or not that is long enough for a request to count as slow.
+const STARVES: f64 = 0.7;
+const HARMS: shortage::Harms = [(0.3, 20 * SECOND), (0.8, 10 * SECOND)];
 
 pub(crate) const UNIT: CauseUnit = CauseUnit {
     kind: CauseKind::CpuThrottled,
     needs: shortage::TRIGGERS,
     produces: shortage::TRIGGERS,
     opens: |scene| {
-        let found = shortage::presses(scene, Sign::Throttled, false)?;
+        let starves = scene.signs.height(Sign::CpuDelay, scene.now).is_some_and(|share| share >= STARVES);
+        let harms = |found| starves && shortage::harms(scene, found, HARMS);
+        let found = shortage::presses(scene, Sign::Throttled, scene.signs.of(Sign::Throttled).is_some_and(harms))?;
         Some(shortage::finding(scene, CauseKind::CpuThrottled, found, title(found)))
     },
     propose: |scene| scene.signs.of(Sign::Throttled).map(|found| cause(scene, found)).into_iter().collect(),
