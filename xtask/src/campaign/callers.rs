@@ -61,10 +61,21 @@ impl Plan {
     pub(super) fn in_waves(self) -> Self {
         Self { wave: Some(WAVE), part_after: 20, ..self }
     }
+
+    /// The same several times a minute.
+    pub(super) fn in_quick_waves(self) -> Self {
+        Self { wave: Some(QUICK), ..self.in_waves() }
+    }
+
+    /// A connection for each question.
+    pub(super) fn unkept(self) -> Self {
+        Self { part_after: 1, ..self }
+    }
 }
 
 /// From one wave to the next, unless something else is said.
 const WAVE: Duration = Duration::from_secs(40);
+const QUICK: Duration = Duration::from_secs(15);
 
 /// An answer that takes longer is bad.
 const LATE: Duration = Duration::from_millis(300);

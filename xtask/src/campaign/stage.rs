@@ -113,6 +113,17 @@ pub(super) fn shop_in_waves(ground: &Ground<'_>, kind: Kind, before: &Value, aft
     shop_with(ground, kind, before, after, Options::default(), Plan::in_waves)
 }
 
+/// The same while callers call in a way of their own.
+pub(super) fn shop_called(
+    ground: &Ground<'_>,
+    kind: Kind,
+    before: &Value,
+    after: Value,
+    plan: fn(Plan) -> Plan,
+) -> anyhow::Result<Stage> {
+    shop_with(ground, kind, before, after, Options::default(), plan)
+}
+
 /// The same with more to say of the shop and of its callers.
 pub(super) fn shop_with(
     ground: &Ground<'_>,

@@ -16,10 +16,11 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 3] = [
+pub(super) const ALL: [Scenario; 4] = [
     one("stuck-audit-python", Kind::Threads, |ground| stage(ground, Kind::Threads, |plan| plan)),
     one("stuck-audit-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, |plan| plan)),
     one("stuck-audit-in-waves-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Plan::in_waves)),
+    one("stuck-audit-in-waves-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, Plan::in_waves)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, waves: fn(Plan) -> Plan) -> anyhow::Result<Stage> {

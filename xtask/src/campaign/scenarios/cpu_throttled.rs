@@ -15,7 +15,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 15] = [
+pub(super) const ALL: [Scenario; 17] = [
     one("quota-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LITTLE)),
     one("quota-node", Kind::Node, |ground| stage(ground, Kind::Node, LITTLE)),
     one("quota-go", Kind::Go, |ground| stage(ground, Kind::Go, LITTLE)),
@@ -31,6 +31,8 @@ pub(super) const ALL: [Scenario; 15] = [
     one("quota-in-waves-node", Kind::Node, |ground| asked(ground, Kind::Node, LITTLE, Plan::in_waves)),
     one("quota-in-waves-asyncio", Kind::Asyncio, |ground| asked(ground, Kind::Asyncio, LITTLE, Plan::in_waves)),
     one("quota-in-waves-pool", Kind::Pool, |ground| asked(ground, Kind::Pool, LITTLE, Plan::in_waves)),
+    one("quota-unkept-node", Kind::Node, |ground| asked(ground, Kind::Node, LITTLE, Plan::unkept)),
+    one("quota-in-quick-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, LITTLE, Plan::in_quick_waves)),
 ];
 
 /// What is left of each tenth of a second, microseconds.

@@ -15,7 +15,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth, healthy: 50, watched: 70, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 11] = [
+pub(super) const ALL: [Scenario; 13] = [
     one("journal-python", Kind::Threads, |ground| stage(ground, Kind::Threads, SLOW)),
     one("journal-go", Kind::Go, |ground| stage(ground, Kind::Go, SLOW)),
     one("journal-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, SLOW)),
@@ -27,6 +27,8 @@ pub(super) const ALL: [Scenario; 11] = [
     one("journal-in-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, SLOW, Plan::in_waves)),
     one("journal-in-waves-python", Kind::Threads, |ground| asked(ground, Kind::Threads, SLOW, Plan::in_waves)),
     one("journal-in-waves-asyncio", Kind::Asyncio, |ground| asked(ground, Kind::Asyncio, SLOW, Plan::in_waves)),
+    one("journal-in-quick-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, SLOW, Plan::in_quick_waves)),
+    one("journal-unkept-python", Kind::Threads, |ground| asked(ground, Kind::Threads, SLOW, Plan::unkept)),
 ];
 
 /// What the disk takes, bytes a second.

@@ -25,7 +25,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 90, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 18] = [
+pub(super) const ALL: [Scenario; 20] = [
     one("no-names-python", Kind::Threads, |ground| stage(ground, Kind::Threads, End::Silent)),
     one("no-names-go", Kind::Go, |ground| stage(ground, Kind::Go, End::Gone)),
     one("no-names-node", Kind::Node, |ground| stage(ground, Kind::Node, End::Refuses)),
@@ -44,6 +44,8 @@ pub(super) const ALL: [Scenario; 18] = [
     one("names-in-waves-pool", Kind::Pool, |ground| asked(ground, Kind::Pool, End::Gone, Plan::in_waves)),
     one("refused-names-in-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, End::Refuses, Plan::in_waves)),
     one("silent-names-in-waves-node", Kind::Node, |ground| asked(ground, Kind::Node, End::Silent, Plan::in_waves)),
+    one("silent-names-in-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, End::Silent, Plan::in_waves)),
+    one("gone-names-unkept-python", Kind::Threads, |ground| asked(ground, Kind::Threads, End::Gone, Plan::unkept)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, end: End) -> anyhow::Result<Stage> {

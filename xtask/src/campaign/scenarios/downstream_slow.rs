@@ -26,7 +26,7 @@ enum Prices {
     Still,
 }
 
-pub(super) const ALL: [Scenario; 28] = [
+pub(super) const ALL: [Scenario; 30] = [
     one("late-prices-python", Kind::Threads, |ground| stage(ground, Kind::Threads, Prices::Late(MUCH))),
     one("late-prices-node", Kind::Node, |ground| stage(ground, Kind::Node, Prices::Late(MUCH))),
     one("late-prices-go", Kind::Go, |ground| stage(ground, Kind::Go, Prices::Late(MUCH))),
@@ -57,6 +57,12 @@ pub(super) const ALL: [Scenario; 28] = [
         in_garbage(ground, Kind::Threads, Prices::Late(LITTLE))
     }),
     one("no-prices-in-garbage-pool", Kind::Pool, |ground| in_garbage(ground, Kind::Pool, Prices::Gone)),
+    one("late-prices-unkept-python", Kind::Threads, |ground| {
+        asked(ground, Kind::Threads, Prices::Late(MUCH), Plan::unkept, 0)
+    }),
+    one("later-prices-in-quick-waves-go", Kind::Go, |ground| {
+        asked(ground, Kind::Go, Prices::Late(LITTLE), Plan::in_quick_waves, 0)
+    }),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, how: Prices) -> anyhow::Result<Stage> {

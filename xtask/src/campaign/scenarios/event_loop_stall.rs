@@ -1,9 +1,10 @@
 //! Every twentieth request blocks the loop for 400 ms, or every sixtieth for 1.2 s: in asyncio it sleeps, in Node it computes.
 
 use super::super::{
+    callers::Plan,
     score::Truth,
     shop::Kind,
-    stage::{Ground, Scenario, Stage, shop, shop_in_waves},
+    stage::{Ground, Scenario, Stage, shop, shop_called, shop_in_waves},
 };
 use serde_json::json;
 
@@ -14,7 +15,7 @@ const fn one(name: &'static str, kind: Kind, place: &'static str, stage: Stager)
 
 type Stager = fn(&Ground<'_>) -> anyhow::Result<Stage>;
 
-pub(super) const ALL: [Scenario; 11] = [
+pub(super) const ALL: [Scenario; 13] = [
     one("pause-asyncio", Kind::Asyncio, "answer", |ground| stage(ground, Kind::Asyncio, 400, 20)),
     one("pause-node", Kind::Node, "render", |ground| stage(ground, Kind::Node, 400, 20)),
     one("longer-pause-asyncio", Kind::Asyncio, "answer", |ground| stage(ground, Kind::Asyncio, 1_200, 60)),
@@ -29,10 +30,18 @@ pub(super) const ALL: [Scenario; 11] = [
     }),
     one("pause-in-garbage-asyncio", Kind::Asyncio, "answer", |ground| in_garbage(ground, Kind::Asyncio)),
     one("pause-in-garbage-node", Kind::Node, "render", |ground| in_garbage(ground, Kind::Node)),
+    one("pause-unkept-node", Kind::Node, "render", |ground| called(ground, Kind::Node, Plan::unkept)),
+    one("pause-in-quick-waves-asyncio", Kind::Asyncio, "answer", |ground| {
+        called(ground, Kind::Asyncio, Plan::in_quick_waves)
+    }),
 ];
 
 fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"pause_ms": 400, "pause_every": 20}))
+}
+
+fn called(ground: &Ground<'_>, kind: Kind, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
+    shop_called(ground, kind, &json!({"work_us": 500}), json!({"pause_ms": 400, "pause_every": 20}), plan)
 }
 
 fn longer_in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {

@@ -1,9 +1,10 @@
 //! Each request leaves the file open that it has read; also while more and fewer callers come, or much garbage is made.
 
 use super::super::{
+    callers::Plan,
     score::Truth,
     shop::Kind,
-    stage::{Ground, Scenario, Stage, shop, shop_in_waves},
+    stage::{Ground, Scenario, Stage, shop, shop_called, shop_in_waves},
 };
 use serde_json::json;
 
@@ -14,7 +15,7 @@ const fn one(name: &'static str, kind: Kind, place: Option<&'static str>, stage:
 
 type Stager = fn(&Ground<'_>) -> anyhow::Result<Stage>;
 
-pub(super) const ALL: [Scenario; 15] = [
+pub(super) const ALL: [Scenario; 17] = [
     one("theme-python", Kind::Threads, Some("theme"), |ground| {
         shop(ground, Kind::Threads, &json!({"work_us": 500}), json!({"theme_kept": 1}))
     }),
@@ -40,10 +41,18 @@ pub(super) const ALL: [Scenario; 15] = [
     one("theme-in-garbage-python", Kind::Threads, Some("theme"), |ground| in_garbage(ground, Kind::Threads)),
     one("theme-in-waves-pool", Kind::Pool, Some("theme"), |ground| in_waves(ground, Kind::Pool)),
     one("theme-in-garbage-asyncio", Kind::Asyncio, Some("theme"), |ground| in_garbage(ground, Kind::Asyncio)),
+    one("theme-unkept-go", Kind::Go, Some("theme"), |ground| called(ground, Kind::Go, Plan::unkept)),
+    one("theme-in-quick-waves-node", Kind::Node, Some("theme"), |ground| {
+        called(ground, Kind::Node, Plan::in_quick_waves)
+    }),
 ];
 
 fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"theme_kept": 1}))
+}
+
+fn called(ground: &Ground<'_>, kind: Kind, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
+    shop_called(ground, kind, &json!({"work_us": 500}), json!({"theme_kept": 1}), plan)
 }
 
 fn in_garbage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {

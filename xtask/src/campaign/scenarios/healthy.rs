@@ -13,7 +13,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: None, healthy: 45, watched: 90, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 32] = [
+pub(super) const ALL: [Scenario; 35] = [
     one("wave", Kind::Go, |ground| wave(ground, Kind::Go, 40)),
     one("wave-node", Kind::Node, |ground| wave(ground, Kind::Node, 40)),
     one("wave-python", Kind::Threads, |ground| wave(ground, Kind::Threads, 40)),
@@ -65,6 +65,9 @@ pub(super) const ALL: [Scenario; 32] = [
     }),
     one("wave-and-garbage-pool", Kind::Pool, |ground| wave_and_garbage(ground, Kind::Pool)),
     one("quick-wave-python", Kind::Threads, |ground| wave(ground, Kind::Threads, 15)),
+    one("unkept-python", Kind::Threads, |ground| unkept(ground, Kind::Threads)),
+    one("wave-and-garbage-asyncio", Kind::Asyncio, |ground| wave_and_garbage(ground, Kind::Asyncio)),
+    one("quick-wave-pool", Kind::Pool, |ground| wave(ground, Kind::Pool, 15)),
     one("release-in-waves-go", Kind::Go, |ground| {
         shop_in_waves(ground, Kind::Go, &json!({"work_us": 1000}), json!({"work_us": 1500, "page_kb": 8}))
     }),
@@ -97,7 +100,12 @@ fn wave_and_garbage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"report_kb": 256}))
 }
 
-/// Others come in addition.
+/// From now on others come too, who connect for each question.
+fn unkept(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    more_callers(ground, kind, |plan| Plan { callers: 3, ..plan.unkept() })
+}
+
+/// What each answer is made of is garbage at once.
 fn saw_tooth(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     shop(ground, kind, &json!({"work_us": 500}), json!({"report_kb": 256}))
 }

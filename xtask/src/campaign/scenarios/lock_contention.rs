@@ -1,9 +1,10 @@
 //! Whoever writes down the stock holds its lock for 80 ms; all others wait for it.
 
 use super::super::{
+    callers::Plan,
     score::Truth,
     shop::Kind,
-    stage::{Ground, Scenario, Stage, shop, shop_in_waves},
+    stage::{Ground, Scenario, Stage, shop, shop_called, shop_in_waves},
 };
 use serde_json::json;
 
@@ -20,6 +21,10 @@ fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     shop_in_waves(ground, kind, &json!({"work_us": 500, "seats": 6}), json!({"reserve_ms": LONG}))
 }
 
+fn called(ground: &Ground<'_>, kind: Kind, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
+    shop_called(ground, kind, &json!({"work_us": 500, "seats": 6}), json!({"reserve_ms": LONG}), plan)
+}
+
 fn in_garbage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     let before = json!({"work_us": 500, "seats": 6, "report_kb": 256});
     shop(ground, kind, &before, json!({"reserve_ms": LONG}))
@@ -29,7 +34,7 @@ fn in_garbage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
 const LONG: u32 = 80;
 const LONGER: u32 = 250;
 
-pub(super) const ALL: [Scenario; 12] = [
+pub(super) const ALL: [Scenario; 14] = [
     one("stock-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LONG)),
     one("stock-go", Kind::Go, |ground| stage(ground, Kind::Go, LONG)),
     one("stock-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, LONG)),
@@ -42,4 +47,6 @@ pub(super) const ALL: [Scenario; 12] = [
     one("stock-in-garbage-go", Kind::Go, |ground| in_garbage(ground, Kind::Go)),
     one("stock-in-waves-pool", Kind::Pool, |ground| in_waves(ground, Kind::Pool)),
     one("stock-in-garbage-pool", Kind::Pool, |ground| in_garbage(ground, Kind::Pool)),
+    one("stock-unkept-go", Kind::Go, |ground| called(ground, Kind::Go, Plan::unkept)),
+    one("stock-in-quick-waves-python", Kind::Threads, |ground| called(ground, Kind::Threads, Plan::in_quick_waves)),
 ];

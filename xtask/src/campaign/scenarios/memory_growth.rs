@@ -1,9 +1,10 @@
 //! Each request leaves 64 KB behind for good, or 256 KB.
 
 use super::super::{
+    callers::Plan,
     score::Truth,
     shop::Kind,
-    stage::{Ground, Scenario, Stage, shop, shop_in_waves},
+    stage::{Ground, Scenario, Stage, shop, shop_called, shop_in_waves},
 };
 use serde_json::json;
 
@@ -21,6 +22,10 @@ fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"session_kb": KB}))
 }
 
+fn called(ground: &Ground<'_>, kind: Kind, session_kb: u32, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
+    shop_called(ground, kind, &json!({"work_us": 500}), json!({"session_kb": session_kb}), plan)
+}
+
 fn in_garbage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     let before = json!({"work_us": 500, "report_kb": 256});
     shop(ground, kind, &before, json!({"report_kb": 256, "session_kb": MORE_KB}))
@@ -29,7 +34,7 @@ fn in_garbage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
 const KB: u32 = 64;
 const MORE_KB: u32 = 256;
 
-pub(super) const ALL: [Scenario; 17] = [
+pub(super) const ALL: [Scenario; 21] = [
     one("sessions-python", Kind::Threads, |ground| stage(ground, Kind::Threads, KB)),
     one("sessions-go", Kind::Go, |ground| stage(ground, Kind::Go, KB)),
     one("sessions-node", Kind::Node, |ground| stage(ground, Kind::Node, KB)),
@@ -47,4 +52,8 @@ pub(super) const ALL: [Scenario; 17] = [
     one("sessions-in-garbage-go", Kind::Go, |ground| in_garbage(ground, Kind::Go)),
     one("sessions-in-garbage-node", Kind::Node, |ground| in_garbage(ground, Kind::Node)),
     one("sessions-in-garbage-python", Kind::Threads, |ground| in_garbage(ground, Kind::Threads)),
+    one("sessions-unkept-python", Kind::Threads, |ground| called(ground, Kind::Threads, KB, Plan::unkept)),
+    one("sessions-in-quick-waves-go", Kind::Go, |ground| called(ground, Kind::Go, KB, Plan::in_quick_waves)),
+    one("larger-sessions-in-waves-node", Kind::Node, |ground| called(ground, Kind::Node, MORE_KB, Plan::in_waves)),
+    one("sessions-in-garbage-asyncio", Kind::Asyncio, |ground| in_garbage(ground, Kind::Asyncio)),
 ];

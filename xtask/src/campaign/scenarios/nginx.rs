@@ -23,7 +23,7 @@ const fn one(
     Scenario { name, system: "nginx", truth: Truth::of(kind), healthy: 50, watched: 70, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 13] = [
+pub(super) const ALL: [Scenario; 15] = [
     one("late-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(600))),
     one("later-shop-nginx", Some("downstream_slow"), |ground| before_shop(ground, Behind::Late(250))),
     one("late-shop-in-waves-nginx", Some("downstream_slow"), |ground| asked(ground, Behind::Late(600), Plan::in_waves)),
@@ -39,6 +39,10 @@ pub(super) const ALL: [Scenario; 13] = [
     one("lossy-pages-in-waves-nginx", Some("tcp_retransmits"), |ground| lossy_pages(ground, 0.04, Plan::in_waves)),
     one("quota-nginx", Some("cpu_throttled"), quota),
     one("reload-nginx", None, reload),
+    one("late-shop-in-quick-waves-nginx", Some("downstream_slow"), |ground| {
+        asked(ground, Behind::Late(600), Plan::in_quick_waves)
+    }),
+    one("lossy-pages-unkept-nginx", Some("tcp_retransmits"), |ground| lossy_pages(ground, 0.04, Plan::unkept)),
 ];
 
 /// Writes a page of so many bytes.

@@ -14,15 +14,20 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth, healthy: 45, watched: 40, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 5] = [
+pub(super) const ALL: [Scenario; 6] = [
     one("memory-limit", Kind::Threads, |ground| stage(ground, Kind::Threads)),
     one("memory-limit-go", Kind::Go, |ground| stage(ground, Kind::Go)),
     one("memory-limit-node", Kind::Node, |ground| stage(ground, Kind::Node)),
     one("memory-limit-pool", Kind::Pool, |ground| stage(ground, Kind::Pool)),
     one("memory-limit-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio)),
+    one("memory-limit-in-waves-go", Kind::Go, |ground| called(ground, Kind::Go, Plan::in_waves)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
+    called(ground, kind, |plan| plan)
+}
+
+fn called(ground: &Ground<'_>, kind: Kind, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
     let group = match Group::make("memory", ground.number.into()) {
         Ok(group) => group,
         Err(error) => return Ok(Stage::Skipped(format!("no limit of memory can be had: {error:#}"))),
@@ -30,7 +35,7 @@ fn stage(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     group.set("memory.limit_in_bytes", &(160 << 20).to_string())?;
     let shop = Shop::start(ground, "shop", kind, &json!({"work_us": 500}), Options::default())?;
     group.take(shop.pid())?;
-    let callers = Callers::start(Plan::new(shop.address), None)?;
+    let callers = Callers::start(plan(Plan::new(shop.address)), None)?;
     let knob = shop.knob();
     Ok(Stage::Ready(Set {
         pids: vec![shop.pid()],

@@ -1,9 +1,10 @@
 //! Causes that no kernel event and no span tells: a request merely takes long. No name is right, any name is wrong.
 
 use super::super::{
+    callers::Plan,
     score::{NO_NAME, Truth},
     shop::Kind,
-    stage::{Ground, Scenario, Stage, shop, shop_in_waves},
+    stage::{Ground, Scenario, Stage, shop, shop_called, shop_in_waves},
 };
 use serde_json::json;
 
@@ -17,11 +18,15 @@ fn nap(ground: &Ground<'_>, kind: Kind, answer_ms: u32) -> anyhow::Result<Stage>
     shop(ground, kind, &json!({"work_us": 500}), json!({"answer_ms": answer_ms}))
 }
 
+fn called(ground: &Ground<'_>, kind: Kind, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
+    shop_called(ground, kind, &json!({"work_us": 500}), json!({"answer_ms": 600}), plan)
+}
+
 fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
     shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"answer_ms": 600}))
 }
 
-pub(super) const ALL: [Scenario; 10] = [
+pub(super) const ALL: [Scenario; 13] = [
     one("nap-python", Kind::Threads, |ground| nap(ground, Kind::Threads, 600)),
     one("nap-go", Kind::Go, |ground| nap(ground, Kind::Go, 600)),
     one("nap-node", Kind::Node, |ground| nap(ground, Kind::Node, 600)),
@@ -34,4 +39,7 @@ pub(super) const ALL: [Scenario; 10] = [
     one("nap-in-garbage-go", Kind::Go, |ground| {
         shop(ground, Kind::Go, &json!({"work_us": 500, "report_kb": 256}), json!({"answer_ms": 600}))
     }),
+    one("nap-unkept-python", Kind::Threads, |ground| called(ground, Kind::Threads, Plan::unkept)),
+    one("nap-unkept-go", Kind::Go, |ground| called(ground, Kind::Go, Plan::unkept)),
+    one("nap-in-quick-waves-node", Kind::Node, |ground| called(ground, Kind::Node, Plan::in_quick_waves)),
 ];

@@ -14,7 +14,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 7] = [
+pub(super) const ALL: [Scenario; 8] = [
     one("small-pool-python", Kind::Threads, |ground| stage(ground, Kind::Threads, 1)),
     one("small-pool-go", Kind::Go, |ground| stage(ground, Kind::Go, 1)),
     one("pool-of-two-go", Kind::Go, |ground| stage(ground, Kind::Go, 2)),
@@ -22,6 +22,7 @@ pub(super) const ALL: [Scenario; 7] = [
     one("small-pool-in-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, 1, Plan::in_waves)),
     one("small-pool-in-waves-python", Kind::Threads, |ground| asked(ground, Kind::Threads, 1, Plan::in_waves)),
     one("pool-of-two-in-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, 2, Plan::in_waves)),
+    one("pool-of-two-unkept-python", Kind::Threads, |ground| asked(ground, Kind::Threads, 2, Plan::unkept)),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, pool: u32) -> anyhow::Result<Stage> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const TRUTH: Option<Truth> = Some(Truth { kind: "task_leak", place: Some("watch") });
 
-pub(super) const ALL: [Scenario; 5] = [
+pub(super) const ALL: [Scenario; 6] = [
     Scenario {
         name: "watchers-python",
         system: Kind::Threads.name(),
@@ -47,6 +47,15 @@ pub(super) const ALL: [Scenario; 5] = [
         watched: 120,
         alone: false,
         stage: |ground| threads(ground, Kind::Pool, SECOND),
+    },
+    Scenario {
+        name: "watchers-in-waves-pool",
+        system: Kind::Pool.name(),
+        truth: TRUTH,
+        healthy: 60,
+        watched: 120,
+        alone: false,
+        stage: |ground| asked(ground, Kind::Pool, SECOND / 2, Plan::in_waves),
     },
     Scenario {
         name: "watchers-go",

@@ -19,7 +19,7 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
     Scenario { name, system: kind.name(), truth: TRUTH, healthy: 50, watched: 70, alone: false, stage }
 }
 
-pub(super) const ALL: [Scenario; 20] = [
+pub(super) const ALL: [Scenario; 21] = [
     one("lossy-callers", Kind::Threads, |ground| stage(ground, Kind::Threads, false, LOST)),
     one("lossy-upstream", Kind::Go, |ground| stage(ground, Kind::Go, true, LOST)),
     one("lossy-callers-go", Kind::Go, |ground| stage(ground, Kind::Go, false, LOST)),
@@ -40,6 +40,9 @@ pub(super) const ALL: [Scenario; 20] = [
     one("lossy-in-waves-asyncio", Kind::Asyncio, |ground| asked(ground, Kind::Asyncio, false, LOST, Plan::in_waves)),
     one("lossy-in-waves-node", Kind::Node, |ground| asked(ground, Kind::Node, false, LOST, Plan::in_waves)),
     one("lossy-upstream-in-waves-go", Kind::Go, |ground| asked(ground, Kind::Go, true, LOST, Plan::in_waves)),
+    one("lossy-upstream-in-waves-python", Kind::Threads, |ground| {
+        asked(ground, Kind::Threads, true, LOST, Plan::in_waves)
+    }),
 ];
 
 fn stage(ground: &Ground<'_>, kind: Kind, upstream: bool, lost: f64) -> anyhow::Result<Stage> {
