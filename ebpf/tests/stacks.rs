@@ -63,6 +63,16 @@ fn chains(session: &mut Session, victim: &Victim) -> (Vec<Frame>, Vec<String>) {
 
 /// The same of one that is watched already.
 fn opened(session: &mut Session, victim: &Victim) -> (Vec<Frame>, Vec<String>) {
+    let (site, own) = site(session, victim);
+    (session.frames(site), own)
+}
+
+fn placed(session: &mut Session, victim: &Victim) -> (SiteId, Vec<Frame>) {
+    let (site, _) = site(session, victim);
+    (site, session.frames(site))
+}
+
+fn site(session: &mut Session, victim: &Victim) -> (SiteId, Vec<String>) {
     let held = |seen: &Observation| match seen {
         Observation::Holdings(held) if held.pid == victim.pid() => Some(held.items.clone()),
         _ => None,
@@ -76,7 +86,7 @@ fn opened(session: &mut Session, victim: &Victim) -> (Vec<Frame>, Vec<String>) {
         };
         held(seen)?.iter().find(new).map(|item| item.site)
     });
-    (session.frames(site), own)
+    (site, own)
 }
 
 fn names(frames: &[Frame]) -> Vec<&str> {
@@ -200,6 +210,30 @@ fn named(session: &mut Session) {
     let own: Vec<&str> = own.iter().map(|name| name.rsplit('.').next().unwrap_or(name)).collect();
     assert_eq!(told, own);
     assert_eq!(told, ["gamma", "beta", "alpha", "told"]);
+}
+
+/// By functions that lie elsewhere each time, because they are compiled better.
+#[test]
+fn javascript_that_is_compiled_anew_is_the_same_place() {
+    let mut session = session();
+    let mut node = Command::new("node");
+    let log = format!("--logfile={}", folder().join("v8.log").display());
+    node.args(["--perf-basic-prof", "--interpreted-frames-native-stack", "--no-logfile-per-isolate", &log])
+        .args(["--no-turbo-inlining"])
+        .arg(source("hot.js"));
+    let victim = Victim::run(&mut node);
+    victim.expect("ready");
+    session.add_target(victim.pid()).unwrap();
+    let places: Vec<(SiteId, Vec<Frame>)> = (0..4).map(|_| placed(&mut session, &victim)).collect();
+    let map = format!("/tmp/perf-{}.map", victim.pid());
+    let tiers = fs::read_to_string(&map).unwrap_or_default();
+    drop(fs::remove_file(map));
+    assert!(tiers.contains("*gamma") && tiers.contains("~gamma"), "they were compiled anew");
+    for (site, frames) in &places {
+        let own = names(frames).into_iter().filter(|name| ["gamma", "beta", "alpha"].contains(name));
+        assert_eq!(own.collect::<Vec<_>>(), ["gamma", "beta", "alpha"], "{frames:#?}");
+        assert_eq!(*site, places[0].0, "{places:#?}");
+    }
 }
 
 /// Code made at run time is called that.

@@ -10,6 +10,8 @@ pub(crate) mod cost;
 pub(crate) mod counts;
 pub(crate) mod elf;
 pub(crate) mod footprint;
+mod functions;
+mod generated;
 pub(crate) mod goroutines;
 pub(crate) mod gosyms;
 pub(crate) mod growth;

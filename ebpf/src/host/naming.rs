@@ -31,14 +31,27 @@ pub(crate) fn function(name: &str) -> String {
     }
 }
 
+/// How V8 calls functions: each kind for some versions.
+const OF_V8: [&str; 3] = ["JS:", "LazyCompile:", "Function:"];
+/// How well they are compiled: by a sign before the name.
+const TIERS: [char; 4] = ['^', '~', '*', '+'];
+
+/// The same function's name, however well it is compiled by now.
+pub(crate) fn untiered(name: &str) -> Cow<'_, str> {
+    match OF_V8.iter().find_map(|kind| name.strip_prefix(kind)) {
+        Some(rest) => Cow::Owned(format!("JS:{}", rest.trim_start_matches(TIERS))),
+        None => Cow::Borrowed(name),
+    }
+}
+
 /// A function that a runtime compiled while it ran, as it told profilers (`/tmp/perf-PID.map`): V8's
 /// `JS:^name /srv/app.js:12:34`, where the sign tells how well it is compiled. Others are called what they are called.
 pub(crate) fn compiled(name: &str) -> Option<(String, Option<(String, u32)>)> {
     if name == "Builtins_InterpreterEntryTrampoline" {
         return Some(("[interpreted JavaScript]".to_owned(), None));
     }
-    let rest = ["JS:", "LazyCompile:", "Function:"].iter().find_map(|kind| name.strip_prefix(kind))?;
-    let (function, place) = rest.trim_start_matches(['^', '~', '*', '+']).split_once(' ')?;
+    let rest = OF_V8.iter().find_map(|kind| name.strip_prefix(kind))?;
+    let (function, place) = rest.trim_start_matches(TIERS).split_once(' ')?;
     let function = if function.is_empty() { "(anonymous)" } else { function };
     let mut parts = place.rsplitn(3, ':');
     let (column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
@@ -128,6 +141,8 @@ mod tests {
         let handler = ("(anonymous)".to_owned(), Some(("/srv/my app.js".to_owned(), 86)));
         assert_eq!(compiled("JS:* /srv/my app.js:86:34"), Some(handler));
         assert_eq!(compiled("LazyCompile:~f /a.js:1:2").unwrap().0, "f");
+        assert_eq!(untiered("LazyCompile:~f /a.js:1:2"), untiered("JS:*f /a.js:1:2"));
+        assert_eq!(untiered("Builtins_JSEntry"), "Builtins_JSEntry");
         for other in ["main", "JS:", "JS:^x", "JS:^x y", "JS:^x y:1:", "Builtins_JSEntry"] {
             assert_eq!(compiled(other), None, "{other}");
         }

@@ -3,7 +3,7 @@
 //!
 //! Invariant: stacks are unwound and dropped here; only code addresses remain. Bounded by the constants.
 
-use super::{clock, naming, python::Names, unwind::Unwinder};
+use super::{clock, generated::Generated, naming, python::Names, unwind::Unwinder};
 use crate::wire::{PAGE, RED_ZONE, Registers, StackRecord};
 use blazesym::{
     Pid as SymPid,
@@ -33,8 +33,8 @@ pub struct Frame {
 const MOST_SITES: usize = 4096;
 /// Processes whose unwind tables are kept.
 const MOST_UNWINDERS: usize = 64;
-/// Frames that tell two sites apart: the innermost ones outside the C library. Where an interpreter called them, of these
-/// so many, so that its own functions surely count.
+/// Frames that tell two sites apart: the innermost ones outside the C library. Where an interpreter called them, or code made at
+/// run time, of these so many, so that its own functions surely count.
 const SIGNIFICANT: usize = 8;
 const CALLED: usize = 3;
 /// How long debug information is kept after the last question.
@@ -49,6 +49,8 @@ struct Site {
     addresses: Vec<u64>,
     /// Module and offset of each address: what remains where there is no symbol.
     places: Vec<String>,
+    /// What its runtime called the code that it had made, where it did.
+    told: Vec<Option<Arc<str>>>,
     /// What an interpreter executed, which stands where its own frames would.
     script: Vec<Arc<Frame>>,
     frames: Option<Vec<Frame>>,
@@ -66,6 +68,7 @@ struct Tables {
 pub(crate) struct Sites {
     tables: HashMap<Pid, Tables>,
     sites: HashMap<SiteId, Site>,
+    generated: Generated,
     python: Names,
     symbolizer: Option<Symbolizer>,
     /// When names were last looked up.
@@ -77,16 +80,25 @@ pub(crate) struct Sites {
 impl Sites {
     /// The site of a copied stack; 0 if nothing could be unwound.
     pub(crate) fn site(&mut self, pid: Pid, record: &StackRecord, now: Nanos) -> SiteId {
+        self.of_record(pid, record, false, now)
+    }
+
+    /// The same of one that was copied where memory was touched: which instruction of a function did that says nothing.
+    pub(crate) fn touching(&mut self, pid: Pid, record: &StackRecord, now: Nanos) -> SiteId {
+        self.of_record(pid, record, true, now)
+    }
+
+    fn of_record(&mut self, pid: Pid, record: &StackRecord, anywhere: bool, now: Nanos) -> SiteId {
         let (base, stack) = copied(record);
         let registers =
             if record.is_of_new_thread() { caller(record.registers, base, stack) } else { record.registers };
         let script = self.python.frames(pid, record, now);
-        self.of(pid, registers, (base, stack), script, now)
+        self.of(pid, registers, (base, stack), script, anywhere, now)
     }
 
     /// The site of a stack of which this much was copied, from `base` on.
     pub(crate) fn of_copy(&mut self, pid: Pid, registers: Registers, base: u64, stack: &[u8], now: Nanos) -> SiteId {
-        self.of(pid, registers, (base, stack), Vec::new(), now)
+        self.of(pid, registers, (base, stack), Vec::new(), false, now)
     }
 
     fn of(
@@ -95,6 +107,7 @@ impl Sites {
         registers: Registers,
         (base, stack): (u64, &[u8]),
         script: Vec<Arc<Frame>>,
+        anywhere: bool,
         now: Nanos,
     ) -> SiteId {
         let Some(tables) = tables(&mut self.tables, pid, registers.ip, now) else { return SiteId(0) };
@@ -104,12 +117,23 @@ impl Sites {
             let own = addresses.iter().position(|address| is_python(&tables.unwinder, *address));
             addresses.truncate(own.unwrap_or(addresses.len()));
         }
-        let id = identity(&tables.unwinder, &addresses, &script);
+        let of_file = |address: &u64| tables.unwinder.code(*address).is_some();
+        let told: Vec<Option<Arc<str>>> = if addresses.iter().all(of_file) {
+            vec![None; addresses.len()]
+        } else {
+            self.generated.refresh(pid, now);
+            let told = |address: &u64| self.generated.name(pid, *address).filter(|_| !of_file(address));
+            addresses.iter().map(told).collect()
+        };
+        let innermost = addresses.first().filter(|_| anywhere).map(|address| tables.unwinder.start(*address));
+        let same: Vec<u64> =
+            innermost.into_iter().chain(addresses.iter().copied().skip(usize::from(anywhere))).collect();
+        let id = identity(&tables.unwinder, &same, &told, &script);
         // Names are read from a process that lives: one that came this way last is likelier to than the first.
         let better = self.sites.get(&id).is_none_or(|known| known.frames.is_none() && known.pid != pid);
         if id != SiteId(0) && better && (self.sites.len() < MOST_SITES || self.sites.contains_key(&id)) {
             let places = addresses.iter().map(|address| place(&tables.unwinder, *address)).collect();
-            self.sites.insert(id, Site { pid, addresses, places, script, frames: None });
+            self.sites.insert(id, Site { pid, addresses, places, told, script, frames: None });
         }
         id
     }
@@ -117,6 +141,7 @@ impl Sites {
     /// Forgets the unwind tables of a process that ended or executed another program.
     pub(crate) fn forget(&mut self, pid: Pid) {
         self.tables.remove(&pid);
+        self.generated.forget(pid);
         self.python.forget(pid);
     }
 
@@ -142,6 +167,7 @@ impl Sites {
     pub(crate) fn shrink(&mut self) {
         self.symbolizer = None;
         self.tables = HashMap::new();
+        self.generated.shrink();
         // SAFETY: only returns free pages to the system.
         unsafe { libc::malloc_trim(0) };
     }
@@ -195,7 +221,8 @@ fn caller(registers: Registers, base: u64, stack: &[u8]) -> Registers {
 
 /// The unwind tables of a process, read (again) where an address lies in none of them.
 fn tables(all: &mut HashMap<Pid, Tables>, pid: Pid, ip: u64, now: Nanos) -> Option<&mut Tables> {
-    let stale = |tables: &Tables| tables.unwinder.code(ip).is_none() && now >= tables.read + REREAD;
+    let is_known = |unwinder: &Unwinder| unwinder.code(ip).is_some() || unwinder.is_made(ip);
+    let stale = |tables: &Tables| !is_known(&tables.unwinder) && now >= tables.read + REREAD;
     if all.get(&pid).is_none_or(stale) {
         if all.len() >= MOST_UNWINDERS && !all.contains_key(&pid) {
             return None;
@@ -205,17 +232,24 @@ fn tables(all: &mut HashMap<Pid, Tables>, pid: Pid, ip: u64, now: Nanos) -> Opti
     all.get_mut(&pid)
 }
 
-/// Equal for the same place in the same programs, in this run and the next: from paths and file offsets.
-fn identity(unwinder: &Unwinder, addresses: &[u64], script: &[Arc<Frame>]) -> SiteId {
+/// Equal for the same place in the same programs, in this run and the next: from paths and file offsets, and names of code
+/// that was made at run time and lies elsewhere once it is made anew. What a runtime puts between its own functions says only
+/// how well these are compiled.
+fn identity(unwinder: &Unwinder, addresses: &[u64], told: &[Option<Arc<str>>], script: &[Arc<Frame>]) -> SiteId {
     let own = |address: &&u64| !unwinder.code(**address).is_some_and(|code| is_c_library(&code.path));
     let mut hasher = DefaultHasher::new();
     let mut used = 0;
-    let most = if script.is_empty() { SIGNIFICANT } else { CALLED };
-    for address in addresses.iter().filter(own).take(most) {
+    let made = told.iter().position(Option::is_some);
+    let most = if made.is_none() && script.is_empty() { SIGNIFICANT } else { CALLED };
+    for address in addresses.iter().take(made.unwrap_or(addresses.len())).filter(own).take(most) {
         match unwinder.code(*address) {
             Some(code) => (&code.path, address - code.range.start + code.offset).hash(&mut hasher),
             None => address.hash(&mut hasher),
         }
+        used += 1;
+    }
+    for name in told.iter().flatten().take(SIGNIFICANT.saturating_sub(used)) {
+        name.hash(&mut hasher);
         used += 1;
     }
     for frame in script.iter().take(SIGNIFICANT.saturating_sub(used)) {
@@ -255,15 +289,24 @@ fn symbolize(symbolizer: &Symbolizer, unwinder: Option<&Unwinder>, site: &Site) 
     let unknown = |place: &String| Frame { function: place.clone(), location: None };
     // The C library's debug information, where it is installed, takes ten megabytes to tell lines of its own sources.
     let named = |is_wanted: fn(&str) -> bool, debug_syms| {
-        let wanted = site.places.iter().zip(&site.addresses).filter(|(place, _)| is_wanted(place));
+        let wanted = site.places.iter().zip(&site.told).zip(&site.addresses);
+        let wanted = wanted.filter(|((place, told), _)| told.is_none() && is_wanted(place));
         let addresses: Vec<u64> = wanted.map(|(_, address)| *address).collect();
-        let source = Source::Process(Process { debug_syms, ..Process::new(SymPid::from(site.pid)) });
+        // What a map of generated code says now is not what it said when the stack was taken.
+        let process = Process { debug_syms, perf_map: false, ..Process::new(SymPid::from(site.pid)) };
+        let source = Source::Process(process);
         let found = symbolizer.symbolize(&source, Input::AbsAddr(&addresses)).unwrap_or_default();
         found.into_iter().map(Some).chain(std::iter::repeat_with(|| None))
     };
     let (mut own, mut of_c) = (named(|place| !is_c_library(place), true), named(is_c_library, false));
     let mut frames = Vec::with_capacity(site.addresses.len());
-    for (place, address) in site.places.iter().zip(&site.addresses) {
+    for ((place, told), address) in site.places.iter().zip(&site.told).zip(&site.addresses) {
+        if let Some(told) = told {
+            let own = || (naming::function(told), None);
+            let (function, location) = naming::compiled(told).unwrap_or_else(own);
+            frames.push(Frame { function, location });
+            continue;
+        }
         let is_c = is_c_library(place);
         let found = if is_c { of_c.next() } else { own.next() }.flatten();
         let Some(Symbolized::Sym(symbol)) = found else {

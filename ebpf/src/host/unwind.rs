@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use super::pclntab;
+use super::{functions, pclntab};
 use crate::wire::Registers;
 
 /// Frames that are followed at most.
@@ -61,27 +61,40 @@ pub(crate) struct Unwinder {
     unwinder: UnwinderX86_64<Bytes, MayAllocateDuringUnwind>,
     cache: CacheX86_64<MayAllocateDuringUnwind>,
     code: Vec<Mapped>,
+    /// Memory in which a runtime makes code.
+    made: Vec<Range<u64>>,
     /// Files whose sections it reads.
     files: Vec<Arc<Mmap>>,
+    starts: Vec<Starts>,
 }
 
-/// The executable mappings of files, by `/proc/PID/maps`.
-fn code_of(pid: Pid) -> std::io::Result<Vec<Mapped>> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let parse = |line: &str| {
+/// Where the functions of a file begin.
+struct Starts {
+    range: Range<u64>,
+    /// Where the table lies in the process.
+    at: u64,
+    table: Bytes,
+}
+
+/// The executable mappings, by `/proc/PID/maps`: of files, and of memory that belongs to none.
+fn code_of(pid: Pid) -> std::io::Result<(Vec<Mapped>, Vec<Range<u64>>)> {
+    Ok(code_in(&fs::read_to_string(format!("/proc/{pid}/maps"))?))
+}
+
+fn code_in(maps: &str) -> (Vec<Mapped>, Vec<Range<u64>>) {
+    let parse = |line: &'_ str| {
         let mut fields = line.split_whitespace();
         let (start, end) = fields.next()?.split_once('-')?;
         let permissions = fields.next()?;
         let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
-        let path = fields.nth(2)?;
+        let path = fields.nth(2).unwrap_or_default().to_owned();
         let hex = |text| u64::from_str_radix(text, 16).ok();
-        (permissions.contains('x') && path.starts_with('/')).then_some(Mapped {
-            range: hex(start)?..hex(end)?,
-            path: path.to_owned(),
-            offset,
-        })
+        permissions.contains('x').then_some(Mapped { range: hex(start)?..hex(end)?, path, offset })
     };
-    Ok(maps.lines().filter_map(parse).take(MOST_MODULES).collect())
+    let (of_files, others): (Vec<Mapped>, Vec<Mapped>) =
+        maps.lines().filter_map(parse).partition(|mapped| mapped.path.starts_with('/'));
+    let made = others.into_iter().filter(|mapped| mapped.path.is_empty()).map(|mapped| mapped.range);
+    (of_files.into_iter().take(MOST_MODULES).collect(), made.take(MOST_MODULES).collect())
 }
 
 /// The mapped file itself where that is allowed, else what lies at its path in the target's root.
@@ -92,20 +105,21 @@ fn open(pid: Pid, mapped: &Mapped) -> Option<File> {
 
 impl Unwinder {
     pub(crate) fn new(pid: Pid) -> std::io::Result<Self> {
-        let code = code_of(pid)?;
+        let (code, made) = code_of(pid)?;
         let mut unwinder = UnwinderX86_64::new();
         let mut first: BTreeMap<&str, &Mapped> = BTreeMap::new();
         for mapped in &code {
             first.entry(&mapped.path).or_insert(mapped);
         }
-        let mut files = Vec::new();
+        let (mut files, mut starts) = (Vec::new(), Vec::new());
         for (path, mapped) in first {
-            if let Some((module, file)) = module(pid, path, mapped, &code) {
+            if let Some((module, file, functions)) = module(pid, path, mapped, &code) {
                 unwinder.add_module(module);
                 files.push(file);
+                starts.extend(functions);
             }
         }
-        let read = Self { unwinder, cache: CacheX86_64::new(), code, files };
+        let read = Self { unwinder, cache: CacheX86_64::new(), code, made, files, starts };
         read.let_go();
         Ok(read)
     }
@@ -121,7 +135,24 @@ impl Unwinder {
 
     /// Code that holds an address.
     pub(crate) fn code(&self, address: u64) -> Option<&Mapped> {
-        self.code.iter().find(|mapped| mapped.range.contains(&address))
+        // As the kernel lists them: by address.
+        let after = self.code.partition_point(|mapped| mapped.range.start <= address);
+        self.code[..after].last().filter(|mapped| mapped.range.contains(&address))
+    }
+
+    /// Where the function begins that holds an address; the address itself where that is not known.
+    pub(crate) fn start(&self, address: u64) -> u64 {
+        let starts = self.starts.iter().find(|starts| starts.range.contains(&address));
+        let begins = |starts: &Starts| {
+            let begin = functions::start(&starts.table, address.wrapping_sub(starts.at).cast_signed())?;
+            Some(starts.at.wrapping_add_signed(begin)).filter(|begin| starts.range.contains(begin))
+        };
+        starts.and_then(begins).unwrap_or(address)
+    }
+
+    /// Whether an address lies where code is made, of which no file tells how to unwind it.
+    pub(crate) fn is_made(&self, address: u64) -> bool {
+        self.made.iter().any(|range| range.contains(&address))
     }
 
     /// The Go function that holds an address, for programs without symbols.
@@ -154,8 +185,13 @@ impl Unwinder {
     }
 }
 
-/// The unwind tables of one mapped file, and that file.
-fn module(pid: Pid, path: &str, mapped: &Mapped, code: &[Mapped]) -> Option<(Module<Bytes>, Arc<Mmap>)> {
+/// The unwind tables of one mapped file, that file, and where its functions begin.
+fn module(
+    pid: Pid,
+    path: &str,
+    mapped: &Mapped,
+    code: &[Mapped],
+) -> Option<(Module<Bytes>, Arc<Mmap>, Option<Starts>)> {
     let file = open(pid, mapped)?;
     // SAFETY: files that are mapped for execution are not rewritten in place by sane tools; if one is
     // truncated the agent gets SIGBUS as any profiler would, so only regular files are mapped.
@@ -186,6 +222,10 @@ fn module(pid: Pid, path: &str, mapped: &Mapped, code: &[Mapped]) -> Option<(Mod
     let debug_frame = if eh_frame.is_none() { section(".debug_frame").map(|(_, bytes)| bytes) } else { None };
     let own = code.iter().filter(|other| other.path == path);
     let bounds = own.fold(mapped.range.clone(), |all, one| all.start.min(one.range.start)..all.end.max(one.range.end));
+    let starts = section(".eh_frame_hdr").map(|(range, table)| {
+        let at = range.start.wrapping_add(bias);
+        Starts { range: bounds.clone(), at, table }
+    });
     let sections = ExplicitModuleSectionInfo {
         base_svma: 0,
         text_svma: section(".text").map(|(range, _)| range),
@@ -197,5 +237,36 @@ fn module(pid: Pid, path: &str, mapped: &Mapped, code: &[Mapped]) -> Option<(Mod
         debug_frame,
         ..Default::default()
     };
-    Some((Module::new(path.to_owned(), bounds, bias, sections), map))
+    Some((Module::new(path.to_owned(), bounds, bias, sections), map, starts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_of_files_or_made() {
+        let maps = "1000-2000 r-xp 00001000 fe:00 9   /usr/bin/node\n2000-3000 rw-p 00002000 fe:00 9   /usr/bin/node\n\
+                    5000-7000 rwxp 00000000 00:00 0 \n8000-9000 r-xp 00000000 00:00 0                          [vdso]\n\
+                    9000-a000 rw-p 00000000 00:00 0 \nbroken\n";
+        let (code, made) = code_in(maps);
+        assert_eq!((code.len(), code[0].range.clone(), code[0].offset), (1, 0x1000..0x2000, 0x1000));
+        assert_eq!(made, [0x5000..0x7000]);
+    }
+
+    #[test]
+    fn an_address_has_its_file_and_its_function() {
+        let own = Unwinder::new(std::process::id()).unwrap();
+        let all = || own.code.iter().map(|mapped| mapped.range.clone());
+        assert!(all().zip(all().skip(1)).all(|(one, next)| one.end <= next.start), "{:?}", own.code);
+        for range in all() {
+            for address in [range.start, range.end - 1] {
+                assert_eq!(own.code(address).map(|mapped| mapped.range.clone()), Some(range.clone()));
+            }
+            assert!(own.code(range.start - 1).is_none_or(|before| before.range.end == range.start));
+        }
+        let function = code_in as fn(&str) -> _ as usize as u64;
+        assert_eq!((own.start(function), own.start(function + 9)), (function, function));
+        assert_eq!((own.start(1), own.code(1).is_none()), (1, true));
+    }
 }

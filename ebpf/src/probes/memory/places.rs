@@ -72,7 +72,7 @@ impl Places {
         kernel.growths(MOST, |record| {
             let Some(pid) = targets.inner(record.stack.host_tgid) else { return };
             let Some(counted) = processes.get_mut(&pid) else { return };
-            let site = sites.site(pid, &record.stack, now);
+            let site = sites.touching(pid, &record.stack, now);
             counted.add(record, site);
         });
         self.period = self.period.wrapping_add(1);
