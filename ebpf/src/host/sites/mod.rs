@@ -3,15 +3,14 @@
 //!
 //! Invariant: stacks are unwound and dropped here; only code addresses remain. Bounded by the constants.
 
-use super::{clock, generated::Generated, naming, python::Names, unwind::Unwinder};
+mod identity;
+mod names;
+
+use super::{clock, generated::Generated, python::Names, unwind::Unwinder};
 use crate::wire::{PAGE, RED_ZONE, Registers, StackRecord};
-use blazesym::{
-    Pid as SymPid,
-    symbolize::{
-        Input, Symbolized, Symbolizer,
-        source::{Process, Source},
-    },
-};
+use blazesym::symbolize::Symbolizer;
+use identity::{identity, is_python};
+use names::{place, symbolize};
 use snowshed_engine::model::{Nanos, Pid, SiteId};
 use std::{
     collections::HashMap,
@@ -33,10 +32,6 @@ pub struct Frame {
 const MOST_SITES: usize = 4096;
 /// Processes whose unwind tables are kept.
 const MOST_UNWINDERS: usize = 64;
-/// Frames that tell two sites apart: the innermost ones outside the C library. Where an interpreter called them, or code made at
-/// run time, of these so many, so that its own functions surely count.
-const SIGNIFICANT: usize = 8;
-const CALLED: usize = 3;
 /// How long debug information is kept after the last question.
 const KEEP_SYMBOLS: Nanos = 3_000_000_000;
 /// How often the pages of files that were read to unwind are let go. Each costs a fault when it is needed again.
@@ -230,114 +225,6 @@ fn tables(all: &mut HashMap<Pid, Tables>, pid: Pid, ip: u64, now: Nanos) -> Opti
         all.insert(pid, Tables { unwinder: Unwinder::new(pid).ok()?, read: now, touched: true });
     }
     all.get_mut(&pid)
-}
-
-/// Equal for the same place in the same programs, in this run and the next: from paths and file offsets, and names of code
-/// that was made at run time and lies elsewhere once it is made anew. What a runtime puts between its own functions says only
-/// how well these are compiled.
-fn identity(unwinder: &Unwinder, addresses: &[u64], told: &[Option<Arc<str>>], script: &[Arc<Frame>]) -> SiteId {
-    let own = |address: &&u64| !unwinder.code(**address).is_some_and(|code| is_c_library(&code.path));
-    let mut hasher = DefaultHasher::new();
-    let mut used = 0;
-    let made = told.iter().position(Option::is_some);
-    let most = if made.is_none() && script.is_empty() { SIGNIFICANT } else { CALLED };
-    for address in addresses.iter().take(made.unwrap_or(addresses.len())).filter(own).take(most) {
-        match unwinder.code(*address) {
-            Some(code) => (&code.path, address - code.range.start + code.offset).hash(&mut hasher),
-            None => address.hash(&mut hasher),
-        }
-        used += 1;
-    }
-    for name in told.iter().flatten().take(SIGNIFICANT.saturating_sub(used)) {
-        name.hash(&mut hasher);
-        used += 1;
-    }
-    for frame in script.iter().take(SIGNIFICANT.saturating_sub(used)) {
-        (&frame.function, &frame.location).hash(&mut hasher);
-        used += 1;
-    }
-    if used == 0 { SiteId(0) } else { SiteId(hasher.finish().max(1)) }
-}
-
-fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
-fn is_c_library(path: &str) -> bool {
-    let file = file_name(path);
-    ["libc.so", "libc-", "libpthread", "ld-linux", "ld-musl"].iter().any(|prefix| file.starts_with(prefix))
-}
-
-/// Code of the interpreter itself, as its program and its library are called everywhere.
-fn is_python(unwinder: &Unwinder, address: u64) -> bool {
-    let is_own = |path: &str| ["python3", "libpython3"].iter().any(|start| file_name(path).starts_with(start));
-    unwinder.code(address).is_some_and(|code| is_own(&code.path))
-}
-
-/// An address as `module+0xoffset`, or as what it is if no file is mapped there (code made at run time).
-fn place(unwinder: &Unwinder, address: u64) -> String {
-    match unwinder.code(address) {
-        Some(code) => {
-            let module = code.path.rsplit('/').next().unwrap_or(&code.path);
-            format!("{module}+{:#x}", address - code.range.start + code.offset)
-        }
-        None => format!("[generated code] {address:#x}"),
-    }
-}
-
-fn symbolize(symbolizer: &Symbolizer, unwinder: Option<&Unwinder>, site: &Site) -> Vec<Frame> {
-    let unknown = |place: &String| Frame { function: place.clone(), location: None };
-    // The C library's debug information, where it is installed, takes ten megabytes to tell lines of its own sources.
-    let named = |is_wanted: fn(&str) -> bool, debug_syms| {
-        let wanted = site.places.iter().zip(&site.told).zip(&site.addresses);
-        let wanted = wanted.filter(|((place, told), _)| told.is_none() && is_wanted(place));
-        let addresses: Vec<u64> = wanted.map(|(_, address)| *address).collect();
-        // What a map of generated code says now is not what it said when the stack was taken.
-        let process = Process { debug_syms, perf_map: false, ..Process::new(SymPid::from(site.pid)) };
-        let source = Source::Process(process);
-        let found = symbolizer.symbolize(&source, Input::AbsAddr(&addresses)).unwrap_or_default();
-        found.into_iter().map(Some).chain(std::iter::repeat_with(|| None))
-    };
-    let (mut own, mut of_c) = (named(|place| !is_c_library(place), true), named(is_c_library, false));
-    let mut frames = Vec::with_capacity(site.addresses.len());
-    for ((place, told), address) in site.places.iter().zip(&site.told).zip(&site.addresses) {
-        if let Some(told) = told {
-            let own = || (naming::function(told), None);
-            let (function, location) = naming::compiled(told).unwrap_or_else(own);
-            frames.push(Frame { function, location });
-            continue;
-        }
-        let is_c = is_c_library(place);
-        let found = if is_c { of_c.next() } else { own.next() }.flatten();
-        let Some(Symbolized::Sym(symbol)) = found else {
-            let go = unwinder.and_then(|unwinder| unwinder.go(site.pid, *address));
-            frames.push(match go {
-                Some((function, location)) => Frame { function, location },
-                None => unknown(place),
-            });
-            continue;
-        };
-        if is_c {
-            let module = place.split('+').next().unwrap_or(place);
-            frames.push(Frame { function: naming::function(&symbol.name), location: Some((module.to_owned(), 0)) });
-            continue;
-        }
-        let place = |code: &blazesym::symbolize::CodeInfo<'_>| {
-            Some((naming::source(&code.to_path().to_string_lossy()).into_owned(), code.line?))
-        };
-        // What the compiler inlined comes first: it is further in.
-        for inner in symbol.inlined.iter().rev() {
-            let location = inner.code_info.as_ref().and_then(place);
-            frames.push(Frame { function: naming::function(&inner.name), location });
-        }
-        if let Some((function, location)) = naming::compiled(&symbol.name) {
-            frames.push(Frame { function, location });
-            continue;
-        }
-        let location = symbol.code_info.as_deref().and_then(place);
-        frames.push(Frame { function: naming::function(&symbol.name), location });
-    }
-    frames
 }
 
 #[cfg(test)]
