@@ -28,7 +28,7 @@ pub struct Frame {
     pub location: Option<(String, u32)>,
 }
 
-/// Sites that are kept.
+/// Sites that are kept. Where there is no room those go that were met or asked for least lately, a quarter at once.
 const MOST_SITES: usize = 4096;
 /// Processes whose unwind tables are kept.
 const MOST_UNWINDERS: usize = 64;
@@ -49,6 +49,8 @@ struct Site {
     /// What an interpreter executed, which stands where its own frames would.
     script: Vec<Arc<Frame>>,
     frames: Option<Vec<Frame>>,
+    /// When it was last met or asked for.
+    used: Nanos,
 }
 
 struct Tables {
@@ -126,11 +128,24 @@ impl Sites {
         let id = identity(&tables.unwinder, &same, &told, &script);
         // Names are read from a process that lives: one that came this way last is likelier to than the first.
         let better = self.sites.get(&id).is_none_or(|known| known.frames.is_none() && known.pid != pid);
-        if id != SiteId(0) && better && (self.sites.len() < MOST_SITES || self.sites.contains_key(&id)) {
+        if let Some(known) = self.sites.get_mut(&id) {
+            known.used = now;
+        }
+        if id != SiteId(0) && better {
             let places = addresses.iter().map(|address| place(&tables.unwinder, *address)).collect();
-            self.sites.insert(id, Site { pid, addresses, places, told, script, frames: None });
+            self.keep(id, Site { pid, addresses, places, told, script, frames: None, used: now });
         }
         id
+    }
+
+    fn keep(&mut self, id: SiteId, site: Site) {
+        if self.sites.len() >= MOST_SITES && !self.sites.contains_key(&id) {
+            let mut used: Vec<Nanos> = self.sites.values().map(|site| site.used).collect();
+            let (_, since, _) = used.select_nth_unstable(MOST_SITES / 4);
+            let since = *since;
+            self.sites.retain(|_, site| site.used > since);
+        }
+        self.sites.insert(id, site);
     }
 
     /// Forgets the unwind tables of a process that ended or executed another program.
@@ -181,10 +196,11 @@ impl Sites {
     /// The frames of a site, innermost first; looked up once.
     pub(crate) fn frames(&mut self, id: SiteId) -> Vec<Frame> {
         let Some(site) = self.sites.get_mut(&id) else { return Vec::new() };
+        site.used = clock::now();
         if let Some(frames) = &site.frames {
             return frames.clone();
         }
-        self.asked = clock::now();
+        self.asked = site.used;
         let symbolizer = self.symbolizer.get_or_insert_with(Symbolizer::new);
         let unwinder = self.tables.get(&site.pid).map(|tables| &tables.unwinder);
         let mut frames = symbolize(symbolizer, unwinder, site);
@@ -231,6 +247,30 @@ fn tables(all: &mut HashMap<Pid, Tables>, pid: Pid, ip: u64, now: Nanos) -> Opti
 mod tests {
     use super::*;
     use crate::wire::{PYTHON_FRAMES, PYTHON_WINDOW, Python, PythonFrame, STACK_PAGES};
+
+    #[test]
+    fn where_there_is_no_room_those_go_that_were_not_met_for_longest() {
+        let mut sites = Sites::default();
+        let site = |used| Site {
+            pid: 0,
+            addresses: vec![used],
+            places: Vec::new(),
+            told: Vec::new(),
+            script: Vec::new(),
+            frames: None,
+            used,
+        };
+        for number in 1..=MOST_SITES as u64 {
+            sites.keep(SiteId(number), site(number));
+        }
+        // The oldest is asked for, by name.
+        sites.frames(SiteId(1));
+        let late = clock::now() + 1;
+        (0..10).for_each(|more| sites.keep(SiteId(1_000_000 + more), site(late)));
+        assert!(sites.sites.len() <= MOST_SITES && sites.sites.len() > MOST_SITES / 2, "{}", sites.sites.len());
+        let kept = |number: u64| !sites.chain(SiteId(number)).is_empty();
+        assert_eq!([1, 2, 500, 2_000, 4_096, 1_000_009].map(kept), [true, false, false, true, true, true]);
+    }
 
     #[test]
     fn of_a_copy_only_what_was_copied_is_looked_at() {
