@@ -6,7 +6,7 @@
 //!
 //! Invariants: bounded ([`MOST_RANGES`], [`MOST_TEXT`] for all processes together); nobody waits for a target's file
 //! system for longer than [`WAIT`]. Cost: one look-up for a frame; what was written to the map since is read, in a
-//! thread of its own, five times a second, while stacks with such code come.
+//! thread of its own, five times a second while stacks with such code come, and more often while names are missing.
 
 mod map;
 mod read;
@@ -30,8 +30,9 @@ const MOST_RANGES: usize = 131_072;
 const MOST_TEXT: usize = 8 << 20;
 /// Processes whose maps are kept.
 const MOST_MAPS: usize = 64;
-/// How often the end of a map is read, and how often one is looked for that is not there.
+/// How often the end of a map is read; how often if a name is missing; and how often one is looked for that is not there.
 const AGAIN: Nanos = 200_000_000;
+const SOON: Nanos = 20_000_000;
 const ABSENT: Nanos = 5_000_000_000;
 const WAIT: Duration = Duration::from_millis(20);
 
@@ -47,15 +48,42 @@ struct Known {
     map: Map,
     /// As far as it was read.
     read: u64,
-    due: Nanos,
+    /// When that was, and for how long it need not be looked at.
+    looked: Nanos,
+    rests: Nanos,
     reading: Option<Receiver<Option<Part>>>,
 }
 
 impl Generated {
-    /// Reads what has been told since, if it is time to.
-    pub(crate) fn refresh(&mut self, pid: Pid, now: Nanos) {
+    /// What code that belongs to no file is called now, for each address; `is_file` tells which do. What is not known yet may have been
+    /// made a moment ago.
+    pub(crate) fn names(
+        &mut self,
+        pid: Pid,
+        addresses: &[u64],
+        is_file: impl Fn(u64) -> bool,
+        now: Nanos,
+    ) -> Vec<Option<Arc<str>>> {
+        let made: Vec<bool> = addresses.iter().map(|address| !is_file(*address)).collect();
+        if !made.contains(&true) {
+            return vec![None; addresses.len()];
+        }
+        self.refresh(pid, now, AGAIN);
+        let look = |all: &Self| -> Vec<Option<Arc<str>>> {
+            let one = |(address, made): (&u64, &bool)| made.then(|| all.name(pid, *address)).flatten();
+            addresses.iter().zip(&made).map(one).collect()
+        };
+        let told = look(self);
+        if told.iter().zip(&made).all(|(name, made)| name.is_some() == *made) || !self.refresh(pid, now, SOON) {
+            return told;
+        }
+        look(self)
+    }
+
+    /// Reads what has been told since, unless that was read less than `every` ago; tells whether it did.
+    fn refresh(&mut self, pid: Pid, now: Nanos, every: Nanos) -> bool {
         if self.known.len() >= MOST_MAPS && !self.known.contains_key(&pid) {
-            return;
+            return false;
         }
         let (ranges, text) = self
             .known
@@ -63,10 +91,10 @@ impl Generated {
             .fold((0, 0), |(ranges, text), known| (ranges + known.map.ranges(), text + known.map.text()));
         let room = (MOST_RANGES.saturating_sub(ranges), MOST_TEXT.saturating_sub(text));
         let known = self.known.entry(pid).or_default();
-        if now < known.due {
-            return;
+        if now < known.looked.saturating_add(every.max(known.rests)) && known.looked > 0 {
+            return false;
         }
-        known.due = now.saturating_add(AGAIN);
+        (known.looked, known.rests) = (now, 0);
         let reading = known.reading.take().or_else(|| {
             let (send, reading) = mpsc::sync_channel(1);
             let (ticket, from) = (self.away.ticket()?, known.read);
@@ -78,17 +106,18 @@ impl Generated {
             thread::Builder::new().name("generated".into()).spawn(read).ok()?;
             Some(reading)
         });
-        let Some(reading) = reading else { return };
+        let Some(reading) = reading else { return false };
         match reading.recv_timeout(WAIT) {
             Ok(Some(part)) => known.take(part, room),
-            Ok(None) => known.due = now.saturating_add(ABSENT),
+            Ok(None) => known.rests = ABSENT,
             Err(mpsc::RecvTimeoutError::Timeout) => known.reading = Some(reading),
             Err(mpsc::RecvTimeoutError::Disconnected) => {}
         }
+        true
     }
 
-    /// What the code at an address is called now; functions of V8 without how well they are compiled.
-    pub(crate) fn name(&self, pid: Pid, address: u64) -> Option<Arc<str>> {
+    /// Functions of V8 without how well they are compiled.
+    fn name(&self, pid: Pid, address: u64) -> Option<Arc<str>> {
         self.known.get(&pid)?.map.name(address)
     }
 
@@ -134,27 +163,30 @@ mod tests {
         let told = Told(PathBuf::from(format!("/tmp/perf-{pid}.map")));
         drop(fs::remove_file(&told.0));
         let mut all = Generated::default();
-        all.refresh(pid, 1);
-        assert_eq!(all.name(pid, 0x1000), None, "there is no map");
-        fs::write(&told.0, "1000 100 JS:~render /srv/a.js:3:4\n").unwrap();
-        all.refresh(pid, ABSENT);
-        assert_eq!(all.name(pid, 0x1000), None, "nobody looks that soon");
-        let mut now = 2 * ABSENT;
-        let mut names = |all: &mut Generated, addresses: &[u64]| -> Vec<Option<String>> {
-            now += AGAIN;
-            all.refresh(pid, now);
-            addresses.iter().map(|address| Some(all.name(pid, *address)?.to_string())).collect()
+        let of_file = |address: u64| address >= 0xf000;
+        let mut names = |addresses: &[u64], now: Nanos| -> Vec<Option<String>> {
+            all.names(pid, addresses, of_file, now).iter().map(|name| Some(name.as_ref()?.to_string())).collect()
         };
+        assert_eq!(names(&[0x1000], 1), [None], "there is no map");
+        fs::write(&told.0, "1000 100 JS:~render /srv/a.js:3:4\nf000 10 never asked for\n").unwrap();
+        assert_eq!(names(&[0x1000], ABSENT), [None], "nobody looks that soon");
+        let now = 2 * ABSENT;
         let render = Some("JS:render /srv/a.js:3:4".to_owned());
-        assert_eq!(names(&mut all, &[0x0fff, 0x1000, 0x10ff, 0x1100]), [None, render.clone(), render.clone(), None]);
+        assert_eq!(
+            names(&[0x0fff, 0x1000, 0x10ff, 0x1100, 0xf000], now),
+            [None, render.clone(), render.clone(), None, None]
+        );
         let mut file = fs::OpenOptions::new().append(true).open(&told.0).unwrap();
         file.write_all(b"5000 80 JS:*render /srv/a.js:3:4\n1000 40 JS:^parse /srv/a.js:9:1\n2000 40 half of a li")
             .unwrap();
         let parse = Some("JS:parse /srv/a.js:9:1".to_owned());
-        assert_eq!(names(&mut all, &[0x1010, 0x1050, 0x5010, 0x2010]), [parse, None, render, None]);
+        assert_eq!(names(&[0x1010], now + SOON)[0], render, "nobody looks that soon where names are known");
+        let now = now + AGAIN;
+        assert_eq!(names(&[0x1010, 0x1050, 0x5010, 0x2010], now), [parse, None, render, None]);
         file.write_all(b"ne\n").unwrap();
-        assert_eq!(names(&mut all, &[0x2010]), [Some("half of a line".to_owned())]);
+        assert_eq!(names(&[0x2010], now + SOON / 2), [None]);
+        assert_eq!(names(&[0x2010], now + SOON), [Some("half of a line".to_owned())], "a name was missing");
         fs::write(&told.0, "9000 10 anew\n").unwrap();
-        assert_eq!(names(&mut all, &[0x9000, 0x5010]), [Some("anew".to_owned()), None]);
+        assert_eq!(names(&[0x9000, 0x5010], now + 2 * AGAIN), [Some("anew".to_owned()), None]);
     }
 }

@@ -33,8 +33,13 @@ pub(super) fn identity(
         }
         used += 1;
     }
-    for name in told.iter().flatten().take(SIGNIFICANT.saturating_sub(used)) {
-        name.hash(&mut hasher);
+    let between = made.into_iter().flat_map(|first| addresses[first..].iter().zip(&told[first..]));
+    let between = between.filter(|(address, _)| unwinder.code(**address).is_none());
+    for (address, name) in between.take(SIGNIFICANT.saturating_sub(used)) {
+        match name {
+            Some(name) => name.hash(&mut hasher),
+            None => address.hash(&mut hasher),
+        }
         used += 1;
     }
     for frame in script.iter().take(SIGNIFICANT.saturating_sub(used)) {

@@ -114,14 +114,7 @@ impl Sites {
             let own = addresses.iter().position(|address| is_python(&tables.unwinder, *address));
             addresses.truncate(own.unwrap_or(addresses.len()));
         }
-        let of_file = |address: &u64| tables.unwinder.code(*address).is_some();
-        let told: Vec<Option<Arc<str>>> = if addresses.iter().all(of_file) {
-            vec![None; addresses.len()]
-        } else {
-            self.generated.refresh(pid, now);
-            let told = |address: &u64| self.generated.name(pid, *address).filter(|_| !of_file(address));
-            addresses.iter().map(told).collect()
-        };
+        let told = self.generated.names(pid, &addresses, |address| tables.unwinder.code(address).is_some(), now);
         let innermost = addresses.first().filter(|_| anywhere).map(|address| tables.unwinder.start(*address));
         let same: Vec<u64> =
             innermost.into_iter().chain(addresses.iter().copied().skip(usize::from(anywhere))).collect();
