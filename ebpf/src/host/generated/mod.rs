@@ -6,7 +6,7 @@
 //!
 //! Invariants: bounded ([`MOST_RANGES`], [`MOST_TEXT`] for all processes together); nobody waits for a target's file
 //! system for longer than [`WAIT`]. Cost: one look-up for a frame; what was written to the map since is read, in a
-//! thread of its own, five times a second while stacks with such code come, and more often while names are missing.
+//! thread of its own, once a second while stacks with such code come, and at once where a name is missing.
 
 mod map;
 mod read;
@@ -31,7 +31,7 @@ const MOST_TEXT: usize = 8 << 20;
 /// Processes whose maps are kept.
 const MOST_MAPS: usize = 64;
 /// How often the end of a map is read; how often if a name is missing; and how often one is looked for that is not there.
-const AGAIN: Nanos = 200_000_000;
+const AGAIN: Nanos = 1_000_000_000;
 const SOON: Nanos = 20_000_000;
 const ABSENT: Nanos = 5_000_000_000;
 const WAIT: Duration = Duration::from_millis(20);
