@@ -12,6 +12,7 @@ use std::{
 /// run time, of these so many, so that its own functions surely count.
 const SIGNIFICANT: usize = 8;
 const CALLED: usize = 3;
+
 /// Equal for the same place in the same programs, in this run and the next: from paths and file offsets, and names of code
 /// that was made at run time and lies elsewhere once it is made anew. What a runtime puts between its own functions says only
 /// how well these are compiled.
