@@ -93,7 +93,9 @@ fn code_in(maps: &str) -> (Vec<Mapped>, Vec<Range<u64>>) {
     };
     let (of_files, others): (Vec<Mapped>, Vec<Mapped>) =
         maps.lines().filter_map(parse).partition(|mapped| mapped.path.starts_with('/'));
-    let made = others.into_iter().filter(|mapped| mapped.path.is_empty()).map(|mapped| mapped.range);
+    // Memory may have been given a name.
+    let is_made = |mapped: &Mapped| mapped.path.is_empty() || mapped.path.starts_with("[anon:");
+    let made = others.into_iter().filter(is_made).map(|mapped| mapped.range);
     (of_files.into_iter().take(MOST_MODULES).collect(), made.take(MOST_MODULES).collect())
 }
 
@@ -248,10 +250,10 @@ mod tests {
     fn code_is_of_files_or_made() {
         let maps = "1000-2000 r-xp 00001000 fe:00 9   /usr/bin/node\n2000-3000 rw-p 00002000 fe:00 9   /usr/bin/node\n\
                     5000-7000 rwxp 00000000 00:00 0 \n8000-9000 r-xp 00000000 00:00 0                          [vdso]\n\
-                    9000-a000 rw-p 00000000 00:00 0 \nbroken\n";
+                    9000-a000 rw-p 00000000 00:00 0 \nb000-c000 r-xp 00000000 00:00 0 [anon:v8]\nbroken\n";
         let (code, made) = code_in(maps);
         assert_eq!((code.len(), code[0].range.clone(), code[0].offset), (1, 0x1000..0x2000, 0x1000));
-        assert_eq!((made.len(), made[0].clone()), (1, 0x5000..0x7000));
+        assert_eq!(made, [0x5000..0x7000, 0xb000..0xc000]);
     }
 
     #[test]

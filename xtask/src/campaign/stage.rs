@@ -110,7 +110,7 @@ pub(super) fn shop(ground: &Ground<'_>, kind: Kind, before: &Value, after: Value
 
 /// The same while sometimes more is asked, sometimes less.
 pub(super) fn shop_in_waves(ground: &Ground<'_>, kind: Kind, before: &Value, after: Value) -> anyhow::Result<Stage> {
-    shop_with(ground, kind, before, after, Options::default(), Plan::in_waves)
+    shop_called(ground, kind, before, after, Plan::in_waves)
 }
 
 /// The same while callers call in a way of their own.

@@ -33,6 +33,11 @@ impl Map {
     /// What is no such line says nothing.
     pub(super) fn add(&mut self, text: &[u8], (ranges, names): (usize, usize)) {
         let most = (self.ranges.len().saturating_add(ranges), self.text.saturating_add(names));
+        if names < text.len() {
+            // Those of code that is gone.
+            self.names.retain(|name| Arc::strong_count(name) > 1);
+            self.text = self.names.iter().map(|name| name.len()).sum();
+        }
         for line in text.split(|byte| *byte == b'\n') {
             let Some((start, length, name)) = parse(line) else { continue };
             self.clear(start, start + length);
@@ -137,6 +142,17 @@ mod tests {
     }
 
     #[test]
+    fn names_of_code_that_is_gone_make_room() {
+        let mut map = of("1000 10 first");
+        map.add(b"1000 10 other", ROOM);
+        map.add(b"2000 10 third", (10, 0));
+        let names = [0x1000, 0x2000].map(|address| map.name(address).unwrap());
+        assert_eq!((&*names[0], &*names[1], map.text()), ("other", "third", 10));
+        map.add(b"3000 10 fourth", (10, 0));
+        assert_eq!(map.name(0x3000), None, "all names are in use");
+    }
+
+    #[test]
     fn noise_is_survived() {
         let mut state = 7_u64;
         let mut random = || {
@@ -150,9 +166,11 @@ mod tests {
                 let at = usize::from(random()) % text.len();
                 text[at] = random();
             }
-            map.add(&text, (50, 1_000));
+            map.add(&text, (50_usize.saturating_sub(map.ranges()), 1_000_usize.saturating_sub(map.text())));
             assert!(
-                map.text() <= 1_000 * 2_000 && map.ranges.iter().all(|(start, (length, _))| start + length > *start)
+                map.ranges() <= 50
+                    && map.text() <= 1_000
+                    && map.ranges.iter().all(|(start, (length, _))| start + length > *start)
             );
         }
         let mut end = 0;

@@ -1,5 +1,5 @@
 //! Code that a runtime makes while it runs: what it is called, as the runtime tells profilers in `/tmp/perf-PID.map`
-//! (V8 with `--perf-basic-prof`, .NET, LuaJIT, Java with an agent).
+//! (V8 with `--perf-basic-prof`, and whoever else writes such a map).
 //!
 //! A function moves when it is compiled anew, and another takes its place. So an address is given its name when a stack is
 //! taken, by what the map says then, and not when somebody asks; and the same function is the same place wherever it lies.
@@ -30,7 +30,8 @@ const MOST_RANGES: usize = 131_072;
 const MOST_TEXT: usize = 8 << 20;
 /// Processes whose maps are kept.
 const MOST_MAPS: usize = 64;
-/// How often the end of a map is read; how often if a name is missing; and how often one is looked for that is not there.
+/// How often the end of a map is read; how often if a name is missing; and how often one is looked for that is not there, or does
+/// not answer.
 const AGAIN: Nanos = 1_000_000_000;
 const SOON: Nanos = 20_000_000;
 const ABSENT: Nanos = 5_000_000_000;
@@ -110,7 +111,7 @@ impl Generated {
         match reading.recv_timeout(WAIT) {
             Ok(Some(part)) => known.take(part, room),
             Ok(None) => known.rests = ABSENT,
-            Err(mpsc::RecvTimeoutError::Timeout) => known.reading = Some(reading),
+            Err(mpsc::RecvTimeoutError::Timeout) => (known.reading, known.rests) = (Some(reading), ABSENT),
             Err(mpsc::RecvTimeoutError::Disconnected) => {}
         }
         true
@@ -155,6 +156,22 @@ mod tests {
         fn drop(&mut self) {
             drop(fs::remove_file(&self.0));
         }
+    }
+
+    #[test]
+    fn a_file_system_that_does_not_answer_is_waited_for_once_in_a_while() {
+        let (send, reading) = mpsc::sync_channel(1);
+        let mut all = Generated::default();
+        let known = Known { reading: Some(reading), ..Known::default() };
+        all.known.insert(1, known);
+        let looked = |all: &mut Generated, now| {
+            let told = all.names(1, &[0x1000], |_| false, now);
+            (told[0].as_ref().map(ToString::to_string), all.known[&1].looked)
+        };
+        assert_eq!(looked(&mut all, AGAIN), (None, AGAIN));
+        assert_eq!(looked(&mut all, 3 * AGAIN), (None, AGAIN), "nobody waits so soon again");
+        send.send(Some(Part { from: 0, text: b"1000 10 f\n".to_vec() })).unwrap();
+        assert_eq!(looked(&mut all, AGAIN + ABSENT), (Some("f".into()), AGAIN + ABSENT), "its answer was not lost");
     }
 
     #[test]

@@ -6,7 +6,8 @@
 use snowshed_engine::model::Pid;
 use std::{
     fs::{self, File, OpenOptions},
-    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+    io::{Read as _, Seek as _, SeekFrom},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
 };
 
 /// Read at once.
@@ -43,16 +44,10 @@ fn own_number(pid: Pid) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?.parse().ok()
 }
 
-fn lines(file: &File, from: u64, skips: bool) -> Option<Part> {
-    let mut text = vec![0; SLICE];
-    let mut got = 0;
-    while got < SLICE {
-        match file.read_at(&mut text[got..], from + got as u64).ok()? {
-            0 => break,
-            more => got += more,
-        }
-    }
-    text.truncate(got);
+fn lines(mut file: &File, from: u64, skips: bool) -> Option<Part> {
+    file.seek(SeekFrom::Start(from)).ok()?;
+    let mut text = Vec::new();
+    let got = file.take(SLICE as u64).read_to_end(&mut text).ok()?;
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     // No line is that long.
     text.truncate(if whole == 0 && got == SLICE { got } else { whole });

@@ -20,8 +20,8 @@ pub(super) const ALL: [Scenario; 13] = [
     one("pause-node", Kind::Node, "render", |ground| stage(ground, Kind::Node, 400, 20)),
     one("longer-pause-asyncio", Kind::Asyncio, "answer", |ground| stage(ground, Kind::Asyncio, 1_200, 60)),
     one("longer-pause-node", Kind::Node, "render", |ground| stage(ground, Kind::Node, 1_200, 60)),
-    one("pause-in-waves-node", Kind::Node, "render", |ground| in_waves(ground, Kind::Node)),
-    one("pause-in-waves-asyncio", Kind::Asyncio, "answer", |ground| in_waves(ground, Kind::Asyncio)),
+    one("pause-in-waves-node", Kind::Node, "render", |ground| called(ground, Kind::Node, Plan::in_waves)),
+    one("pause-in-waves-asyncio", Kind::Asyncio, "answer", |ground| called(ground, Kind::Asyncio, Plan::in_waves)),
     one("longer-pause-in-waves-asyncio", Kind::Asyncio, "answer", |ground| longer_in_waves(ground, Kind::Asyncio)),
     one("longer-pause-in-waves-node", Kind::Node, "render", |ground| longer_in_waves(ground, Kind::Node)),
     // What elsewhere is nobody's fault is one here: who sleeps in a loop holds up all others.
@@ -35,10 +35,6 @@ pub(super) const ALL: [Scenario; 13] = [
         called(ground, Kind::Asyncio, Plan::in_quick_waves)
     }),
 ];
-
-fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
-    shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"pause_ms": 400, "pause_every": 20}))
-}
 
 fn called(ground: &Ground<'_>, kind: Kind, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
     shop_called(ground, kind, &json!({"work_us": 500}), json!({"pause_ms": 400, "pause_every": 20}), plan)

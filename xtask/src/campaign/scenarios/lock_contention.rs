@@ -4,7 +4,7 @@ use super::super::{
     callers::Plan,
     score::Truth,
     shop::Kind,
-    stage::{Ground, Scenario, Stage, shop, shop_called, shop_in_waves},
+    stage::{Ground, Scenario, Stage, shop, shop_called},
 };
 use serde_json::json;
 
@@ -15,10 +15,6 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
 
 fn stage(ground: &Ground<'_>, kind: Kind, reserve_ms: u32) -> anyhow::Result<Stage> {
     shop(ground, kind, &json!({"work_us": 1000, "seats": 6}), json!({"reserve_ms": reserve_ms}))
-}
-
-fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
-    shop_in_waves(ground, kind, &json!({"work_us": 500, "seats": 6}), json!({"reserve_ms": LONG}))
 }
 
 fn called(ground: &Ground<'_>, kind: Kind, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
@@ -41,11 +37,11 @@ pub(super) const ALL: [Scenario; 14] = [
     one("longer-stock-python", Kind::Threads, |ground| stage(ground, Kind::Threads, LONGER)),
     one("longer-stock-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, LONGER)),
     one("longer-stock-go", Kind::Go, |ground| stage(ground, Kind::Go, LONGER)),
-    one("stock-in-waves-go", Kind::Go, |ground| in_waves(ground, Kind::Go)),
-    one("stock-in-waves-python", Kind::Threads, |ground| in_waves(ground, Kind::Threads)),
+    one("stock-in-waves-go", Kind::Go, |ground| called(ground, Kind::Go, Plan::in_waves)),
+    one("stock-in-waves-python", Kind::Threads, |ground| called(ground, Kind::Threads, Plan::in_waves)),
     one("stock-in-garbage-python", Kind::Threads, |ground| in_garbage(ground, Kind::Threads)),
     one("stock-in-garbage-go", Kind::Go, |ground| in_garbage(ground, Kind::Go)),
-    one("stock-in-waves-pool", Kind::Pool, |ground| in_waves(ground, Kind::Pool)),
+    one("stock-in-waves-pool", Kind::Pool, |ground| called(ground, Kind::Pool, Plan::in_waves)),
     one("stock-in-garbage-pool", Kind::Pool, |ground| in_garbage(ground, Kind::Pool)),
     one("stock-unkept-go", Kind::Go, |ground| called(ground, Kind::Go, Plan::unkept)),
     one("stock-in-quick-waves-python", Kind::Threads, |ground| called(ground, Kind::Threads, Plan::in_quick_waves)),

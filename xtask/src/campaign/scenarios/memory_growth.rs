@@ -4,7 +4,7 @@ use super::super::{
     callers::Plan,
     score::Truth,
     shop::Kind,
-    stage::{Ground, Scenario, Stage, shop, shop_called, shop_in_waves},
+    stage::{Ground, Scenario, Stage, shop, shop_called},
 };
 use serde_json::json;
 
@@ -16,10 +16,6 @@ const fn one(name: &'static str, kind: Kind, stage: fn(&Ground<'_>) -> anyhow::R
 
 fn stage(ground: &Ground<'_>, kind: Kind, session_kb: u32) -> anyhow::Result<Stage> {
     shop(ground, kind, &json!({"work_us": 500}), json!({"session_kb": session_kb}))
-}
-
-fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
-    shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"session_kb": KB}))
 }
 
 fn called(ground: &Ground<'_>, kind: Kind, session_kb: u32, plan: fn(Plan) -> Plan) -> anyhow::Result<Stage> {
@@ -44,11 +40,11 @@ pub(super) const ALL: [Scenario; 21] = [
     one("larger-sessions-pool", Kind::Pool, |ground| stage(ground, Kind::Pool, MORE_KB)),
     one("larger-sessions-asyncio", Kind::Asyncio, |ground| stage(ground, Kind::Asyncio, MORE_KB)),
     one("larger-sessions-python", Kind::Threads, |ground| stage(ground, Kind::Threads, MORE_KB)),
-    one("sessions-in-waves-python", Kind::Threads, |ground| in_waves(ground, Kind::Threads)),
-    one("sessions-in-waves-go", Kind::Go, |ground| in_waves(ground, Kind::Go)),
-    one("sessions-in-waves-node", Kind::Node, |ground| in_waves(ground, Kind::Node)),
-    one("sessions-in-waves-asyncio", Kind::Asyncio, |ground| in_waves(ground, Kind::Asyncio)),
-    one("sessions-in-waves-pool", Kind::Pool, |ground| in_waves(ground, Kind::Pool)),
+    one("sessions-in-waves-python", Kind::Threads, |ground| called(ground, Kind::Threads, KB, Plan::in_waves)),
+    one("sessions-in-waves-go", Kind::Go, |ground| called(ground, Kind::Go, KB, Plan::in_waves)),
+    one("sessions-in-waves-node", Kind::Node, |ground| called(ground, Kind::Node, KB, Plan::in_waves)),
+    one("sessions-in-waves-asyncio", Kind::Asyncio, |ground| called(ground, Kind::Asyncio, KB, Plan::in_waves)),
+    one("sessions-in-waves-pool", Kind::Pool, |ground| called(ground, Kind::Pool, KB, Plan::in_waves)),
     one("sessions-in-garbage-go", Kind::Go, |ground| in_garbage(ground, Kind::Go)),
     one("sessions-in-garbage-node", Kind::Node, |ground| in_garbage(ground, Kind::Node)),
     one("sessions-in-garbage-python", Kind::Threads, |ground| in_garbage(ground, Kind::Threads)),

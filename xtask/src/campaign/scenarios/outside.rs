@@ -4,7 +4,7 @@ use super::super::{
     callers::Plan,
     score::{NO_NAME, Truth},
     shop::Kind,
-    stage::{Ground, Scenario, Stage, shop, shop_called, shop_in_waves},
+    stage::{Ground, Scenario, Stage, shop, shop_called},
 };
 use serde_json::json;
 
@@ -22,10 +22,6 @@ fn called(ground: &Ground<'_>, kind: Kind, plan: fn(Plan) -> Plan) -> anyhow::Re
     shop_called(ground, kind, &json!({"work_us": 500}), json!({"answer_ms": 600}), plan)
 }
 
-fn in_waves(ground: &Ground<'_>, kind: Kind) -> anyhow::Result<Stage> {
-    shop_in_waves(ground, kind, &json!({"work_us": 500}), json!({"answer_ms": 600}))
-}
-
 pub(super) const ALL: [Scenario; 13] = [
     one("nap-python", Kind::Threads, |ground| nap(ground, Kind::Threads, 600)),
     one("nap-go", Kind::Go, |ground| nap(ground, Kind::Go, 600)),
@@ -33,9 +29,9 @@ pub(super) const ALL: [Scenario; 13] = [
     one("longer-nap-go", Kind::Go, |ground| nap(ground, Kind::Go, 1_500)),
     one("longer-nap-python", Kind::Threads, |ground| nap(ground, Kind::Threads, 1_500)),
     one("longer-nap-node", Kind::Node, |ground| nap(ground, Kind::Node, 1_500)),
-    one("nap-in-waves-go", Kind::Go, |ground| in_waves(ground, Kind::Go)),
-    one("nap-in-waves-node", Kind::Node, |ground| in_waves(ground, Kind::Node)),
-    one("nap-in-waves-python", Kind::Threads, |ground| in_waves(ground, Kind::Threads)),
+    one("nap-in-waves-go", Kind::Go, |ground| called(ground, Kind::Go, Plan::in_waves)),
+    one("nap-in-waves-node", Kind::Node, |ground| called(ground, Kind::Node, Plan::in_waves)),
+    one("nap-in-waves-python", Kind::Threads, |ground| called(ground, Kind::Threads, Plan::in_waves)),
     one("nap-in-garbage-go", Kind::Go, |ground| {
         shop(ground, Kind::Go, &json!({"work_us": 500, "report_kb": 256}), json!({"answer_ms": 600}))
     }),
