@@ -7,6 +7,7 @@ use crate::{
         procfs::{Selector, start_time},
     },
 };
+use snowshed_ebpf::SessionError;
 use snowshed_engine::model::Pid;
 use std::collections::HashMap;
 
@@ -49,7 +50,11 @@ pub(super) async fn follow(mut kernel: Kernel, selector: Selector) {
                 match kernel.add(pid).await {
                     Ok(()) => tracing::info!("watching pid {pid}"),
                     Err(Some(error)) => {
-                        tracing::warn!("not watched: {error}");
+                        match error {
+                            // It ended since it was found, and may be listed for long: until its parent has asked.
+                            SessionError::NoSuchProcess(_) => tracing::debug!("not watched: {error}"),
+                            _ => tracing::warn!("not watched: {error}"),
+                        }
                         if refused.len() < REFUSED {
                             refused.insert(pid, started);
                         }

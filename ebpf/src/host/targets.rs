@@ -185,6 +185,25 @@ pub(crate) fn started(pid: Pid) -> Option<Nanos> {
     ticks.checked_mul(1_000_000_000 / per_second)
 }
 
+/// `PF_EXITING` of the kernel's `sched.h`.
+const EXITING: u64 = 4;
+
+/// Whether a process has a thread that has not begun to exit. One that has none is listed until its parent has asked for
+/// its end; one that goes on without its first thread looks like that at first sight.
+pub(crate) fn is_alive(pid: Pid) -> bool {
+    let runs = |file: PathBuf| {
+        let stat = proc_file::read(file).ok()?;
+        // Field 9, counted after the last bracket of the name.
+        let flags: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(6)?.parse().ok()?;
+        Some(flags & EXITING == 0)
+    };
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    runs(process.join("stat")) == Some(true)
+        || fs::read_dir(process.join("task")).is_ok_and(|mut tasks| {
+            tasks.any(|task| task.is_ok_and(|task| runs(task.path().join("stat")) == Some(true)))
+        })
+}
+
 /// Children of all threads, one level.
 pub(crate) fn children(pid: Pid) -> BTreeSet<Pid> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return BTreeSet::new() };

@@ -17,7 +17,7 @@ impl Session {
     /// Watches a process, its present children and, from now on, the processes it forks.
     ///
     /// # Errors
-    /// The process does not exist or may not be read, or the table is full.
+    /// The process does not exist, is ending or may not be read, or the table is full.
     pub fn add_target(&mut self, pid: Pid) -> Result<(), SessionError> {
         if self.targets.get(pid).is_some() {
             return Ok(());
@@ -45,7 +45,7 @@ impl Session {
         if self.targets.is_full() {
             return Err(SessionError::TooMany(pid, targets::MOST));
         }
-        let name = targets::name(pid).ok_or(SessionError::NoSuchProcess(pid))?;
+        let name = targets::name(pid).filter(|_| targets::is_alive(pid)).ok_or(SessionError::NoSuchProcess(pid))?;
         let started = targets::started(pid).ok_or(SessionError::NoSuchProcess(pid))?;
         // With kernel programs it is the kernel that lists descriptors, whoever the process belongs to.
         if self.kernel.is_none()
@@ -76,8 +76,18 @@ impl Session {
                 return Err(SessionError::NotPermitted(pid, error));
             }
         }
+        let setup = self.setups.read(pid, clock::now());
+        // Asked again, so that all above is of one that lived. Who ends from now on is told by the kernel; who had ended
+        // before is listed until its parent has asked, without arguments, and would take the place of what it was.
+        if !targets::is_alive(pid) {
+            self.publishers.remove(&pid);
+            if let Some(kernel) = &mut self.kernel {
+                kernel.drop_target(host);
+            }
+            return Err(SessionError::NoSuchProcess(pid));
+        }
         self.pending.push(seen(&watched));
-        self.pending.push(self.setups.read(pid, clock::now()));
+        self.pending.push(setup);
         self.targets.insert(watched);
         self.used = true;
         self.look_soon();
