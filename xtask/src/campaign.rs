@@ -92,15 +92,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    if !args.json {
-        setup::prepare(&setup::Plan {
-            command: "cargo xtask campaign",
-            needs: CAMPAIGN,
-            privileges: "root, for BPF programs, network namespaces, control groups and a loop device",
-            changes: &["all of these are gone when it ends"],
-        })?;
-    }
+    setup::prepare(&setup::Plan {
+        command: "cargo xtask campaign",
+        needs: CAMPAIGN,
+        privileges: "root, for BPF programs, network namespaces, control groups and a loop device",
+        changes: &["all of these are gone when it ends"],
+    })?;
     process::require_root("this")?;
+    process::build_missing()?;
     process::end_on_interrupt();
     if let Some(rounds) = args.blind {
         return blind::run(rounds, args.at_once, args.seed.unwrap_or_else(rand::random), args.json);

@@ -26,7 +26,6 @@ use screen::{Screen, Tone};
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
@@ -82,7 +81,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     })?;
     process::require_root("the demo")?;
     process::end_on_interrupt();
-    build()?;
+    process::build(&["snowshed-agent", "snowshed-transcoder"])?;
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..10_000));
     let drawn = FAULTS[StdRng::seed_from_u64(seed).random_range(0..FAULTS.len())];
     let chosen = args.fault.as_ref().and_then(|name| FAULTS.iter().find(|(known, _)| known == name).copied());
@@ -141,18 +140,6 @@ fn stay(screen: &Screen, peers: &guarded::Peers) -> anyhow::Result<()> {
     screen
         .line(&format!("\nThe workbench stays at http://{}/ until Enter is pressed.", peers.agent.listen), Tone::Plain);
     std::io::stdin().read_line(&mut String::new()).map(drop).context("wait for Enter")
-}
-
-/// The binaries of the workspace, as a user would run them.
-fn build() -> anyhow::Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["build", "--release", "--quiet", "-p", "snowshed-agent", "-p", "snowshed-transcoder"]);
-    let status = command.current_dir(process::root()).status().context("run cargo")?;
-    if !status.success() {
-        bail!("cargo build failed");
-    }
-    Ok(())
 }
 
 impl Stage {

@@ -20,7 +20,7 @@ pub use measure::{Change, Measure};
 pub use sample::Sample;
 
 use crate::{
-    process, program,
+    process,
     rig::{Transcoder, TranscoderOptions},
     setup,
 };
@@ -58,15 +58,13 @@ pub struct Args {
 /// it is declared to be. That one did not kill in time is told and is no error.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let length = Duration::try_from_secs_f64(args.length).context("--for")?;
-    if !args.json {
-        setup::prepare(&setup::Plan {
-            command: "cargo xtask faults",
-            needs: setup::FAULTS,
-            privileges: "none",
-            changes: &["nothing that stays: every process it starts, it ends"],
-        })?;
-    }
-    build()?;
+    setup::prepare(&setup::Plan {
+        command: "cargo xtask faults",
+        needs: setup::FAULTS,
+        privileges: "none",
+        changes: &["nothing that stays: every process it starts, it ends"],
+    })?;
+    process::build(&["snowshed-transcoder"])?;
     process::end_on_interrupt();
     let folder = tempfile::Builder::new().prefix("snowshed-faults-").tempdir().context("folder")?;
     let conditions = Conditions { length, rate: args.rate, ..Conditions::new(folder.path()) };
@@ -115,11 +113,4 @@ fn chosen(conditions: &Conditions, only: &[String]) -> anyhow::Result<Vec<Dose>>
         Ok(if value.is_empty() { default } else { Dose { value: value.to_owned(), ..default } })
     };
     only.iter().map(dose).collect()
-}
-
-/// The service, as a user would run it.
-fn build() -> anyhow::Result<()> {
-    let mut cargo = program::cargo();
-    cargo.args(["build", "--release", "--quiet", "-p", "snowshed-transcoder"]).current_dir(process::root());
-    program::run(&mut cargo)
 }

@@ -17,6 +17,7 @@ pub use kernel_view::{
     settings, threads,
 };
 
+use crate::program;
 use anyhow::{Context as _, bail};
 use std::{
     fs,
@@ -58,6 +59,27 @@ pub fn binary(name: &str, package: &str) -> anyhow::Result<PathBuf> {
         bail!("{} is missing: run `cargo build --release -p {package}` first", path.display());
     }
     Ok(path)
+}
+
+/// Builds release binaries of this workspace as a user would run them; where they are up to date that takes a moment.
+///
+/// # Errors
+/// One does not compile.
+pub fn build(packages: &[&str]) -> anyhow::Result<()> {
+    let chosen = packages.iter().flat_map(|package| ["-p", package]);
+    program::run(program::cargo().args(["build", "--release", "--quiet", "--locked"]).args(chosen).current_dir(root()))
+}
+
+/// Builds those of a service and its agent that are not there. One that is there may be older than its source, or be one
+/// that is being compared: it is taken as it is.
+///
+/// # Errors
+/// One does not compile.
+pub fn build_missing() -> anyhow::Result<()> {
+    let all = [("snowshed", "snowshed-agent"), ("snowshed-transcoder", "snowshed-transcoder")];
+    let missing: Vec<&str> =
+        all.into_iter().filter_map(|(name, package)| binary(name, package).err().map(|_| package)).collect();
+    if missing.is_empty() { Ok(()) } else { build(&missing) }
 }
 
 /// Fails unless the caller is root.

@@ -52,6 +52,14 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Runs a command whose output the user sees on standard error: standard output is left to what was asked for.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_aside(command: &mut Command) -> anyhow::Result<()> {
+    run(command.stdout(std::io::stderr()))
+}
+
 /// Runs a command and returns what it printed, without the last line's end.
 ///
 /// # Errors

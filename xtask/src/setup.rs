@@ -1,7 +1,8 @@
 //! Set-up: what a command needs, what of it is missing, and installing that.
 //!
-//! Invariant: the plan is printed before anything changes; where nothing is missing, nothing is changed and no network
-//! is used; where root is missing, nothing is installed and the message is a line to copy. Cost: a dpkg query a package.
+//! Invariant: the plan is printed before anything changes, on standard error like all that installers say, so that standard
+//! output is what was asked for; where nothing is missing, nothing is changed and no network is used; where root is
+//! missing, nothing is installed and the message is a line to copy. Cost: a dpkg query a package.
 
 mod apt;
 mod need;
@@ -117,7 +118,7 @@ fn install(need: Need) -> anyhow::Result<()> {
     match need {
         Need::Package(_) | Need::Program { .. } => Ok(()),
         Need::Component { component, .. } => {
-            program::run(std::process::Command::new("rustup").args(["component", "add", component]))
+            program::run_aside(std::process::Command::new("rustup").args(["component", "add", component]))
         }
         Need::Crate { name, version } => tools::install_crate(name, version),
         Need::Python { name, version } => tools::install_python(name, version),
@@ -157,15 +158,15 @@ fn print(plan: &Plan<'_>, needs: &[Need], missing: &[Need]) {
         lacking.dedup();
         match (of.len(), lacking.is_empty()) {
             (0, _) => {}
-            (_, true) => println!("  {what:<11} all {there} there"),
-            (_, false) => println!("  {what:<11} {there} there, missing: {}", lacking.join(", ")),
+            (_, true) => eprintln!("  {what:<11} all {there} there"),
+            (_, false) => eprintln!("  {what:<11} {there} there, missing: {}", lacking.join(", ")),
         }
     };
-    println!("{}: the plan", plan.command);
+    eprintln!("{}: the plan", plan.command);
     count("packages", needs.iter().filter(is_package).collect());
     count("tools", needs.iter().filter(|need| !is_package(need)).collect());
     let own = if is_root() { "you are root" } else { "you are not root" };
-    println!("  {:<11} {} ({own})", "privileges", plan.privileges);
+    eprintln!("  {:<11} {} ({own})", "privileges", plan.privileges);
     let mut changes = plan.changes.to_vec();
     if !packages(missing).is_empty() {
         changes.insert(0, "installs the packages above with apt; no service of theirs is started");
@@ -175,9 +176,9 @@ fn print(plan: &Plan<'_>, needs: &[Need], missing: &[Need]) {
             .push("its own tools lie in target/tools and in node_modules beside each package-lock.json, nowhere else");
     }
     for (at, change) in changes.iter().enumerate() {
-        println!("  {:<11} {change}", if at == 0 { "changes" } else { "" });
+        eprintln!("  {:<11} {change}", if at == 0 { "changes" } else { "" });
     }
-    println!();
+    eprintln!();
 }
 
 #[cfg(test)]

@@ -72,14 +72,13 @@ pub(crate) const ALL: &[Part] = &[
 /// Something could not be measured, or, if that was asked for, a target is missed.
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     process::require_root("measuring the probes")?;
-    if !args.json {
-        setup::prepare(&setup::Plan {
-            command: "cargo xtask bench probes",
-            needs: setup::PROBES,
-            privileges: "root: BPF programs and network namespaces",
-            changes: &["compiles into target/; namespaces and programs are gone at the end"],
-        })?;
-    }
+    setup::prepare(&setup::Plan {
+        command: "cargo xtask bench probes",
+        needs: setup::PROBES,
+        privileges: "root: BPF programs and network namespaces",
+        changes: &["compiles into target/; namespaces and programs are gone at the end"],
+    })?;
+    process::build_missing()?;
     measured(ALL, &args.only, &Setting { rounds: args.rounds }, args.json, args.strict)
 }
 

@@ -44,7 +44,7 @@ pub(super) fn advice(packages: &[&str]) -> String {
 /// There is no apt here, or apt failed.
 pub(super) fn install(packages: &[&str]) -> anyhow::Result<()> {
     program::find("apt-get").context("there is no apt-get: install the named packages' equivalents by hand")?;
-    program::run(
+    program::run_aside(
         Command::new("sh").args(["-c", INSTALL, "install"]).args(packages).env("DEBIAN_FRONTEND", "noninteractive"),
     )?;
     for (package, service) in SERVICES {

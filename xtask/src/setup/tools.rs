@@ -54,7 +54,7 @@ pub(super) fn has_crate(name: &str, version: &str) -> bool {
 /// The registry does not answer, or it does not compile.
 pub(super) fn install_crate(name: &str, version: &str) -> anyhow::Result<()> {
     let build = folder().join("build");
-    program::run(
+    program::run_aside(
         program::cargo()
             .args(["install", name, "--version", version, "--locked", "--force", "--root"])
             .arg(folder())
@@ -86,8 +86,8 @@ pub(super) fn install_python(name: &str, version: &str) -> anyhow::Result<()> {
     // The system's own interpreter, not whichever a version manager puts first: its venv module is what we installed.
     let system = Path::new("/usr/bin/python3");
     let python = if system.exists() { system } else { Path::new("python3") };
-    program::run(Command::new(python).args(["-m", "venv", "--clear"]).arg(&environment))?;
-    program::run(
+    program::run_aside(Command::new(python).args(["-m", "venv", "--clear"]).arg(&environment))?;
+    program::run_aside(
         Command::new(environment.join("bin/pip"))
             .args(["install", "--quiet", "--disable-pip-version-check", &format!("{name}=={version}")])
             .env_remove("PYTHONPATH"),
@@ -121,7 +121,7 @@ fn agrees(lock: &Value, installed: &Value) -> bool {
 /// The registry does not answer, or the lock file does not match `package.json`.
 pub(super) fn install_npm(project: &str) -> anyhow::Result<()> {
     let project = process::root().join(project);
-    program::run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&project))
+    program::run_aside(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&project))
 }
 
 fn stamped(path: &Path, wanted: &str) -> bool {
