@@ -10,8 +10,15 @@ mod whole;
 
 use snowshed_ebpf::{Options, Session, SessionError};
 use snowshed_engine::model::Observation;
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 use victim::Victim;
+
+/// Only a hang takes this long.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn who_has_ended_is_not_watched_again_while_nobody_has_asked_for_its_end() {
@@ -33,6 +40,22 @@ fn who_has_ended_is_not_watched_again_while_nobody_has_asked_for_its_end() {
         let of_it = |seen: &&Observation| matches!(seen, Observation::Process(seen) if seen.pid == child.id());
         assert_eq!((out.iter().filter(of_it).count(), session.targets()), (1, vec![]), "told once: {out:?}");
     }
+}
+
+#[test]
+fn without_kernel_programs_who_has_ended_is_told_before_anybody_has_asked_for_its_end() {
+    let mut session = Session::start(Options { no_bpf: true });
+    let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+    session.add_target(child.id()).unwrap();
+    child.kill().unwrap();
+    let (begun, mut out) = (Instant::now(), Vec::new());
+    let is_told =
+        |out: &[Observation]| out.iter().any(|seen| matches!(seen, Observation::Exit(exit) if exit.pid == child.id()));
+    while !is_told(&out) && begun.elapsed() < PATIENCE {
+        session.poll(Duration::from_millis(100), &mut out);
+    }
+    assert!(is_told(&out) && session.targets().is_empty(), "{:?}", session.targets());
+    child.wait().unwrap();
 }
 
 #[test]

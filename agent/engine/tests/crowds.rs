@@ -251,6 +251,33 @@ fn callers_that_ask_again_whoever_is_slow_are_no_crowd() {
     assert_eq!(named(|_| Two { own: (600, 14), ..CROWD }), None, "it is carried well");
 }
 
+/// As eight jobs on two processors beside a service with little to do: its answers take more than three times as long,
+/// and are still quick.
+#[test]
+fn a_machine_that_starves_the_threads_counts_although_no_request_is_slow() {
+    let lines = |two: Two, until| live(150, move |second| if (90..until).contains(&second) { two } else { CALM });
+    let starved = Two { own: (60, 40), delay: (3_000, 99), ..CALM };
+    let told = all(&lines(starved, 150));
+    let suspected = suspected(&lines(starved, 150));
+    assert!(
+        matches!(suspected.as_slice(), [(at, CauseKind::CpuSaturation)] if (98..106).contains(&(at / SECOND))),
+        "{suspected:?}"
+    );
+    let right = |one: &Incident| one.verdict == Verdict::Named && one.causes[0].kind == CauseKind::CpuSaturation;
+    assert!(!told.is_empty() && told.iter().all(right), "{told:?}");
+    assert!((108..116).contains(&(told[0].opened / SECOND)), "{:?}", told[0]);
+    for (case, two, until) in [
+        ("they run as often as they wait", Two { delay: (900, 99), ..starved }, 150),
+        ("the machine has processors to spare", Two { delay: (3_000, 30), ..starved }, 150),
+        ("answers take hardly longer than before", Two { own: (60, 23), ..starved }, 150),
+        ("a job that is over soon", starved, 98),
+    ] {
+        let lines = lines(two, until);
+        let (told, suspected) = (all(&lines), support::suspected(&lines));
+        assert!(told.is_empty() && suspected.is_empty(), "{case}: {told:?} {suspected:?}");
+    }
+}
+
 #[test]
 fn a_pool_is_told_with_its_peer_and_why_it_is_full() {
     let (kind, title) = named(|_| ONE_LEFT).unwrap();

@@ -3,7 +3,7 @@
 //! Invariant: field names and nesting are the contract's; an unknown value is `null` or empty, never
 //! left out. The record reads back (`explain` renders what an agent elsewhere answered).
 
-use super::{Numbered, Passport, Sites, allocators::beyond_allocator, frames};
+use super::{Numbered, Passport, Sites, allocators::beyond_allocator, frames, own_numbers};
 use crate::clock::Clock;
 use serde::{Deserialize, Serialize};
 use snowshed_engine::model::{
@@ -92,6 +92,15 @@ pub(crate) struct Cause {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Site {
     pub(crate) frames: Vec<String>,
+    /// Which of them are likely the program's own: where to begin to read comes first.
+    #[serde(default)]
+    pub(crate) own: Vec<usize>,
+}
+
+impl Site {
+    fn new(frames: Vec<String>) -> Self {
+        Self { own: own_numbers(&frames), frames }
+    }
 }
 
 /// What may be wrong with a target, if it lasts; no incident has named it.
@@ -195,7 +204,7 @@ fn cause(cause: &model::Cause, sites: &Sites, clock: &Clock) -> Cause {
         kind: cause.kind,
         confidence: cause.confidence,
         title: cause.title.clone(),
-        site: Site { frames: place(cause, sites) },
+        site: Site::new(place(cause, sites)),
         thread: cause.thread.clone(),
         connection: cause.connection,
         trace_ids: cause.traces.clone(),

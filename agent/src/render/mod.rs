@@ -19,7 +19,7 @@ pub(crate) mod timeline;
 pub(crate) mod trace;
 
 pub(crate) use allocators::place_of_pages;
-pub(crate) use own::{is_foreign, own_frames};
+pub(crate) use own::{is_foreign, own_frames, own_numbers};
 
 use crate::clock::Clock;
 use serde::Serialize;

@@ -104,6 +104,13 @@ pub(crate) fn own_frames(frames: &[String]) -> &[String] {
     }
 }
 
+/// The frames that are likely the program's own, by number, ascending; first the one to begin to read at, whatever it is.
+pub(crate) fn own_numbers(frames: &[String]) -> Vec<usize> {
+    let first = frames.len() - own_frames(frames).len();
+    let from = frames.iter().enumerate().skip(first);
+    from.filter(|(number, frame)| *number == first || !is_foreign(frame)).map(|(number, _)| number).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,7 +122,12 @@ mod tests {
         let frames: Vec<String> = frames.map(String::from).to_vec();
         assert_eq!(own_frames(&frames), ["spool::park"]);
         assert_eq!(own_frames(&frames[..2]).len(), 2, "nothing is hidden if that would leave nothing");
-        assert!(own_frames(&[]).is_empty());
+        assert!(own_frames(&[]).is_empty() && own_numbers(&[]).is_empty());
+        assert_eq!(
+            (own_numbers(&frames), own_numbers(&frames[..2])),
+            (vec![2], vec![0]),
+            "where all is foreign, the top"
+        );
         let mixed = ["tempfile::tempfile", "poll (axum-0.8.9/src/util.rs:94)", "spool (/srv/app/src/a.rs:9)", "main"];
         let mixed: Vec<String> = mixed.map(String::from).to_vec();
         assert_eq!(
@@ -123,6 +135,8 @@ mod tests {
             ["spool (/srv/app/src/a.rs:9)", "main"],
             "a line that can be opened comes first"
         );
+        let below = ["open", "spool (/srv/a.rs:9)", "poll (tokio-1.54.1/src/runtime.rs:94)", "main (/srv/main.rs:3)"];
+        assert_eq!(own_numbers(&below.map(String::from)), [1, 3]);
     }
 
     #[test]

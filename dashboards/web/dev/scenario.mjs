@@ -83,7 +83,7 @@ export function incident(t, wall, kind) {
       "snowshed_transcoder::pipeline::run (transcoder/src/pipeline/mod.rs:77)",
       "snowshed_transcoder::service::worker::work (transcoder/src/service/worker.rs:52)",
       "std::sys::backtrace::__rust_begin_short_backtrace (std/src/sys/backtrace.rs:158)",
-    ] },
+    ], own: [0, 1, 2, 3] },
     thread: null, connection: null,
     trace_ids: Array.from({ length: Math.min(16, 3 + Math.floor(lost / 12)) }, (_, n) => TRACE(n)),
     evidence: [
@@ -96,7 +96,7 @@ export function incident(t, wall, kind) {
   };
   const stall = {
     kind: "event_loop_stall", confidence: 0.88, title: "thread tokio-rt-worker blocks its event loop for 1.4 s in filter::scale",
-    site: { frames: ["snowshed_transcoder::pipeline::filter::scale (transcoder/src/pipeline/filter.rs:92)", "tokio::runtime::task::core::Core::poll"] },
+    site: { frames: ["snowshed_transcoder::pipeline::filter::scale (transcoder/src/pipeline/filter.rs:92)", "tokio::runtime::task::core::Core::poll"], own: [0] },
     thread: { tid: 41824, name: "tokio-rt-worker" }, connection: { local: "127.0.0.1:8080", peer: "127.0.0.1:51774" },
     trace_ids: [TRACE(7), TRACE(8)],
     evidence: [{ layer: "application", signal: "epoll.busy", before: 0.18, after: 0.97, unit: "ratio", n: 24, join: "thread_context", ambiguity: 1 }],

@@ -137,7 +137,8 @@ export interface Cause {
   /** 0 to 1. */
   confidence: number;
   title: string;
-  site: { frames: string[] } | null;
+  /** `own`: numbers of the frames that are likely the program's own, first where to begin to read. */
+  site: { frames: string[]; own: number[] } | null;
   thread: { tid: number; name: string } | null;
   connection: { local: string; peer: string } | null;
   trace_ids: string[];

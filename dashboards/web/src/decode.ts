@@ -208,7 +208,7 @@ function cause(value: unknown): Cause | null {
     kind,
     confidence: Math.min(amount(c["confidence"]) ?? 0, 1),
     title: text(c["title"]),
-    site: Array.isArray(site["frames"]) ? { frames: list(site["frames"], nonEmpty) } : null,
+    site: Array.isArray(site["frames"]) ? { frames: list(site["frames"], nonEmpty), own: list(site["own"], amount) } : null,
     thread: tid === null ? null : { tid, name: text(thread["name"]) },
     connection: "peer" in connection ? { local: text(connection["local"]), peer: text(connection["peer"]) } : null,
     trace_ids: list(c["trace_ids"], nonEmpty),

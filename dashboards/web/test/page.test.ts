@@ -37,6 +37,21 @@ describe("incidents", () => {
     expect("hacked" in window).toBe(false);
   });
 
+  it("begin a stack at the service's own line, and tell it apart in the whole", () => {
+    const stack = (own: unknown) => {
+      const view = new Incidents();
+      const site = { frames: ["open64 (libc.so.6)", "node::fs::Open", "park (/srv/shop.js:9)", "main"], own };
+      view.show([evil({ causes: [{ kind: "fd_leak", confidence: 0.9, title: "", site, evidence: [] }] })], [], 10, true);
+      const names = (list: string): (string | null)[] =>
+        [...view.element.querySelectorAll(`${list} li[data-own="true"] code`)].map((code) => code.textContent);
+      return [view.element.querySelector("ol.frames li")?.textContent, names(".whole")];
+    };
+    expect(stack([2, 3])).toEqual(["park /srv/shop.js:9", ["park /srv/shop.js:9", "main"]]);
+    // From an agent that does not say, and from one that lies.
+    expect(stack(undefined)[0]).toBe("open64 libc.so.6");
+    expect(stack([1e9, "2"])[0]).toBe("main");
+  });
+
   it("show what is suspected until an incident says so, hostile text as text", () => {
     const view = new Incidents();
     document.body.append(view.element);

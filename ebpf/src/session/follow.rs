@@ -11,7 +11,7 @@ use crate::{
     wire::{EVENT_EXEC, EVENT_EXIT, EVENT_FORK, Event, ThreadRecord},
 };
 use snowshed_engine::model::{Lost, Nanos, Observation, Pid, ProcessExit, ProcessSeen};
-use std::{io, path::Path};
+use std::io;
 
 impl Session {
     /// Watches a process, its present children and, from now on, the processes it forks.
@@ -177,10 +177,11 @@ impl Session {
         }
     }
 
-    /// Without kernel programs, or if an exit was lost: a process whose `/proc` entry is gone has ended.
+    /// Without kernel programs, or after something of the life of processes was lost: who has ended is found by looking.
     pub(super) fn reap(&mut self, now: Nanos, out: &mut Vec<Observation>) {
-        for pid in self.targets.silent() {
-            if !Path::new(&format!("/proc/{pid}")).exists() {
+        let doubted = std::mem::take(&mut self.doubted) || self.kernel.is_none();
+        for pid in if doubted { self.targets.pids() } else { self.targets.silent() } {
+            if !targets::is_alive(pid) {
                 self.remove_target(pid);
                 out.push(Observation::Exit(ProcessExit { pid, at: now }));
             }

@@ -113,6 +113,8 @@ pub struct Session {
     setups: Setups,
     pending: Vec<Observation>,
     lifecycle_lost: u64,
+    /// An exit may have been lost.
+    doubted: bool,
     budget: Budget,
     governor: Governor,
     watch: Watch,
@@ -197,6 +199,7 @@ impl Session {
             setups: Setups::default(),
             pending: Vec::new(),
             lifecycle_lost: 0,
+            doubted: false,
             budget: Budget::default(),
             governor,
             watch: Watch::default(),

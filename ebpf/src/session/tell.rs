@@ -31,7 +31,7 @@ impl Session {
         if lost > self.lifecycle_lost {
             let events = lost - self.lifecycle_lost;
             out.push(Observation::Lost(Lost { probe: "lifecycle".to_owned(), events, at }));
-            self.lifecycle_lost = lost;
+            (self.lifecycle_lost, self.doubted) = (lost, true);
         }
     }
 

@@ -148,6 +148,11 @@ impl Signs {
         self.tracks[sign as usize].height(now, 10 * SECOND)
     }
 
+    /// A figure as it usually was before a moment, and as it has been since; `None` where it has no past, or was not measured.
+    pub(crate) fn since(&self, sign: Sign, since: Nanos, now: Nanos, config: &SignConfig) -> Option<(f64, f64)> {
+        self.tracks[sign as usize].since(since, now, Past { seconds: config.past_seconds })
+    }
+
     /// Whether a figure is out of its ordinary, or would be if it lasted.
     pub(crate) fn is_high(&self, sign: Sign, now: Nanos, config: &SignConfig) -> bool {
         let deviates = self.of(sign).is_some();

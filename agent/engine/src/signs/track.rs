@@ -143,6 +143,13 @@ impl Track {
         pooled(self.sums.range(now.saturating_sub(span), now).map(|(_, sum)| *sum))
     }
 
+    /// Its usual height before a moment, and its height since.
+    pub(crate) fn since(&self, since: Nanos, now: Nanos, past: Past) -> Option<(f64, f64)> {
+        let before = self.before(since);
+        let lately = pooled(self.sums.range(since, now).map(|(_, sum)| *sum))?;
+        has_past(&before, past).then(|| (rank(&before, 0.5), lately))
+    }
+
     /// Whether it is as high as it must be over the last windows of `hold`, or the last two, taken together, against what was
     /// before: what is about to be found, if it lasts.
     pub(crate) fn is_high(&self, now: Nanos, bar: &Bar, past: Past) -> bool {

@@ -2,7 +2,7 @@
 
 import type { Cause, Evidence, Forecast } from "../api";
 import { copyButton, h } from "../dom";
-import { firstOwn, isPlumbing, split } from "../frames";
+import { split } from "../frames";
 import { count, eta, measured, percent, words } from "../format";
 
 const FRAMES_SHOWN = 3;
@@ -57,15 +57,16 @@ function forecastView(forecast: Forecast, open: boolean): HTMLElement {
 
 function placeView(cause: Cause): HTMLElement | null {
   const parts: Node[] = [];
-  const frames = cause.site?.frames ?? [];
+  const { frames, own } = cause.site ?? { frames: [], own: [] };
+  const item = (frame: string, number: number): HTMLElement => frameView(frame, own.includes(number));
   if (frames.length > 0) {
     // The line that a reader can change, with its callers; the runtime's frames below it are in the whole stack.
-    const from = firstOwn(frames);
+    const from = Math.min(own[0] ?? 0, frames.length - 1);
     const shown = frames.slice(from, from + FRAMES_SHOWN);
-    parts.push(h("ol", { class: "frames", start: from + 1, "aria-label": "Stack, innermost first" }, ...shown.map(frameView)));
+    parts.push(h("ol", { class: "frames", start: from + 1, "aria-label": "Stack, innermost first" }, ...shown.map((frame, number) => item(frame, from + number))));
     if (shown.length < frames.length) {
       parts.push(h("details", { class: "more" }, h("summary", {}, `whole stack, ${frames.length} frames`),
-        h("ol", { class: "frames whole" }, ...frames.map(frameView))));
+        h("ol", { class: "frames whole" }, ...frames.map(item))));
     }
   } else {
     parts.push(h("p", { class: "unknown" }, "Line unknown: no stack was taken there."));
@@ -77,9 +78,9 @@ function placeView(cause: Cause): HTMLElement | null {
   return h("div", { class: "place" }, h("h4", {}, "Where"), ...parts);
 }
 
-function frameView(frame: string): HTMLElement {
+function frameView(frame: string, own: boolean): HTMLElement {
   const { name, place } = split(frame);
-  return h("li", { "data-own": !isPlumbing(frame) },
+  return h("li", { "data-own": own },
     h("code", {}, name, place === "" ? "" : " ", h("span", { class: "file" }, place)));
 }
 
