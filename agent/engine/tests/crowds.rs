@@ -266,6 +266,8 @@ fn a_machine_that_starves_the_threads_counts_although_no_request_is_slow() {
     let right = |one: &Incident| one.verdict == Verdict::Named && one.causes[0].kind == CauseKind::CpuSaturation;
     assert!(!told.is_empty() && told.iter().all(right), "{told:?}");
     assert!((108..116).contains(&(told[0].opened / SECOND)), "{:?}", told[0]);
+    let quick = |second| if second < 90 { Two { own: (60, 2), ..CALM } } else { Two { own: (60, 9), ..starved } };
+    assert!(all(&live(150, quick)).is_empty(), "answers take four times as long, and nobody can tell");
     for (case, two, until) in [
         ("they run as often as they wait", Two { delay: (900, 99), ..starved }, 150),
         ("the machine has processors to spare", Two { delay: (3_000, 30), ..starved }, 150),

@@ -1,10 +1,14 @@
 //! `cpu_saturation`: its threads are ready and the machine has no processor for them.
 //!
 //! Rests on the time that threads waited for a processor, of the time that they wanted one. Pressure of the machine,
-//! where the kernel tells it, must agree: without it the waiting has another reason. Where threads
-//! hardly get a processor, answers need not be as late as counts elsewhere.
+//! where the kernel tells it, must agree: without it the waiting has another reason. Where threads hardly get a processor,
+//! answers need not be as late as counts elsewhere.
 
-use super::{CauseUnit, Scene, cpu_throttled::wanted_a_processor, downstream_slow, shortage};
+use super::{
+    CauseUnit, Scene,
+    cpu_throttled::{STARVES, wanted_a_processor},
+    downstream_slow, shortage,
+};
 use crate::{
     model::{Cause, CauseKind, HostSignal, Layer, Nanos},
     signs::{Sign, track::Deviation},
@@ -13,9 +17,7 @@ use crate::{
 
 /// Less pressure than this (share of the time) is no shortage of processors.
 const PRESSURE: f64 = 0.2;
-/// Threads that wait for this share of the time in which they could run take three times as long for everything ...
-const STARVES: f64 = 0.7;
-/// ... the machine's pressure is this high at least ...
+/// Threads starve only where the machine's pressure is this high at least ...
 const STARVED: f64 = 0.5;
 /// ... and answers take so many times as long as before it, and so many seconds longer: a crowd that is carried well is
 /// nobody's business.

@@ -15,7 +15,7 @@ use crate::{
 pub(super) const QUEUED: f64 = 0.4;
 /// Threads that spend this share of the time in which they could run waiting for a processor take three times as long for
 /// everything, whether or not that is long enough for a request to count as slow.
-const STARVES: f64 = 0.7;
+pub(super) const STARVES: f64 = 0.7;
 /// Then it counts by itself, once it has been held back in this share of the periods for so long.
 const HARMS: shortage::Harms = [(0.3, 20 * SECOND), (0.8, 10 * SECOND)];
 
